@@ -1,0 +1,231 @@
+/**
+ * The one file that touches the FFI: libc through koffi, a few microseconds a call.
+ *
+ * Every function throws SystemCallError when libc says no. `object` says what the call was about, for the message.
+ * File descriptors are plain numbers; whoever opens one closes it. Calls block the calling thread, so descriptors are
+ * opened non-blocking and `wouldBlock` is a value, not an error.
+ */
+import koffi from "koffi";
+import { SystemCallError } from "./errors.ts";
+
+const lib = koffi.load(null);
+const errnoNames = new Map<number, string>(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
+const EAGAIN = koffi.os.errno.EAGAIN as number;
+const EINTR = koffi.os.errno.EINTR as number;
+const EINPROGRESS = koffi.os.errno.EINPROGRESS as number;
+
+export const errnoName = (errno: number): string => errnoNames.get(errno) ?? `errno ${errno}`;
+export const errnoNumber = (name: string): number => (koffi.os.errno as Record<string, number>)[name] ?? 0;
+
+const raw = {
+  socket: lib.func("int socket(int, int, int)"),
+  bind: lib.func("int bind(int, const void *, uint32_t)"),
+  connect: lib.func("int connect(int, const void *, uint32_t)"),
+  listen: lib.func("int listen(int, int)"),
+  getsockname: lib.func("int getsockname(int, void *, void *)"),
+  getsockopt: lib.func("int getsockopt(int, int, int, void *, void *)"),
+  setsockopt: lib.func("int setsockopt(int, int, int, const void *, uint32_t)"),
+  send: lib.func("int64_t send(int, const void *, size_t, int)"),
+  sendto: lib.func("int64_t sendto(int, const void *, size_t, int, const void *, uint32_t)"),
+  recv: lib.func("int64_t recv(int, void *, size_t, int)"),
+  sendmmsg: lib.func("int sendmmsg(int, uint64_t, uint32_t, int)"),
+  recvmmsg: lib.func("int recvmmsg(int, uint64_t, uint32_t, int, uint64_t)"),
+  poll: lib.func("int poll(void *, uint64_t, int)"),
+  open: lib.func("int open(const char *, int, uint32_t)"),
+  close: lib.func("int close(int)"),
+  read: lib.func("int64_t read(int, void *, size_t)"),
+  write: lib.func("int64_t write(int, const void *, size_t)"),
+  ioctl: lib.func("int ioctl(int, uint64_t, void *)"),
+  setns: lib.func("int setns(int, int)"),
+  unshare: lib.func("int unshare(int)"),
+  mount: lib.func("int mount(const char *, const char *, const char *, uint64_t, const char *)"),
+  umount2: lib.func("int umount2(const char *, int)"),
+  finit_module: lib.func("long syscall(long, int, const char *, int)"),
+  if_nametoindex: lib.func("uint32_t if_nametoindex(const char *)"),
+  gettid: lib.func("int gettid()"),
+} as const;
+
+function failed(call: string, object: string): never {
+  const errno = koffi.errno();
+  throw new SystemCallError(call, errno, errnoName(errno), object);
+}
+
+function checked(call: string, result: number, object: string): number {
+  return result < 0 ? failed(call, object) : result;
+}
+
+/** For calls on non-blocking descriptors: undefined means "not now". */
+function unlessBlocked(call: string, result: number, object: string): number | undefined {
+  if (result >= 0) return result;
+  const errno = koffi.errno();
+  if (errno === EAGAIN || errno === EINTR) return undefined;
+  throw new SystemCallError(call, errno, errnoName(errno), object);
+}
+
+export const AF_UNIX = 1;
+export const AF_INET = 2;
+export const AF_NETLINK = 16;
+export const AF_PACKET = 17;
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000;
+export const SOL_SOCKET = 1;
+export const CLONE_NEWNET = 0x40000000;
+export const O_RDONLY = 0;
+export const O_CLOEXEC = 0o2000000;
+export const MSG_DONTWAIT = 0x40;
+
+export const socket = (domain: number, type: number, protocol: number, object: string): number =>
+  checked("socket", raw.socket(domain, type | SOCK_CLOEXEC, protocol), object);
+
+export const bind = (fd: number, address: Uint8Array, object: string): void => {
+  checked("bind", raw.bind(fd, address, address.length), object);
+};
+
+/** True when connected at once, false when a non-blocking connect is under way. */
+export function connect(fd: number, address: Uint8Array, object: string): boolean {
+  if (raw.connect(fd, address, address.length) >= 0) return true;
+  if (koffi.errno() === EINPROGRESS) return false;
+  return failed("connect", object);
+}
+
+export const listen = (fd: number, backlog: number, object: string): void => {
+  checked("listen", raw.listen(fd, backlog), object);
+};
+
+/** The raw socket address, cut to the length that the kernel gave. */
+export function getsockname(fd: number, object: string): Uint8Array {
+  const address = new Uint8Array(128);
+  const length = new Uint32Array([address.length]);
+  checked("getsockname", raw.getsockname(fd, address, length), object);
+  return address.subarray(0, length[0]);
+}
+
+export function getsockopt(fd: number, level: number, option: number, sizeOctets: number, object: string): Uint8Array {
+  const value = new Uint8Array(sizeOctets);
+  const length = new Uint32Array([sizeOctets]);
+  checked("getsockopt", raw.getsockopt(fd, level, option, value, length), object);
+  return value.subarray(0, length[0]);
+}
+
+export function setsockopt(
+  fd: number,
+  level: number,
+  option: number,
+  value: number | Uint8Array,
+  object: string,
+): void {
+  const octets = typeof value === "number" ? new Int32Array([value]) : value;
+  checked("setsockopt", raw.setsockopt(fd, level, option, octets, octets.byteLength), object);
+}
+
+export const send = (fd: number, octets: Uint8Array, flags: number, object: string): number | undefined =>
+  unlessBlocked("send", Number(raw.send(fd, octets, octets.length, flags)), object);
+
+export const sendto = (fd: number, octets: Uint8Array, to: Uint8Array, object: string): number | undefined =>
+  unlessBlocked("sendto", Number(raw.sendto(fd, octets, octets.length, 0, to, to.length)), object);
+
+/** Octets received into `into`; undefined when nothing waits. With MSG_TRUNC in flags the real length, even if cut. */
+export const recv = (fd: number, into: Uint8Array, flags: number, object: string): number | undefined =>
+  unlessBlocked("recv", Number(raw.recv(fd, into, into.length, flags)), object);
+
+/** `headers` points to `count` struct mmsghdr in memory from allocate(). */
+export const sendmmsg = (fd: number, headers: bigint, count: number, object: string): number | undefined =>
+  unlessBlocked("sendmmsg", raw.sendmmsg(fd, headers, count, MSG_DONTWAIT), object);
+
+export const recvmmsg = (fd: number, headers: bigint, count: number, object: string): number | undefined =>
+  unlessBlocked("recvmmsg", raw.recvmmsg(fd, headers, count, MSG_DONTWAIT, 0n), object);
+
+export const POLLIN = 1;
+export const POLLOUT = 4;
+
+/** Blocks the calling thread, so only for workers: the events that became ready, 0 on time-out. */
+export function poll(fd: number, events: number, timeoutMs: number): number {
+  const entry = new DataView(new ArrayBuffer(8));
+  entry.setInt32(0, fd, true);
+  entry.setInt16(4, events, true);
+  const ready = unlessBlocked("poll", raw.poll(new Uint8Array(entry.buffer), 1, timeoutMs), "descriptor");
+  return ready === undefined || ready === 0 ? 0 : entry.getInt16(6, true);
+}
+
+export interface Watch {
+  /** Ends the watch; the descriptor stays open. */
+  close(): void;
+}
+
+/** Calls back on the event loop of this thread whenever `fd` is readable. */
+export function onReadable(fd: number, ready: () => void): Watch {
+  const handle = koffi.node.poll(fd, { readable: true }, () => ready());
+  return { close: () => handle.close() };
+}
+
+export const open = (path: string, flags: number): number =>
+  checked("open", raw.open(path, flags | O_CLOEXEC, 0o600), path);
+
+export const close = (fd: number): void => {
+  raw.close(fd); // Linux frees the descriptor even when it reports an error
+};
+
+export const ioctl = (fd: number, request: number, argument: Uint8Array, object: string): number =>
+  checked("ioctl", raw.ioctl(fd, request, argument), object);
+
+export const setns = (fd: number, type: number, object: string): void => {
+  checked("setns", raw.setns(fd, type), object);
+};
+
+export const unshare = (flags: number, object: string): void => {
+  checked("unshare", raw.unshare(flags), object);
+};
+
+export const MS_BIND = 4096;
+export const MS_REC = 16384;
+export const MS_SHARED = 1 << 20;
+export const MNT_DETACH = 2;
+
+export const mount = (source: string, target: string, type: string | null, flags: number): void => {
+  checked("mount", raw.mount(source, target, type, flags, null), target);
+};
+
+export const umount = (target: string, flags: number): void => {
+  checked("umount2", raw.umount2(target, flags), target);
+};
+
+/** 0 when there is no such interface in the thread's namespace. */
+export const interfaceIndex = (name: string): number => raw.if_nametoindex(name);
+
+/** Thread id: /proc/self/task/TID/ns/net is the namespace of this thread, /proc/self's that of the main one. */
+export const threadId = (): number => raw.gettid();
+
+const SYS_FINIT_MODULE: Record<string, number> = { x64: 313, arm64: 273 };
+
+/** Loads one kernel module file; false when it is loaded already. */
+export function loadModuleFile(path: string, parameters: string, architecture: string): boolean {
+  const number = SYS_FINIT_MODULE[architecture];
+  if (number === undefined) throw new SystemCallError("finit_module", 38, "ENOSYS", path);
+  const fd = open(path, O_RDONLY);
+  try {
+    if (raw.finit_module(number, fd, parameters, 0) >= 0) return true;
+    if (errnoName(koffi.errno()) === "EEXIST") return false;
+    return failed("finit_module", path);
+  } finally {
+    close(fd);
+  }
+}
+
+export interface NativeMemory {
+  readonly address: bigint;
+  readonly octets: Uint8Array;
+}
+
+/** Memory that does not move, for structures that hold pointers. Freed only by release(). */
+export function allocate(sizeOctets: number): NativeMemory {
+  const address = koffi.alloc("uint8_t", sizeOctets) as bigint;
+  const octets = new Uint8Array(koffi.view(address, sizeOctets));
+  octets.fill(0);
+  return { address, octets };
+}
+
+/** The view in `memory.octets` must not be used afterwards. */
+export const release = (memory: NativeMemory): void => koffi.free(memory.address);
