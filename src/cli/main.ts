@@ -1,0 +1,10 @@
+#!/usr/bin/env node
+import { version } from "./version.ts";
+
+// The quick way out for scripts that ask for the version: nothing else is loaded.
+if (process.argv.length === 3 && (process.argv[2] === "--version" || process.argv[2] === "-V")) {
+  process.stdout.write(`${version()}\n`);
+} else {
+  const { run } = await import("./run.ts");
+  process.exitCode = await run(process.argv.slice(2));
+}
