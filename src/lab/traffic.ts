@@ -1,0 +1,33 @@
+/** Traffic of many clients against one VIP, and what became of each connection. Units: milliseconds. */
+export interface TrafficPlan {
+  /** Dotted quads: the client's addresses, used in turn, so that schedulers by source address see many clients. */
+  readonly from: readonly string[];
+  readonly vip: string;
+  readonly port: number;
+  /** Connections held open over the whole run, each asking again and again. */
+  readonly longLived: number;
+  /** Connections that ask once and end, started evenly over the run. */
+  readonly shortLived: number;
+  readonly durationMs: number;
+  /** Pause between two requests of a long-lived connection. */
+  readonly pauseMs: number;
+  /** No answer for so long counts as a hang. */
+  readonly patienceMs: number;
+}
+
+/** What the client itself saw. `refused`: no connection came about; `reset` and `hang`: it broke in the middle. */
+export type Outcome = "completed" | "refused" | "reset" | "hang";
+
+export interface ConnectionResult {
+  readonly kind: "long" | "short";
+  readonly sourcePort: number;
+  readonly outcome: Outcome;
+  readonly answers: number;
+  /** Who answered, in order, without repeats in a row. */
+  readonly servedBy: readonly string[];
+}
+
+export interface TrafficResult {
+  readonly connections: readonly ConnectionResult[];
+  readonly tookMs: number;
+}
