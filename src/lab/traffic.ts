@@ -1,9 +1,15 @@
-/** Traffic of many clients against one VIP, and what became of each connection. Units: milliseconds. */
+export interface TrafficTarget {
+  /** Dotted quad. */
+  readonly vip: string;
+  readonly port: number;
+}
+
+/** Traffic of many clients against virtual services, and what became of each connection. Units: milliseconds. */
 export interface TrafficPlan {
   /** Dotted quads: the client's addresses, used in turn, so that schedulers by source address see many clients. */
   readonly from: readonly string[];
-  readonly vip: string;
-  readonly port: number;
+  /** Virtual services, used in turn. */
+  readonly targets: readonly TrafficTarget[];
   /** Connections held open over the whole run, each asking again and again. */
   readonly longLived: number;
   /** Connections that ask once and end, started evenly over the run. */
@@ -20,7 +26,9 @@ export type Outcome = "completed" | "refused" | "reset" | "hang";
 
 export interface ConnectionResult {
   readonly kind: "long" | "short";
-  readonly sourcePort: number;
+  readonly target: TrafficTarget;
+  /** "10.10.0.200:40112"; port 0 when no connection came about. */
+  readonly source: string;
   readonly outcome: Outcome;
   readonly answers: number;
   /** Who answered, in order, without repeats in a row. */

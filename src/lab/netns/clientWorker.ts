@@ -8,7 +8,7 @@ import { performance } from "node:perf_hooks";
 import { setTimeout as pause } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { Namespace } from "../../host/namespace.ts";
-import type { ConnectionResult, Outcome, TrafficPlan, TrafficResult } from "../traffic.ts";
+import type { ConnectionResult, Outcome, TrafficPlan, TrafficResult, TrafficTarget } from "../traffic.ts";
 
 export interface ClientWorkerData {
   readonly namespace: string;
@@ -25,14 +25,20 @@ const reply = (message: ClientWorkerReply): void => port.postMessage(message);
 new Namespace((workerData as ClientWorkerData).namespace).enter();
 
 /** One connection: asks until `untilMs` (or once), then closes. Never rejects: the outcome is the answer. */
-function converse(plan: TrafficPlan, kind: "long" | "short", from: string, untilMs: number): Promise<ConnectionResult> {
+function converse(
+  plan: TrafficPlan,
+  kind: "long" | "short",
+  target: TrafficTarget,
+  from: string,
+  untilMs: number,
+): Promise<ConnectionResult> {
   return new Promise((resolve) => {
     let answers = 0;
     let sourcePort = 0;
     let received = "";
     let asked = false;
     const servedBy: string[] = [];
-    const socket = connect({ host: plan.vip, port: plan.port, localAddress: from, noDelay: true });
+    const socket = connect({ host: target.vip, port: target.port, localAddress: from, noDelay: true });
     let patience: NodeJS.Timeout | undefined;
 
     const end = (outcome: Outcome): void => {
@@ -41,7 +47,7 @@ function converse(plan: TrafficPlan, kind: "long" | "short", from: string, until
       socket.on("error", () => {}); // what comes after the verdict is no news
       if (outcome === "completed") socket.end();
       else socket.destroy();
-      resolve({ kind, sourcePort, outcome, answers, servedBy });
+      resolve({ kind, target, source: `${from}:${sourcePort}`, outcome, answers, servedBy });
     };
     const wait = (): void => {
       clearTimeout(patience);
@@ -51,7 +57,7 @@ function converse(plan: TrafficPlan, kind: "long" | "short", from: string, until
       received = "";
       asked = true;
       wait();
-      socket.write(`GET / HTTP/1.1\r\nHost: ${plan.vip}\r\nConnection: keep-alive\r\n\r\n`);
+      socket.write(`GET / HTTP/1.1\r\nHost: ${target.vip}\r\nConnection: keep-alive\r\n\r\n`);
     };
 
     wait();
@@ -82,17 +88,22 @@ function converse(plan: TrafficPlan, kind: "long" | "short", from: string, until
 async function run(plan: TrafficPlan): Promise<TrafficResult> {
   const startMs = performance.now();
   const untilMs = startMs + plan.durationMs;
-  const source = (i: number): string => plan.from[i % plan.from.length] ?? "0.0.0.0";
+  const start = (kind: "long" | "short", i: number): Promise<ConnectionResult> => {
+    const target = plan.targets[i % plan.targets.length];
+    const from = plan.from[Math.floor(i / plan.targets.length) % plan.from.length];
+    if (target === undefined || from === undefined) throw new RangeError("traffic needs a client and a service");
+    return converse(plan, kind, target, from, untilMs);
+  };
   const conversations: Promise<ConnectionResult>[] = [];
   for (let i = 0; i < plan.longLived; i++) {
-    conversations.push(converse(plan, "long", source(i), untilMs));
+    conversations.push(start("long", i));
     if (i % 8 === 7) await pause(1); // arrivals spread a little, as those of people are
   }
   for (let i = 0; i < plan.shortLived; i++) {
     const dueMs = startMs + (i * plan.durationMs) / plan.shortLived;
     const earlyMs = dueMs - performance.now();
     if (earlyMs > 0) await pause(earlyMs);
-    conversations.push(converse(plan, "short", source(i), untilMs));
+    conversations.push(start("short", i));
   }
   const connections = await Promise.all(conversations);
   return { connections, tookMs: performance.now() - startMs };

@@ -1,0 +1,168 @@
+/** Who plays which part in one chapter of the story: machines, wires, services and traffic, from a cluster file. */
+import { formatIpv4, type Ipv4, ipv4FromNumber } from "../base/ipv4.ts";
+import type { Mac } from "../base/mac.ts";
+import { lastOf, networkOf, type Prefix } from "../base/prefix.ts";
+import type { EngineService, ForwardingMethod } from "../ports/engine.ts";
+import type { Cast } from "./observations.ts";
+import { addressOn, type LabHost, type LabLink, labMac, type Topology } from "./topology.ts";
+import type { TrafficPlan } from "./traffic.ts";
+
+export interface SpecNetwork {
+  readonly name: string;
+  readonly prefix: Prefix;
+  readonly router: Ipv4;
+}
+
+export interface SpecRealServer {
+  readonly name: string;
+  readonly rip: Ipv4;
+  readonly network: string;
+  readonly carrier: string;
+}
+
+/** What of a cluster a chapter needs; see specOf in spec.ts. */
+export interface LabSpec {
+  readonly name: string;
+  readonly forwarding: ForwardingMethod;
+  readonly networks: readonly SpecNetwork[];
+  readonly vips: readonly Ipv4[];
+  /** The first one is active. All on the VIPs' network. */
+  readonly directors: readonly { readonly name: string; readonly dip: Ipv4; readonly network: string }[];
+  readonly realServers: readonly SpecRealServer[];
+  readonly services: readonly EngineService[];
+  readonly client: { readonly name: string; readonly address: Ipv4 | undefined };
+  readonly routerName: string;
+}
+
+export interface PlotRealServer {
+  readonly host: LabHost;
+  /** The wire its RIP is on. */
+  readonly wire: string;
+  readonly carrier: string;
+}
+
+export interface Plot {
+  readonly forwarding: ForwardingMethod;
+  readonly topology: Topology;
+  /** The wire of the VIPs. */
+  readonly lan: string;
+  readonly vips: readonly Ipv4[];
+  readonly client: LabHost;
+  readonly router: LabHost;
+  readonly director: LabHost;
+  readonly realServers: readonly PlotRealServer[];
+  readonly services: readonly { readonly service: EngineService }[];
+  readonly weights: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  readonly cast: Cast;
+  readonly traffic: TrafficPlan;
+  /** Machines on the same wire as a real server that it must reach, with their addresses there. */
+  neighboursOf(host: LabHost): { readonly host: LabHost; readonly address: Ipv4 }[];
+}
+
+const clientAddresses = 8;
+
+/** Free addresses from the top of the network down. */
+function freeAddresses(network: Prefix, taken: ReadonlySet<Ipv4>, count: number): Ipv4[] {
+  const free: Ipv4[] = [];
+  const first = networkOf(network) + 1;
+  for (let n = lastOf(network) - 1; n >= first && free.length < count; n--)
+    if (!taken.has(ipv4FromNumber(n))) free.push(ipv4FromNumber(n));
+  return free;
+}
+
+/** Errors as RangeError name a broken promise of the cluster file's checks, not bad input. */
+export function plotOf(spec: LabSpec, size: { readonly longLived: number; readonly shortLived: number; readonly durationMs: number }): Plot {
+  const [director] = spec.directors;
+  const lanName = director?.network;
+  const lanNetwork = spec.networks.find((n) => n.name === lanName);
+  if (director === undefined || lanNetwork === undefined) throw new RangeError("a lab needs a director on a network");
+  const lan = lanNetwork.name;
+  const networkOfName = (name: string): SpecNetwork => {
+    const found = spec.networks.find((n) => n.name === name);
+    if (found === undefined) throw new RangeError(`no network ${name}`);
+    return found;
+  };
+
+  let machines = 0;
+  const link = (name: string, wire: string, addresses: readonly Ipv4[], index = 0): LabLink => ({
+    name,
+    wire,
+    mac: labMac(machines, index),
+    addresses: addresses.map((address) => ({ address, length: networkOfName(wire).prefix.length })),
+  });
+  const machine = (host: Omit<LabHost, "links">, links: () => LabLink[]): LabHost => {
+    machines += 1;
+    return { ...host, links: links() };
+  };
+
+  const taken = new Set<Ipv4>([
+    ...spec.vips,
+    ...spec.networks.map((n) => n.router),
+    ...spec.directors.map((d) => d.dip),
+    ...spec.realServers.map((r) => r.rip),
+  ]);
+  const named = spec.client.address === undefined ? [] : [spec.client.address];
+  for (const address of named) taken.add(address);
+  const more = freeAddresses(lanNetwork.prefix, taken, clientAddresses - named.length);
+  const clientIps = [...named, ...more];
+  if (clientIps.length === 0) throw new RangeError("no free address on the VIP's network for a client");
+
+  const gatewayOf = (wire: string): { gateway: Ipv4 } => ({ gateway: networkOfName(wire).router });
+  const client = machine({ name: spec.client.name, role: "client", ...gatewayOf(lan) }, () => [link("eth0", lan, clientIps)]);
+  const router = machine({ name: spec.routerName, role: "router" }, () =>
+    spec.networks.map((n, i) => link(`eth${i}`, n.name, [n.router], i)),
+  );
+  const directors = spec.directors.map((d) =>
+    machine({ name: d.name, role: "director", ...gatewayOf(d.network) }, () => [link("eth0", d.network, [d.dip])]),
+  );
+  const realServers = spec.realServers.map((r) => ({
+    host: machine({ name: r.name, role: "realServer", ...gatewayOf(r.network) }, () => [link("eth0", r.network, [r.rip])]),
+    wire: r.network,
+    carrier: r.carrier,
+  }));
+  const hosts = [client, router, ...directors, ...realServers.map((r) => r.host)];
+  const active = directors[0];
+  if (active === undefined) throw new RangeError("a lab needs a director");
+
+  const nameOfMac = new Map<Mac, string>();
+  const nameOfAddress = new Map<Ipv4, string>();
+  for (const host of hosts)
+    for (const { mac, addresses } of host.links) {
+      nameOfMac.set(mac, host.name);
+      for (const { address } of addresses) nameOfAddress.set(address, host.name);
+    }
+  const tcp = spec.services.filter((s) => s.protocol === 6);
+  return {
+    forwarding: spec.forwarding,
+    topology: { wires: spec.networks.map((n) => n.name), hosts },
+    lan,
+    vips: spec.vips,
+    client,
+    router,
+    director: active,
+    realServers,
+    services: tcp.map((service) => ({ service })),
+    weights: Object.fromEntries(
+      tcp.map((s) => [
+        `${formatIpv4(s.vip)}:${s.port}`,
+        Object.fromEntries(s.realServers.map((server) => [server.name, server.weight])),
+      ]),
+    ),
+    cast: { vips: new Set(spec.vips), owner: active.name, client: client.name, nameOfMac, nameOfAddress },
+    traffic: {
+      from: clientIps.map(formatIpv4),
+      targets: tcp.map((s) => ({ vip: formatIpv4(s.vip), port: s.port })),
+      longLived: size.longLived,
+      shortLived: size.shortLived,
+      durationMs: size.durationMs,
+      pauseMs: 200,
+      patienceMs: 2500,
+    },
+    neighboursOf: (host) => {
+      const wire = host.links[0]?.wire ?? lan;
+      return hosts
+        .filter((h) => h.name !== host.name && h.links.some((l) => l.wire === wire) && h.role !== "realServer")
+        .map((h) => ({ host: h, address: addressOn(h, wire) }));
+    },
+  };
+}

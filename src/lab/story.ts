@@ -1,0 +1,238 @@
+/**
+ * The story of one cluster under one forwarding method: healthy wiring, the problem, the leak, the cure, the proof.
+ * Told on any stage; every number comes from the stage's tap, its client's sockets or its engine.
+ */
+import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
+import type { Mac } from "../base/mac.ts";
+import type { Observed } from "./observations.ts";
+import type { Plot } from "./plot.ts";
+import type {
+  ChapterReport,
+  CountStep,
+  Cure,
+  CureStep,
+  LabEvent,
+  LeakStep,
+  ReachStep,
+  TrafficStep,
+  WhoHasShare,
+  WhoHasStep,
+} from "./report.ts";
+import type { Answers, Stage } from "./stage.ts";
+import { silence, undisciplined } from "./silence.ts";
+import { addressOn } from "./topology.ts";
+import type { TrafficResult } from "./traffic.ts";
+import { judge } from "./verdicts.ts";
+
+export interface StoryOptions {
+  readonly cure: Cure;
+  readonly nowMs: () => number;
+  readonly tell: (event: LabEvent) => void;
+  readonly signal: AbortSignal;
+}
+
+const asks = 20;
+/** Real caches hold an entry for minutes; the story has seconds. */
+const refreshMs = 250;
+
+class Story {
+  readonly #plot: Plot;
+  readonly #stage: Stage;
+  readonly #options: StoryOptions;
+  readonly #names: ReadonlyMap<Mac, string>;
+
+  constructor(plot: Plot, stage: Stage, options: StoryOptions) {
+    this.#plot = plot;
+    this.#stage = stage;
+    this.#options = options;
+    this.#names = plot.cast.nameOfMac;
+  }
+
+  #say(text: string): void {
+    this.#options.signal.throwIfAborted();
+    this.#options.tell({ kind: "progress", text });
+  }
+
+  #shares(answers: Answers): WhoHasShare[] {
+    return answers.by
+      .map(({ mac, answers: n, first }) => ({ machine: this.#names.get(mac) ?? mac, mac, answers: n, first }))
+      .sort((a, b) => b.first - a.first || (a.machine < b.machine ? -1 : 1));
+  }
+
+  async #whoHasVips(): Promise<WhoHasStep[]> {
+    this.#say(`asking ${asks} times who has the VIP`);
+    const all = await this.#stage.whoHas(this.#plot.client.name, this.#plot.vips, asks);
+    return all.map((a) => ({ vip: formatIpv4(a.target), asked: a.asked, shares: this.#shares(a) }));
+  }
+
+  async #traffic(): Promise<TrafficStep> {
+    const { traffic } = this.#plot;
+    this.#say(`${traffic.longLived + traffic.shortLived} connections for ${traffic.durationMs / 1000} s`);
+    await this.#stage.observe();
+    const result = await this.#stage.traffic(traffic, refreshMs);
+    await this.#stage.pause(200); // the last frames reach the tap
+    return trafficStep(this.#plot, result, await this.#stage.observed());
+  }
+
+  async problem(): Promise<ChapterReport["problem"]> {
+    for (const { host } of this.#plot.realServers) this.#stage.setSysctls(host.name, undisciplined(host));
+    return { whoHas: await this.#whoHasVips(), traffic: await this.#traffic() };
+  }
+
+  /** Half of the cure is applied on purpose: no answers any more, so only the leak is left to move the VIP. */
+  async leak(): Promise<LeakStep> {
+    const { realServers, router, vips, lan } = this.#plot;
+    for (const { host } of realServers) this.#stage.setSysctls(host.name, silence(host, "ignore-only"));
+    const culprit = realServers.find(({ host }) => host.links.some((l) => l.wire === lan));
+    const vip = vips[0];
+    if (culprit === undefined || vip === undefined) throw new RangeError("a lab needs a VIP and a real server on its wire");
+    const name = culprit.host.name;
+    const routerAddress = addressOn(router, lan);
+    this.#say(`${name} answers nothing now, but says a word in the VIP's name`);
+    this.#stage.forgetNeighbours(router.name);
+    await this.#stage.ping(router.name, routerAddress, vip, 3000);
+    const named = (mac: Mac | undefined): string => (mac === undefined ? "nobody" : (this.#names.get(mac) ?? mac));
+    const before = named(this.#stage.neighbour(router.name, vip));
+    const [answers] = await this.#stage.whoHas(this.#plot.client.name, [vip], asks);
+    await this.#stage.observe();
+    this.#stage.forgetNeighbours(name);
+    this.#stage.speak(name, vip, routerAddress);
+    await this.#stage.pause(500);
+    const observed = await this.#stage.observed();
+    const after = named(this.#stage.neighbour(router.name, vip));
+    for (const { host } of realServers) this.#stage.setSysctls(host.name, undisciplined(host));
+    this.#stage.forgetNeighbours(router.name);
+    return {
+      realServer: name,
+      neighbour: router.name,
+      vip: formatIpv4(vip),
+      whoHas: answers === undefined ? [] : this.#shares(answers),
+      before,
+      after,
+      leaked: observed.leaks[name] ?? 0,
+    };
+  }
+
+  cure(): CureStep {
+    this.#say("applying the silence policy");
+    const startMs = this.#options.nowMs();
+    const changes = this.#plot.realServers.flatMap(({ host }) =>
+      this.#stage.setSysctls(host.name, silence(host, this.#options.cure)),
+    );
+    const tookMs = this.#options.nowMs() - startMs;
+    // what the neighbours learned before would be confirmed by unicast for ever (B-N-06)
+    for (const host of [this.#plot.client, this.#plot.router, this.#plot.director]) this.#stage.forgetNeighbours(host.name);
+    return { cure: this.#options.cure, policy: "arp-sysctl", changes, tookMs };
+  }
+
+  async #reach(): Promise<ReachStep[]> {
+    const steps: ReachStep[] = [];
+    for (const { host, wire } of this.#plot.realServers) {
+      this.#say(`is ${host.name} itself still there`);
+      const rip = addressOn(host, wire);
+      const neighbours = this.#plot.neighboursOf(host);
+      const asker = neighbours[0];
+      if (asker === undefined) throw new RangeError(`${host.name} has no neighbour`);
+      const [answers] = await this.#stage.whoHas(asker.host.name, [rip], 3);
+      this.#stage.forgetNeighbours(host.name);
+      const reached: string[] = [];
+      for (const { host: neighbour, address } of neighbours)
+        if (await this.#stage.ping(host.name, rip, address, 3000)) reached.push(neighbour.name);
+      steps.push({
+        realServer: host.name,
+        rip: formatIpv4(rip),
+        answeredBy: answers === undefined ? [] : this.#shares(answers).map((s) => s.machine),
+        reached,
+        asked: neighbours.map((n) => n.host.name),
+      });
+    }
+    return steps;
+  }
+
+  async proof(): Promise<ChapterReport["proof"]> {
+    const whoHas = await this.#whoHasVips();
+    this.#stage.program(this.#plot.services.map((s) => s.service)); // counters from zero
+    const traffic = await this.#traffic();
+    if (this.#stage.countsLagMs > 0) this.#say("waiting for the engine to bring its counters up to date");
+    await this.#stage.pause(this.#stage.countsLagMs);
+    const counts = countSteps(this.#plot, this.#stage, await this.#stage.observed());
+    const reach = await this.#reach();
+    return { whoHas, traffic, reach, counts, lostFrames: await this.#stage.lostFrames() };
+  }
+}
+
+function trafficStep(plot: Plot, result: TrafficResult, seen: Observed): TrafficStep {
+  const { connections } = result;
+  const outcome = (o: string): number => connections.filter((c) => c.outcome === o).length;
+  const onWire = [...seen.connections.values()];
+  const owner = plot.cast.owner;
+  return {
+    connections: connections.length,
+    longLived: connections.filter((c) => c.kind === "long").length,
+    tookMs: Math.round(result.tookMs),
+    openedAtDirector: onWire.filter((c) => c.opened === owner).length,
+    bypassedDirector: onWire.filter((c) => c.machines.some((m) => m !== owner)).length,
+    changedMachine: onWire.filter((c) => c.machines.length > 1).length,
+    completed: outcome("completed"),
+    refused: outcome("refused"),
+    reset: outcome("reset"),
+    hung: outcome("hang"),
+    longLivedBroken: connections.filter((c) => c.kind === "long" && (c.outcome === "reset" || c.outcome === "hang")).length,
+    leaks: seen.leaks,
+    answers: seen.answers,
+    resets: seen.resets,
+    services: plot.services.map(({ service }) => {
+      const vip = formatIpv4(service.vip);
+      const served: Record<string, number> = {};
+      for (const c of connections)
+        if (c.target.vip === vip && c.target.port === service.port)
+          for (const name of c.servedBy.slice(0, 1)) served[name] = (served[name] ?? 0) + 1;
+      return { vip, port: service.port, scheduler: service.scheduler, served };
+    }),
+  };
+}
+
+function countSteps(plot: Plot, stage: Stage, seen: Observed): CountStep[] {
+  const counted = new Map<Ipv4, number>();
+  for (const count of stage.counts()) counted.set(count.realServer, (counted.get(count.realServer) ?? 0) + count.packets);
+  return plot.realServers.map(({ host, wire }) => ({
+    engine: stage.engine,
+    realServer: host.name,
+    counted: counted.get(addressOn(host, wire)) ?? 0,
+    seen: seen.forwarded[host.name]?.packets ?? 0,
+  }));
+}
+
+/** Tells the whole story of one chapter. Rejects with the signal's reason when it is aborted between two steps. */
+export async function tellChapter(plot: Plot, stage: Stage, options: StoryOptions): Promise<ChapterReport> {
+  const { tell, nowMs } = options;
+  const startMs = nowMs();
+  const story = new Story(plot, stage, options);
+  tell({ kind: "chapter", forwarding: plot.forwarding, engine: stage.engine, kernel: stage.kernel });
+  tell({ kind: "machines", machines: stage.machines });
+  stage.program(plot.services.map((s) => s.service));
+  const problem = await story.problem();
+  tell({ kind: "problem", step: problem });
+  const leak = await story.leak();
+  tell({ kind: "leak", step: leak });
+  const cure = story.cure();
+  tell({ kind: "cure", step: cure });
+  const proof = await story.proof();
+  tell({ kind: "proof", step: proof });
+  const verdicts = judge(
+    { problem, leak, cure, proof },
+    { owner: plot.cast.owner, engine: stage.engine, weights: plot.weights },
+  );
+  tell({ kind: "verdicts", verdicts });
+  return {
+    forwarding: plot.forwarding,
+    engine: stage.engine,
+    machines: stage.machines,
+    problem,
+    leak,
+    cure,
+    proof,
+    verdicts,
+    tookMs: Math.round(nowMs() - startMs),
+  };
+}
