@@ -28,7 +28,7 @@ const anyArp: fc.Arbitrary<Arp> = fc.record(
   { noNullPrototype: true },
 );
 
-// Captured on a veth pair: `arping`-like request by Linux for 10.9.0.2 from 10.9.0.1.
+// What Linux 6.18 sends on a veth pair when 10.9.0.1 looks for 10.9.0.2.
 const request = "0001080006040001020000000001 0a090001 000000000000 0a090002";
 
 test("an ARP request reads as its meaning, and writes back the same octets", () => {
