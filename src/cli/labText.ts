@@ -19,7 +19,8 @@ const counts = (record: Readonly<Record<string, number>>): string =>
 function machineLines(machines: readonly LabMachine[], p: Paint): string {
   const width = Math.max(...machines.map((m) => m.name.length)) + 2;
   const rows = machines.map(
-    (m) => `    ${p.bold(pad(m.name, width))}${pad(m.role, 12)}${pad(m.macs[0] ?? "", 19)}${p.dim(`${m.wires.join(", ")}: `)}${m.addresses.join("  ")}`,
+    (m) =>
+      `    ${p.bold(pad(m.name, width))}${pad(m.role, 12)}${pad(m.macs[0] ?? "", 19)}${p.dim(`${m.wires.join(", ")}: `)}${m.addresses.join("  ")}`,
   );
   return `  ${p.bold("1  The LAN")}\n${rows.join("\n")}\n`;
 }
@@ -29,12 +30,19 @@ function whoHasLines(steps: readonly WhoHasStep[], p: Paint): string {
     .map(({ vip, asked, shares }) => {
       const good = shares.length === 1;
       const head = `    who has ${vip}? asked ${asked} times, ${(good ? p.green : p.red)(
-        shares.length === 0 ? "nobody answered" : shares.length === 1 ? "one machine answered" : `${shares.length} machines answered`,
+        shares.length === 0
+          ? "nobody answered"
+          : shares.length === 1
+            ? "one machine answered"
+            : `${shares.length} machines answered`,
       )}\n`;
       return (
         head +
         shares
-          .map((s) => `      ${pad(s.machine, 10)}${s.mac}  answered ${s.answers}, first ${s.first} (${percent(s.first, asked)})\n`)
+          .map(
+            (s) =>
+              `      ${pad(s.machine, 10)}${s.mac}  answered ${s.answers}, first ${s.first} (${percent(s.first, asked)})\n`,
+          )
           .join("")
       );
     })
@@ -50,7 +58,9 @@ function trafficLines(t: TrafficStep, p: Paint): string {
     `      reached a real server directly    ${colour(t.bypassedDirector > 0)(String(t.bypassedDirector))}`,
     `      changed machine in the middle     ${colour(t.changedMachine > 0)(String(t.changedMachine))}`,
     `      broken                            ${colour(broken > 0)(
-      broken === 0 ? "0" : `${broken}  (reset ${t.reset}, hung ${t.hung}, refused ${t.refused}; ${t.longLivedBroken} of the long-lived)`,
+      broken === 0
+        ? "0"
+        : `${broken}  (reset ${t.reset}, hung ${t.hung}, refused ${t.refused}; ${t.longLivedBroken} of the long-lived)`,
     )}`,
   ];
   if (Object.keys(t.leaks).length > 0)
@@ -103,7 +113,9 @@ export function eventText(event: LabEvent, p: Paint): string {
     }
     case "cure": {
       const s = event.step;
-      const rows = s.changes.map((c) => `      ${pad(c.machine, 10)}${pad(c.what, 40)}${c.before} -> ${c.after}\n`).join("");
+      const rows = s.changes
+        .map((c) => `      ${pad(c.machine, 10)}${pad(c.what, 40)}${c.before} -> ${c.after}\n`)
+        .join("");
       return `  ${p.bold("4  The cure")}: policy ${s.policy}${s.cure === "full" ? "" : p.yellow(` (${s.cure})`)}, ${s.changes.length} changes in ${s.tookMs.toFixed(1)} ms\n${rows}`;
     }
     case "proof":

@@ -5,7 +5,7 @@
 import type { Ipv4 } from "../base/ipv4.ts";
 import { BROADCAST_MAC, type Mac } from "../base/mac.ts";
 import { ARP_REPLY, ARP_REQUEST, type Arp, decodeArp, isGratuitous } from "../wire/arp.ts";
-import { decodeEthernet, type Ethernet, ETHERTYPE } from "../wire/ethernet.ts";
+import { decodeEthernet, ETHERTYPE, type Ethernet } from "../wire/ethernet.ts";
 import { decodeIpv4, type Ipv4Packet, PROTOCOL } from "../wire/ipv4.ts";
 import { decodeTcp, TCP_FLAG } from "../wire/tcp.ts";
 
@@ -98,11 +98,12 @@ export class Observations {
     if (ip.protocol === PROTOCOL.ipip && from === owner) {
       const inner = decodeIpv4(octets, ip.payloadOffset);
       if (!inner.ok) return bump(this.#malformed, inner.code);
-      if (vips.has(inner.value.destination)) this.#forward(nameOfAddress.get(ip.destination) ?? "?", inner.value, octets);
+      if (vips.has(inner.value.destination))
+        this.#forward(nameOfAddress.get(ip.destination) ?? "?", inner.value, octets);
       return;
     }
     if (ip.protocol !== PROTOCOL.tcp || link.destination === BROADCAST_MAC) return;
-    const tcp = decodeTcp(octets, ip.payloadOffset);
+    const tcp = decodeTcp(octets, ip, ip.payloadOffset, ip.payloadEnd);
     if (!tcp.ok) return bump(this.#malformed, tcp.code);
     const flags = tcp.value.flags;
     if (vips.has(ip.source) && (flags & TCP_FLAG.rst) !== 0) bump(this.#resets, from);
@@ -124,7 +125,7 @@ export class Observations {
 
   #forward(realServer: string, ip: Ipv4Packet, octets: Uint8Array): void {
     if (ip.protocol !== PROTOCOL.tcp) return;
-    const tcp = decodeTcp(octets, ip.payloadOffset);
+    const tcp = decodeTcp(octets, ip, ip.payloadOffset, ip.payloadEnd);
     if (!tcp.ok) return bump(this.#malformed, tcp.code);
     const count = this.#forwarded[realServer] ?? { packets: 0, connections: 0 };
     count.packets += 1;

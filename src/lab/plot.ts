@@ -71,7 +71,10 @@ function freeAddresses(network: Prefix, taken: ReadonlySet<Ipv4>, count: number)
 }
 
 /** Errors as RangeError name a broken promise of the cluster file's checks, not bad input. */
-export function plotOf(spec: LabSpec, size: { readonly longLived: number; readonly shortLived: number; readonly durationMs: number }): Plot {
+export function plotOf(
+  spec: LabSpec,
+  size: { readonly longLived: number; readonly shortLived: number; readonly durationMs: number },
+): Plot {
   const [director] = spec.directors;
   const lanName = director?.network;
   const lanNetwork = spec.networks.find((n) => n.name === lanName);
@@ -108,7 +111,9 @@ export function plotOf(spec: LabSpec, size: { readonly longLived: number; readon
   if (clientIps.length === 0) throw new RangeError("no free address on the VIP's network for a client");
 
   const gatewayOf = (wire: string): { gateway: Ipv4 } => ({ gateway: networkOfName(wire).router });
-  const client = machine({ name: spec.client.name, role: "client", ...gatewayOf(lan) }, () => [link("eth0", lan, clientIps)]);
+  const client = machine({ name: spec.client.name, role: "client", ...gatewayOf(lan) }, () => [
+    link("eth0", lan, clientIps),
+  ]);
   const router = machine({ name: spec.routerName, role: "router" }, () =>
     spec.networks.map((n, i) => link(`eth${i}`, n.name, [n.router], i)),
   );
@@ -116,7 +121,9 @@ export function plotOf(spec: LabSpec, size: { readonly longLived: number; readon
     machine({ name: d.name, role: "director", ...gatewayOf(d.network) }, () => [link("eth0", d.network, [d.dip])]),
   );
   const realServers = spec.realServers.map((r) => ({
-    host: machine({ name: r.name, role: "realServer", ...gatewayOf(r.network) }, () => [link("eth0", r.network, [r.rip])]),
+    host: machine({ name: r.name, role: "realServer", ...gatewayOf(r.network) }, () => [
+      link("eth0", r.network, [r.rip]),
+    ]),
     wire: r.network,
     carrier: r.carrier,
   }));

@@ -156,7 +156,12 @@ export interface LabReport {
 /** The story as it happens. `done` carries what a reader sees at the end of a step. */
 export type LabEvent =
   | { readonly kind: "progress"; readonly text: string }
-  | { readonly kind: "chapter"; readonly forwarding: ForwardingMethod; readonly engine: string; readonly kernel: string }
+  | {
+      readonly kind: "chapter";
+      readonly forwarding: ForwardingMethod;
+      readonly engine: string;
+      readonly kernel: string;
+    }
   | { readonly kind: "machines"; readonly machines: readonly LabMachine[] }
   | { readonly kind: "problem"; readonly step: ChapterReport["problem"] }
   | { readonly kind: "leak"; readonly step: LeakStep }

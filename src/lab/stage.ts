@@ -35,7 +35,10 @@ export interface Stage {
   /** Frames that the tap could not keep up with since the lab stands. */
   lostFrames(): Promise<number>;
   /** Sets sysctls of one machine; gives back what really changed. `link` undefined: conf/all. */
-  setSysctls(machine: string, values: readonly { readonly link: string; readonly name: string; readonly value: string }[]): CureChange[];
+  setSysctls(
+    machine: string,
+    values: readonly { readonly link: string; readonly name: string; readonly value: string }[],
+  ): CureChange[];
   /** Forgets what the machine knows of its neighbours. */
   forgetNeighbours(machine: string): void;
   /** What the machine's neighbour cache holds for an address. */

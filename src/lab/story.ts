@@ -18,8 +18,8 @@ import type {
   WhoHasShare,
   WhoHasStep,
 } from "./report.ts";
-import type { Answers, Stage } from "./stage.ts";
 import { silence, undisciplined } from "./silence.ts";
+import type { Answers, Stage } from "./stage.ts";
 import { addressOn } from "./topology.ts";
 import type { TrafficResult } from "./traffic.ts";
 import { judge } from "./verdicts.ts";
@@ -85,7 +85,8 @@ class Story {
     for (const { host } of realServers) this.#stage.setSysctls(host.name, silence(host, "ignore-only"));
     const culprit = realServers.find(({ host }) => host.links.some((l) => l.wire === lan));
     const vip = vips[0];
-    if (culprit === undefined || vip === undefined) throw new RangeError("a lab needs a VIP and a real server on its wire");
+    if (culprit === undefined || vip === undefined)
+      throw new RangeError("a lab needs a VIP and a real server on its wire");
     const name = culprit.host.name;
     const routerAddress = addressOn(router, lan);
     this.#say(`${name} answers nothing now, but says a word in the VIP's name`);
@@ -121,7 +122,8 @@ class Story {
     );
     const tookMs = this.#options.nowMs() - startMs;
     // what the neighbours learned before would be confirmed by unicast for ever (B-N-06)
-    for (const host of [this.#plot.client, this.#plot.router, this.#plot.director]) this.#stage.forgetNeighbours(host.name);
+    for (const host of [this.#plot.client, this.#plot.router, this.#plot.director])
+      this.#stage.forgetNeighbours(host.name);
     return { cure: this.#options.cure, policy: "arp-sysctl", changes, tookMs };
   }
 
@@ -177,7 +179,8 @@ function trafficStep(plot: Plot, result: TrafficResult, seen: Observed): Traffic
     refused: outcome("refused"),
     reset: outcome("reset"),
     hung: outcome("hang"),
-    longLivedBroken: connections.filter((c) => c.kind === "long" && (c.outcome === "reset" || c.outcome === "hang")).length,
+    longLivedBroken: connections.filter((c) => c.kind === "long" && (c.outcome === "reset" || c.outcome === "hang"))
+      .length,
     leaks: seen.leaks,
     answers: seen.answers,
     resets: seen.resets,
@@ -194,7 +197,8 @@ function trafficStep(plot: Plot, result: TrafficResult, seen: Observed): Traffic
 
 function countSteps(plot: Plot, stage: Stage, seen: Observed): CountStep[] {
   const counted = new Map<Ipv4, number>();
-  for (const count of stage.counts()) counted.set(count.realServer, (counted.get(count.realServer) ?? 0) + count.packets);
+  for (const count of stage.counts())
+    counted.set(count.realServer, (counted.get(count.realServer) ?? 0) + count.packets);
   return plot.realServers.map(({ host, wire }) => ({
     engine: stage.engine,
     realServer: host.name,

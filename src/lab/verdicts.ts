@@ -1,6 +1,7 @@
 /** The wire's word, line by line: each verdict compares what was measured with what a healthy cluster shows. */
-import { judgeSpread } from "./spread.ts";
+
 import type { ChapterReport, TrafficStep, Verdict, WhoHasStep } from "./report.ts";
+import { judgeSpread } from "./spread.ts";
 
 /** What the verdicts need to know of the lab beside its measurements. */
 export interface Expectations {
@@ -86,7 +87,13 @@ function trafficVerdicts(traffic: TrafficStep, expectations: Expectations): Verd
         expectations.weights[name] ?? {},
         service.served,
       );
-      return verdict("proof/spread", `connections to ${name} are spread`, spread.expected, list(service.served), spread.held);
+      return verdict(
+        "proof/spread",
+        `connections to ${name} are spread`,
+        spread.expected,
+        list(service.served),
+        spread.held,
+      );
     }),
   ];
 }
@@ -104,22 +111,34 @@ function proofVerdicts(steps: Steps, expectations: Expectations): Verdict[] {
       whoHas.map(owners).join("; "),
       whoHas.every(
         (step) =>
-          step.shares.length === 1 && step.shares[0]?.machine === expectations.owner && step.shares[0].answers === step.asked,
+          step.shares.length === 1 &&
+          step.shares[0]?.machine === expectations.owner &&
+          step.shares[0].answers === step.asked,
       ),
     ),
-    verdict("proof/no-leak", "no real server asks in the VIP's name", "none", list(traffic.leaks), sum(traffic.leaks) === 0),
+    verdict(
+      "proof/no-leak",
+      "no real server asks in the VIP's name",
+      "none",
+      list(traffic.leaks),
+      sum(traffic.leaks) === 0,
+    ),
     verdict(
       "proof/rip-answered",
       "every real server's own address is still answered",
       `${reach.length} of ${reach.length}`,
-      ripsWrong.length === 0 ? `${reach.length} of ${reach.length}` : `not so: ${ripsWrong.map((r) => r.realServer).join(", ")}`,
+      ripsWrong.length === 0
+        ? `${reach.length} of ${reach.length}`
+        : `not so: ${ripsWrong.map((r) => r.realServer).join(", ")}`,
       reach.length > 0 && ripsWrong.length === 0,
     ),
     verdict(
       "proof/neighbours",
       "every real server still reaches its neighbours",
       `${reach.length} of ${reach.length}`,
-      unreached.length === 0 ? `${reach.length} of ${reach.length}` : `not so: ${unreached.map((r) => r.realServer).join(", ")}`,
+      unreached.length === 0
+        ? `${reach.length} of ${reach.length}`
+        : `not so: ${unreached.map((r) => r.realServer).join(", ")}`,
       reach.length > 0 && unreached.length === 0,
     ),
     ...trafficVerdicts(traffic, expectations),
@@ -127,8 +146,12 @@ function proofVerdicts(steps: Steps, expectations: Expectations): Verdict[] {
       "proof/counts-agree",
       `${expectations.engine}'s own packet counts agree with the wire`,
       counts.map((c) => `${c.realServer} ${c.seen}`).join(", "),
-      counts.map((c) => `${c.realServer} ${c.counted}`).join(", ") + (lostFrames > 0 ? `; the tap lost ${lostFrames} frames` : ""),
-      counts.length > 0 && sum(Object.fromEntries(counts.map((c) => [c.realServer, c.counted]))) > 0 && differing.length === 0 && lostFrames === 0,
+      counts.map((c) => `${c.realServer} ${c.counted}`).join(", ") +
+        (lostFrames > 0 ? `; the tap lost ${lostFrames} frames` : ""),
+      counts.length > 0 &&
+        sum(Object.fromEntries(counts.map((c) => [c.realServer, c.counted]))) > 0 &&
+        differing.length === 0 &&
+        lostFrames === 0,
     ),
   ];
 }
