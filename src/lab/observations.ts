@@ -73,14 +73,23 @@ export class Observations {
   frame(from: string, octets: Uint8Array): void {
     this.#frames += 1;
     const link = decodeEthernet(octets);
-    if (!link.ok) return bump(this.#malformed, link.code);
+    if (!link.ok) {
+      bump(this.#malformed, link.code);
+      return;
+    }
     if (link.value.etherType === ETHERTYPE.arp) {
       const arp = decodeArp(octets, link.value.payloadOffset);
-      if (!arp.ok) return bump(this.#malformed, arp.code);
+      if (!arp.ok) {
+        bump(this.#malformed, arp.code);
+        return;
+      }
       this.#arp(from, arp.value);
     } else if (link.value.etherType === ETHERTYPE.ipv4) {
       const ip = decodeIpv4(octets, link.value.payloadOffset);
-      if (!ip.ok) return bump(this.#malformed, ip.code);
+      if (!ip.ok) {
+        bump(this.#malformed, ip.code);
+        return;
+      }
       this.#ip(from, link.value, ip.value, octets);
     }
   }
@@ -97,19 +106,28 @@ export class Observations {
     const { vips, owner, client, nameOfMac, nameOfAddress } = this.#cast;
     if (ip.protocol === PROTOCOL.ipip && from === owner) {
       const inner = decodeIpv4(octets, ip.payloadOffset);
-      if (!inner.ok) return bump(this.#malformed, inner.code);
+      if (!inner.ok) {
+        bump(this.#malformed, inner.code);
+        return;
+      }
       if (vips.has(inner.value.destination))
         this.#forward(nameOfAddress.get(ip.destination) ?? "?", inner.value, octets);
       return;
     }
     if (ip.protocol !== PROTOCOL.tcp || link.destination === BROADCAST_MAC) return;
     const tcp = decodeTcp(octets, ip, ip.payloadOffset, ip.payloadEnd);
-    if (!tcp.ok) return bump(this.#malformed, tcp.code);
+    if (!tcp.ok) {
+      bump(this.#malformed, tcp.code);
+      return;
+    }
     const flags = tcp.value.flags;
     if (vips.has(ip.source) && (flags & TCP_FLAG.rst) !== 0) bump(this.#resets, from);
     if (!vips.has(ip.destination)) return;
     const machine = nameOfMac.get(link.destination) ?? link.destination;
-    if (from === owner) return this.#forward(machine, ip, octets);
+    if (from === owner) {
+      this.#forward(machine, ip, octets);
+      return;
+    }
     if (from !== client) return;
     if (machine !== owner) bump(this.#bypassed, machine);
     const key = `${ip.source}:${tcp.value.sourcePort}`;
@@ -126,7 +144,10 @@ export class Observations {
   #forward(realServer: string, ip: Ipv4Packet, octets: Uint8Array): void {
     if (ip.protocol !== PROTOCOL.tcp) return;
     const tcp = decodeTcp(octets, ip, ip.payloadOffset, ip.payloadEnd);
-    if (!tcp.ok) return bump(this.#malformed, tcp.code);
+    if (!tcp.ok) {
+      bump(this.#malformed, tcp.code);
+      return;
+    }
     const count = this.#forwarded[realServer] ?? { packets: 0, connections: 0 };
     count.packets += 1;
     if ((tcp.value.flags & (TCP_FLAG.syn | TCP_FLAG.ack)) === TCP_FLAG.syn) count.connections += 1;
