@@ -128,7 +128,8 @@ function extendedText(attributes: Uint8Array): string | undefined {
 /** errno (0: success) and the kernel's sentence of an NLMSG_ERROR, or of an NLMSG_DONE that reports a failed dump. */
 function outcomeOf(message: NetlinkMessage): { readonly errno: number; readonly text: string | undefined } {
   const { payload, flags, type } = message;
-  if (payload.length < 4) return { errno: 0, text: undefined };
+  // An acknowledgement that says nothing acknowledges nothing; a DONE may come bare.
+  if (payload.length < 4) return { errno: type === NLMSG_ERROR ? libc.errnoNumber("EBADMSG") : 0, text: undefined };
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   const errno = -view.getInt32(0, true);
   if ((flags & NLM_F.ACK_TLVS) === 0) return { errno, text: undefined };
