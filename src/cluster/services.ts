@@ -428,8 +428,8 @@ class PortClaims {
       return;
     }
     const claims = match.ports.map((range) => ({ ...range, service, path }));
-    if (service.vips === this.#all) return push(this.#ofAll, match.protocol, claims);
-    for (const vip of service.vips) push(this.#ofVip, `${match.protocol} ${vip.address}`, claims);
+    if (service.vips === this.#all) push(this.#ofAll, match.protocol, claims);
+    else for (const vip of service.vips) push(this.#ofVip, `${match.protocol} ${vip.address}`, claims);
   }
 
   sayOverlaps(): void {

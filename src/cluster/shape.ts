@@ -42,6 +42,12 @@ const sections: ReadonlyMap<string, Code> = new Map([
   ["services", "no-services"],
 ]);
 
+/** A fault that leaves the rest readable without the value at this path, or with it under another key. */
+interface Cut {
+  readonly path: Path;
+  readonly rename?: string | undefined;
+}
+
 export interface Shaped {
   readonly problems: readonly Problem[];
   /** Present when the form is right but for faults that leave the rest readable (a misspelt key, a number too large). */
@@ -53,7 +59,7 @@ export function shape(read: ReadText): Shaped {
   const first = clusterSchema.safeParse(read.data);
   const problems = emptySections(read);
   if (first.success) return { problems, input: problems.length === 0 ? first.data : undefined };
-  const cuts: Path[] = [];
+  const cuts: Cut[] = [];
   for (const issue of first.error.issues) explain(issue, [], read, problems, cuts);
   if (cuts.length < problems.length) return { problems, input: undefined };
   // Only faults that can be cut out: do so, to find in the same run what is wrong with the meaning of the rest.
@@ -72,7 +78,7 @@ function emptySections(read: ReadText): Problem[] {
   return problems;
 }
 
-function explain(issue: Issue, base: Path, read: ReadText, problems: Problem[], cuts: Path[]): void {
+function explain(issue: Issue, base: Path, read: ReadText, problems: Problem[], cuts: Cut[]): void {
   const path: Path = [...base, ...issue.path.map((p) => (typeof p === "symbol" ? String(p) : p))];
   const value = valueAt(read.data, path);
   const add = (code: Code, message: string, remedy?: string, at: Path = path, of: "key" | "value" = "value") =>
@@ -96,7 +102,7 @@ function explain(issue: Issue, base: Path, read: ReadText, problems: Problem[], 
     if (special !== undefined) return void add(special.code, special.message, special.remedy);
     if (code.endsWith("-range") && typeof value === "number") {
       // In a list a value cannot be left out without moving the others.
-      if (typeof path.at(-1) === "string") cuts.push(path);
+      if (typeof path.at(-1) === "string") cuts.push({ path });
       return void add(code, `${label} is ${quote(value)}, and must be ${phrase}`);
     }
     if ("values" in issue && Array.isArray(issue.values)) return void addWord(issue.values.map(String), code);
@@ -111,7 +117,7 @@ function explain(issue: Issue, base: Path, read: ReadText, problems: Problem[], 
         const hint = other !== undefined && known.includes(other) ? other : nearest(key, known);
         const remedy =
           hint === undefined ? `keys possible here: ${known.join(", ") || "none"}` : `did you mean \`${hint}\`?`;
-        cuts.push([...path, key]);
+        cuts.push({ path: [...path, key], rename: hint });
         add("unknown-key", `unknown key ${quote(key)}`, remedy, [...path, key], "key");
       }
       return;
@@ -122,6 +128,12 @@ function explain(issue: Issue, base: Path, read: ReadText, problems: Problem[], 
     case "invalid_union": {
       if ("options" in issue && Array.isArray(issue.options))
         return void addWord(issue.options.map(String), "unknown-value");
+      const words = (issue.errors as Issue[][]).flat().filter((i) => i.code === "invalid_value" && i.path.length === 0);
+      if (typeof value === "string" && words.length > 1)
+        return void addWord(
+          [...new Set(words.flatMap((i) => (i.code === "invalid_value" ? i.values.map(String) : [])))],
+          "unknown-value",
+        );
       const branch = bestBranch(issue.errors as Issue[][], value);
       if (branch !== undefined) {
         for (const inner of branch) explain(inner, path, read, problems, cuts);
@@ -275,12 +287,16 @@ function valueAt(data: Plain | undefined, path: Path): Plain | undefined {
   return here;
 }
 
-/** A copy without the values at these paths. */
-function without(data: Plain, cuts: readonly Path[]): Plain {
+/** A copy without the values at these paths, misspelt keys put right. */
+function without(data: Plain, cuts: readonly Cut[]): Plain {
   const copy = structuredClone(data);
-  for (const cut of cuts) {
-    const parent = valueAt(copy, cut.slice(0, -1));
-    if (isMapping(parent)) delete parent[String(cut.at(-1))];
+  for (const { path, rename } of cuts) {
+    const parent = valueAt(copy, path.slice(0, -1));
+    const key = String(path.at(-1));
+    const value = valueAt(parent, [key]);
+    if (!isMapping(parent) || value === undefined) continue;
+    delete parent[key];
+    if (rename !== undefined && !Object.hasOwn(parent, rename)) parent[rename] = value;
   }
   return copy;
 }
