@@ -1,5 +1,5 @@
 /** What a failed call means to a person: errno name -> why and remedy. "*" stands for any call. */
-interface Meaning {
+export interface Meaning {
   readonly why: string;
   readonly remedy: string;
 }
@@ -104,6 +104,8 @@ export class SystemCallError extends HostError {
 export interface NetlinkTask {
   readonly operation: string;
   readonly object: string;
+  /** What an errno means for this very operation, where the general words would mislead. */
+  readonly meanings?: Readonly<Record<string, Meaning>>;
 }
 
 /** The kernel's "no" to one netlink request. Code: "netlink/EEXIST". */
@@ -121,14 +123,14 @@ export class NetlinkError extends HostError {
     errnoName: string,
     options: { readonly kernelText?: string | undefined; readonly why?: string; readonly remedy?: string } = {},
   ) {
-    const meaning = meaningOf("netlink", errnoName);
+    const meaning = task.meanings?.[errnoName] ?? meaningOf("netlink", errnoName);
     const said = options.kernelText === undefined ? "" : `; the kernel says: ${options.kernelText}`;
     super(
       `netlink/${errnoName}`,
       `${task.operation} ${task.object}: ${options.why ?? meaning.why} (${errnoName}${said})`,
       { remedy: options.remedy ?? meaning.remedy },
     );
-    this.task = task;
+    this.task = { operation: task.operation, object: task.object };
     this.errno = errno;
     this.errnoName = errnoName;
     this.kernelText = options.kernelText;

@@ -307,9 +307,7 @@ export class NetlinkSocket {
 }
 
 const refusal = (task: NetlinkTask, errno: number, text: string | undefined): NetlinkError =>
-  new NetlinkError({ operation: task.operation, object: task.object }, errno, libc.errnoName(errno), {
-    kernelText: text,
-  });
+  new NetlinkError(task, errno, libc.errnoName(errno), { kernelText: text });
 
 /** sockaddr_nl: family, pad, port, group bits. Port 0 is the kernel. */
 const kernelAddress = Uint8Array.of(libc.AF_NETLINK, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
