@@ -4,6 +4,7 @@
  */
 import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
+import type { EngineCount } from "../ports/engine.ts";
 import type { Observed } from "./observations.ts";
 import type { Plot } from "./plot.ts";
 import type {
@@ -153,11 +154,12 @@ class Story {
 
   async proof(): Promise<ChapterReport["proof"]> {
     const whoHas = await this.#whoHasVips();
-    this.#stage.program(this.#plot.services.map((s) => s.service)); // counters from zero
+    await this.#stage.pause(this.#stage.countsLagMs); // so that what came before is in the count that is subtracted
+    const before = this.#stage.counts();
     const traffic = await this.#traffic();
     if (this.#stage.countsLagMs > 0) this.#say("waiting for the engine to bring its counters up to date");
     await this.#stage.pause(this.#stage.countsLagMs);
-    const counts = countSteps(this.#plot, this.#stage, await this.#stage.observed());
+    const counts = countSteps(this.#plot, this.#stage, before, await this.#stage.observed());
     const reach = await this.#reach();
     return { whoHas, traffic, reach, counts, lostFrames: await this.#stage.lostFrames() };
   }
@@ -195,10 +197,14 @@ function trafficStep(plot: Plot, result: TrafficResult, seen: Observed): Traffic
   };
 }
 
-function countSteps(plot: Plot, stage: Stage, seen: Observed): CountStep[] {
+function countSteps(plot: Plot, stage: Stage, before: readonly EngineCount[], seen: Observed): CountStep[] {
   const counted = new Map<Ipv4, number>();
-  for (const count of stage.counts())
-    counted.set(count.realServer, (counted.get(count.realServer) ?? 0) + count.packets);
+  const add = (counts: readonly EngineCount[], sign: 1 | -1): void => {
+    for (const { realServer, packets } of counts)
+      counted.set(realServer, (counted.get(realServer) ?? 0) + sign * packets);
+  };
+  add(before, -1);
+  add(stage.counts(), 1);
   return plot.realServers.map(({ host, wire }) => ({
     engine: stage.engine,
     realServer: host.name,

@@ -43,4 +43,6 @@ export interface Engine {
   counts(): EngineCount[];
   /** Takes away what program() made. */
   clear(): void;
+  /** Lets go of the engine; what it programmed stays. */
+  close(): void;
 }

@@ -125,5 +125,6 @@ export function nftEngine(options: NftEngineOptions): Engine {
       return [...found.values()];
     },
     clear: () => options.inside(() => deleteNftTable(family, table)),
+    close: () => {},
   };
 }

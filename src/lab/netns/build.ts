@@ -3,8 +3,8 @@
  * and its ports, so a packet socket there is a tap on every wire, and nothing of it touches the host's own namespace.
  */
 import { maskOf, networkOf } from "../../base/prefix.ts";
-import { SystemCallError } from "../../host/errors.ts";
 import { createNamespace, keepNamespace, type Namespace, removeNamespace } from "../../host/namespace.ts";
+import { delayRequest, rateRequest } from "../../host/queueing.ts";
 import { openRtnetlink, type Rtnetlink } from "../../host/rtnetlink.ts";
 import { ipv4Conf, writeSysctl } from "../../host/sysctl.ts";
 import type { LabHost, Topology } from "../topology.ts";
@@ -26,8 +26,6 @@ export interface BuiltSwitch {
 export interface BuiltNetwork {
   readonly machines: ReadonlyMap<string, BuiltMachine>;
   readonly switches: readonly BuiltSwitch[];
-  /** True when each machine's packets are delayed a little at random, as those of real machines are. */
-  readonly jitter: boolean;
   remove(options: { readonly keep: boolean }): void;
 }
 
@@ -44,7 +42,8 @@ const machineSysctls: readonly (readonly [string, string])[] = [
 ];
 
 function prepareMachine(role: LabHost["role"]): void {
-  for (const scope of ["all", "default"]) for (const [name, value] of machineSysctls) writeSysctl(ipv4Conf(scope, name), value);
+  for (const scope of ["all", "default"])
+    for (const [name, value] of machineSysctls) writeSysctl(ipv4Conf(scope, name), value);
   writeSysctl(["net", "ipv4", "ip_forward"], role === "router" ? "1" : "0");
   disableIpv6();
 }
@@ -59,13 +58,19 @@ function disableIpv6(): void {
   }
 }
 
-/** Half a millisecond, give or take 0.4: enough to make races real, little enough to be a LAN. */
-const delay = { latencyNs: 500_000, jitterNs: 400_000 };
+/**
+ * Without these, all machines are equally quick and every race ends the same way. Netem holds each packet for half a
+ * millisecond, give or take 0.4. A kernel without it mostly has a rate limit, under which a busy machine answers late.
+ */
+const wires = [
+  (index: number, link: string) => delayRequest(index, { latencyNs: 500_000, jitterNs: 400_000 }, link),
+  (index: number, link: string) => rateRequest(index, { octetsPerSecond: 100_000, burstOctets: 1600 }, link),
+];
 
 class Builder {
   readonly machines = new Map<string, BuiltMachine>();
   readonly switches: BuiltSwitch[] = [];
-  jitter = true;
+  #wire = 0;
   readonly #made: { readonly namespace: Namespace; readonly netlink: Rtnetlink }[] = [];
   readonly #prefix: string;
 
@@ -108,19 +113,18 @@ class Builder {
             prefix: { address, length },
             broadcast: ((networkOf({ address, length }) | ~maskOf(length)) >>> 0) as typeof address,
           });
-        this.#delay(machine, link.name);
+        this.#weigh(machine, link.name);
         machineOfPort.set(netlink.indexOf(port), host.name);
       }
     this.switches.push({ wire, namespace, netlink, machineOfPort });
   }
 
-  #delay(machine: BuiltMachine, link: string): void {
-    if (!this.jitter) return;
-    try {
-      machine.netlink.setDelay(link, delay);
-    } catch (error) {
-      if (!(error instanceof SystemCallError) || !["ENOENT", "EOPNOTSUPP"].includes(error.errnoName)) throw error;
-      this.jitter = false; // no sch_netem in this kernel: all machines are equally quick
+  /** Takes the first kind of wire that this kernel has; none is no error. */
+  #weigh(machine: BuiltMachine, link: string): void {
+    for (let wire = wires[this.#wire]; wire !== undefined; wire = wires[++this.#wire]) {
+      const [failure] = machine.netlink.batch([wire(machine.netlink.indexOf(link), link)]);
+      if (failure === undefined) return;
+      if (!["ENOENT", "EOPNOTSUPP"].includes(failure.error.errnoName)) throw failure.error;
     }
   }
 
@@ -150,6 +154,6 @@ export function buildNetwork(topology: Topology, prefix: string): BuiltNetwork {
     builder.remove(false);
     throw error;
   }
-  const { machines, switches, jitter } = builder;
-  return { machines, switches, jitter, remove: ({ keep }) => builder.remove(keep) };
+  const { machines, switches } = builder;
+  return { machines, switches, remove: ({ keep }) => builder.remove(keep) };
 }

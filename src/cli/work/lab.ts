@@ -1,0 +1,132 @@
+import { readFileSync } from "node:fs";
+import type { Cluster } from "../../cluster/cluster.ts";
+import { HostError } from "../../host/errors.ts";
+import { leftoverNamespaces, removeNamespace } from "../../host/namespace.ts";
+import { builtinCluster } from "../../lab/builtin.ts";
+import type { Cure, LabEvent } from "../../lab/report.ts";
+import { type Chapter, kernelAbilities, runNetnsLab } from "../../lab/run.ts";
+import { methodsOf } from "../../lab/spec.ts";
+import { EVENT_LINE, runVmLab } from "../../lab/vm.ts";
+import type { ForwardingMethod } from "../../ports/engine.ts";
+import { paint } from "../colour.ts";
+import { exitCode } from "../exitCodes.ts";
+import type { Io } from "../io.ts";
+import { eventText } from "../labText.ts";
+import { progress } from "../progress.ts";
+import { clusterFromFile, clusterFromText } from "./clusterFile.ts";
+
+export interface LabFlags {
+  readonly backend: "auto" | "netns" | "vm";
+  readonly forwarding: "dr" | "tun" | "both";
+  readonly realServers?: string;
+  readonly cure: Cure;
+  readonly keep?: boolean;
+  readonly clean?: boolean;
+  readonly prefix: string;
+  readonly json?: boolean;
+  readonly events?: boolean;
+}
+
+const usage = (message: string, remedy: string): HostError => new HostError("lab/usage", message, { remedy });
+
+function realServerCount(text: string | undefined): number {
+  if (text === undefined) return 3;
+  const count = Number(text);
+  if (!/^\d+$/.test(text) || count < 2 || count > 50)
+    throw usage(`--real-servers ${text}: not a number from 2 to 50`, "give a whole number from 2 to 50");
+  return count;
+}
+
+const wanted = (flags: LabFlags): ForwardingMethod[] =>
+  flags.forwarding === "both" ? ["dr", "tun"] : [flags.forwarding];
+
+function chaptersOf(file: string | undefined, flags: LabFlags, io: Io): Chapter[] | undefined {
+  if (file === undefined) {
+    const count = realServerCount(flags.realServers);
+    return wanted(flags).map((forwarding) => {
+      const cluster = clusterFromText(builtinCluster(forwarding, count), `built-in ${forwarding}`, io);
+      if (cluster === undefined) throw new Error("the built-in cluster file has errors");
+      return { cluster, forwarding };
+    });
+  }
+  if (flags.realServers !== undefined)
+    throw usage("--real-servers is for the built-in cluster", `change the real servers in ${file} instead`);
+  const cluster: Cluster | undefined = clusterFromFile(file, io);
+  if (cluster === undefined) return undefined;
+  const methods = methodsOf(cluster);
+  const chapters = wanted(flags)
+    .filter((method) => methods.includes(method))
+    .map((forwarding) => ({ cluster, forwarding }));
+  if (chapters.length === 0)
+    throw usage(
+      `${file} forwards by ${methods.join(", ") || "neither dr nor tun"}, and --forwarding asks for ${flags.forwarding}`,
+      "leave --forwarding out, or change the file",
+    );
+  return chapters;
+}
+
+function clean(io: Io): number {
+  const names = leftoverNamespaces({ kept: true });
+  for (const name of names) removeNamespace(name);
+  io.out(names.length === 0 ? "nothing was left standing\n" : `removed ${names.join(", ")}\n`);
+  return exitCode("ok");
+}
+
+function teller(flags: LabFlags, io: Io): { tell: (event: LabEvent) => void; end: () => void } {
+  if (flags.events === true)
+    return { tell: (event) => io.out(`${EVENT_LINE}${JSON.stringify(event)}\n`), end: () => {} };
+  const p = paint(io.colour);
+  const line = progress(io, process.stderr.isTTY === true);
+  const tell = (event: LabEvent): void => {
+    if (event.kind === "progress") {
+      line.say(event.text);
+      return;
+    }
+    line.clear();
+    if (flags.json !== true) io.out(eventText(event, p));
+    else if (event.kind === "report") io.out(`${JSON.stringify(event.report, null, 2)}\n`);
+    else if (event.kind === "kept") io.err(eventText(event, paint(false)));
+  };
+  return { tell, end: () => line.end() };
+}
+
+function inVm(flags: LabFlags): boolean {
+  if (flags.backend !== "auto") return flags.backend === "vm";
+  const { ipvs, ipip, dummy } = kernelAbilities();
+  return !(ipvs && ipip && dummy);
+}
+
+/** Sweeps what a killed run left, so that no two runs of a lab stand in each other's way. */
+const sweep = (): void => leftoverNamespaces({ kept: false }).forEach(removeNamespace);
+
+export async function runLab(file: string | undefined, flags: LabFlags, io: Io): Promise<number> {
+  if (flags.clean === true) return clean(io);
+  const chapters = chaptersOf(file, flags, io);
+  if (chapters === undefined) return exitCode("badData");
+  const { tell, end } = teller(flags, io);
+  try {
+    if (inVm(flags)) {
+      if (flags.keep === true) throw usage("--keep leaves nothing of a VM", "use --backend netns with --keep");
+      const args = ["--forwarding", flags.forwarding, "--cure", flags.cure];
+      if (flags.realServers !== undefined) args.push("--real-servers", flags.realServers);
+      const clusterText = file === undefined ? undefined : readFileSync(file, "utf8");
+      const report = await runVmLab({ args, clusterText, tell, signal: io.signal });
+      return exitCode(report.held ? "ok" : "no");
+    }
+    if (process.getuid?.() !== 0)
+      throw new HostError("lab/EPERM", "making network namespaces needs root", { remedy: "use sudo, or --backend vm" });
+    sweep();
+    const report = await runNetnsLab({
+      chapters,
+      cure: flags.cure,
+      prefix: flags.prefix,
+      keep: flags.keep === true,
+      tell,
+      signal: io.signal,
+      nowMs: () => performance.now(),
+    });
+    return exitCode(report.held ? "ok" : "no");
+  } finally {
+    end();
+  }
+}

@@ -1,0 +1,78 @@
+/** What a chapter of the story takes from a cluster file. */
+import { ipv4FromNumber } from "../base/ipv4.ts";
+import { networkOf } from "../base/prefix.ts";
+import { type Cluster, type Service, virtualServersOf } from "../cluster/cluster.ts";
+import type { EngineService, ForwardingMethod } from "../ports/engine.ts";
+import type { LabSpec } from "./plot.ts";
+
+/** Virtual servers of one service that the lab can try: TCP on plain ports. */
+const portsTried = 4;
+
+function engineServices(service: Service, forwarding: ForwardingMethod): EngineService[] {
+  return virtualServersOf(service).flatMap((virtual) => {
+    if (virtual.kind !== "port" || virtual.protocol !== "tcp") return [];
+    const realServers = service.destinations
+      .filter((d) => d.forwarding === forwarding)
+      .map((d) => ({
+        name: d.realServer.name,
+        rip: d.realServer.rip,
+        port: virtual.ports.first,
+        weight: d.weight,
+        forwarding,
+      }));
+    return realServers.length === 0
+      ? []
+      : [
+          {
+            vip: virtual.vip.address,
+            protocol: 6,
+            port: virtual.ports.first,
+            scheduler: service.scheduler,
+            realServers,
+          },
+        ];
+  });
+}
+
+/** The forwarding methods that the cluster's services use, in the order of the story. */
+export const methodsOf = (cluster: Cluster): ForwardingMethod[] =>
+  (["dr", "tun"] as const).filter((method) =>
+    cluster.services.some((s) => s.destinations.some((d) => d.forwarding === method)),
+  );
+
+/** One chapter's part of the cluster, or a sentence that says why there is nothing to tell. */
+export function specOf(cluster: Cluster, forwarding: ForwardingMethod): LabSpec | string {
+  const [director] = cluster.directors;
+  if (director === undefined) return "the cluster has no director";
+  const lan = director.network;
+  const services = cluster.services
+    .flatMap((s) => engineServices(s, forwarding))
+    .filter((s) => cluster.vips.some((v) => v.address === s.vip && v.network.name === lan.name))
+    .slice(0, portsTried);
+  if (services.length === 0) return `no tcp service with a VIP on ${lan.name} is forwarded by ${forwarding}`;
+  const names = new Set(services.flatMap((s) => s.realServers.map((r) => r.name)));
+  const realServers = cluster.realServers.filter((r) => names.has(r.name) && !r.isDirector);
+  const networks = cluster.networks
+    .filter((n) => n.name === lan.name || realServers.some((r) => r.network.name === n.name))
+    .map(({ name, prefix }) => {
+      const drawn = cluster.lab.router.addresses.find((a) => a.network.name === name)?.address;
+      return { name, prefix, router: drawn ?? ipv4FromNumber(networkOf(prefix) + 1) };
+    });
+  const client = cluster.lab.clients.find((c) => c.network.name === lan.name);
+  return {
+    name: cluster.name,
+    forwarding,
+    networks,
+    vips: cluster.vips.map((v) => v.address).filter((address) => services.some((s) => s.vip === address)),
+    directors: cluster.directors
+      .filter((d) => d.network.name === lan.name)
+      .map((d) => ({ name: d.name, dip: d.dip, network: d.network.name })),
+    realServers: realServers.map((r) => ({ name: r.name, rip: r.rip, network: r.network.name, carrier: r.carrier })),
+    services: services.map((s) => ({
+      ...s,
+      realServers: s.realServers.filter((r) => realServers.some((known) => known.name === r.name)),
+    })),
+    client: { name: client?.name ?? "client", address: client?.address },
+    routerName: cluster.lab.router.name,
+  };
+}
