@@ -325,10 +325,15 @@ export class Rtnetlink {
   removeNeighbour(link: LinkReference, address: Ipv4, options: { readonly proxy?: boolean } = {}): void {
     this.#socket.call(ask.removeNeighbour(this.indexOf(link), address, String(link), options.proxy));
   }
-  /** Forgets what the kernel learned on a link, so that it asks again; entries that someone set stay. Gives the count. */
+  /**
+   * Forgets what the kernel learned on a link, so that it asks again; entries that someone set stay, and so do those
+   * that wait for an answer, because packets wait with them. Gives the count.
+   */
   flushNeighbours(link: LinkReference): number {
     const index = this.indexOf(link);
-    const learned = this.neighbours({ link: index }).filter((n) => n.state !== "permanent" && n.state !== "noarp");
+    const learned = this.neighbours({ link: index }).filter(
+      (n) => n.mac !== undefined && n.state !== "permanent" && n.state !== "noarp",
+    );
     const failures = this.#socket.batch(learned.map((n) => ask.removeNeighbour(index, n.address, String(link))));
     // One that timed out meanwhile is gone too, which is what was wished for.
     for (const { error } of failures) if (error.errnoName !== "ENOENT") throw error;

@@ -162,8 +162,8 @@ export function plotOf(
       longLived: size.longLived,
       shortLived: size.shortLived,
       durationMs: size.durationMs,
-      pauseMs: 200,
-      patienceMs: 2500,
+      pauseMs: 400,
+      patienceMs: 6000,
     },
     neighboursOf: (host) => {
       const wire = host.links[0]?.wire ?? lan;
