@@ -1,4 +1,18 @@
-import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument } from "yaml";
+import {
+  Composer,
+  type CST,
+  type Document,
+  isAlias,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  Lexer,
+  LineCounter,
+  type Node,
+  Parser,
+  YAMLParseError,
+} from "yaml";
 import { nearest } from "./near.ts";
 import { makeProblem, type Path, type Position, type Problem, quote } from "./problem.ts";
 
@@ -17,6 +31,8 @@ export type ReadResult =
   | { readonly ok: false; readonly problems: readonly Problem[] };
 
 const depthLimit = 32;
+/** A level of the file is at most three tokens that enclose each other. */
+const tokenDepthLimit = 3 * depthLimit;
 /** Values that aliases may add to a file; examples use tens. */
 const aliasLimit = 50_000;
 
@@ -46,14 +62,12 @@ export function readYaml(text: string): ReadResult {
     return line > 0 ? { line, column: Math.max(1, col) } : { line: 1, column: 1 };
   };
 
-  let document: ReturnType<typeof parseDocument>;
-  try {
-    document = parseDocument(text, { lineCounter: lines, uniqueKeys: false, prettyErrors: false, logLevel: "silent" });
-  } catch (error) {
-    // The composer recurses; a text built for it can exhaust the stack.
-    const why = error instanceof RangeError ? "it is nested too deep" : String(error);
-    return { ok: false, problems: [makeProblem("yaml-syntax", at(0), [], `the text cannot be read: ${why}`)] };
+  const composed = compose(text, lines);
+  if (typeof composed === "number") {
+    const message = `more than ${depthLimit} levels of nesting`;
+    return { ok: false, problems: [makeProblem("too-deep", at(composed), [], message)] };
   }
+  const document = composed;
   if (document.errors.length > 0) {
     for (const error of document.errors.slice(0, 20)) {
       if (error.code === "MULTIPLE_DOCS") {
@@ -103,6 +117,35 @@ export function readYaml(text: string): ReadResult {
     return at(offset);
   };
   return { ok: true, read: { data, positionOf }, problems };
+}
+
+/**
+ * The YAML document of a text, or the offset at which it is nested too deep. The composer recurses, and V8 ends the
+ * process (no exception) when a regular expression has to be compiled near the end of the stack: so the depth is
+ * measured before, in the tokens, which are made without recursion.
+ */
+function compose(text: string, lines: LineCounter): Document.Parsed | number {
+  lines.addNewLine(0);
+  const parser = new Parser(lines.addNewLine);
+  const tokens: CST.Token[] = [];
+  for (const lexeme of new Lexer().lex(text)) {
+    for (const token of parser.next(lexeme)) tokens.push(token);
+    if (parser.stack.length > tokenDepthLimit) return parser.offset;
+  }
+  for (const token of parser.end()) tokens.push(token);
+  let first: Document.Parsed | undefined;
+  // Keys are compared one with all by yaml itself; Walk does it by a table.
+  const composer = new Composer({ uniqueKeys: false, logLevel: "error" });
+  for (const document of composer.compose(tokens, true, text.length)) {
+    if (first === undefined) first = document as Document.Parsed;
+    else {
+      const message = "Source contains multiple documents";
+      first.errors.push(new YAMLParseError([document.range[0], document.range[1]], "MULTIPLE_DOCS", message));
+      break;
+    }
+  }
+  if (first === undefined) throw new Error("the composer made no document although one was forced");
+  return first;
 }
 
 const firstLine = (message: string): string => message.split("\n", 1)[0]?.slice(0, 200) ?? "";

@@ -40,6 +40,7 @@ export function codeTable(): string {
 }
 
 function keyTable(schema: JsonSchema): string {
+  if (schema.oneOf !== undefined) return `One of ${schema.oneOf.map(typeText).join(", ")}.`;
   const rows = Object.entries(schema.properties ?? {}).map(([key, value]) => {
     const fallback = schema.required?.includes(key)
       ? "needed"

@@ -63,7 +63,10 @@ const prefixText = z
   .string(as("bad-prefix", "an IPv4 prefix"))
   .regex(/^(0|[1-9]\d{0,2})(\.(0|[1-9]\d{0,2})){3}\/\d{1,2}$/, as("bad-prefix", "an IPv4 prefix"));
 const portNumber = whole(1, 65535, "bad-port");
-const portItem = z.union([portNumber, z.string().regex(/^\d{1,5}(\s*-\s*\d{1,5})?$|^any$/)], as("bad-port", "a port"));
+const portItem = z.union(
+  [portNumber, z.string().regex(/^\d{1,5}(-\d{1,5})?$|^any$/, as("bad-port", "a port"))],
+  as("bad-port", "a port"),
+);
 const ports = z.union([portItem, z.array(portItem).min(1)], as("bad-port", "a port"));
 const argv = z
   .array(text(4096))
@@ -239,56 +242,58 @@ const check = <const T extends string, S extends z.ZodRawShape>(type: T, descrip
     .strictObject({ type: must(z.literal(type), "The kind of check.", type), ...keys, ...checkKeys })
     .meta({ id: `check-${type}`, description });
 
-const checkObject = z.discriminatedUnion("type", [
-  check("tcp", "A connection to the RIP and port.", { port: checkPort }),
-  check("http", "An HTTP request to the RIP.", { port: checkPort, ...httpKeys }),
-  check("https", "An HTTPS request to the RIP.", { port: checkPort, ...httpKeys, sni, verify }),
-  check("tls", "A TLS greeting: is the certificate there, and for how long yet?", {
-    port: checkPort,
-    sni,
-    verify,
-    minimumDaysLeft: may(whole(0, 3650), "Days the certificate must still be valid.", {
-      default: defaults.tlsMinimumDaysLeft,
-      example: 14,
+const checkObject = z
+  .discriminatedUnion("type", [
+    check("tcp", "A connection to the RIP and port.", { port: checkPort }),
+    check("http", "An HTTP request to the RIP.", { port: checkPort, ...httpKeys }),
+    check("https", "An HTTPS request to the RIP.", { port: checkPort, ...httpKeys, sni, verify }),
+    check("tls", "A TLS greeting: is the certificate there, and for how long yet?", {
+      port: checkPort,
+      sni,
+      verify,
+      minimumDaysLeft: may(whole(0, 3650), "Days the certificate must still be valid.", {
+        default: defaults.tlsMinimumDaysLeft,
+        example: 14,
+      }),
     }),
-  }),
-  check("dns", "A DNS question over UDP.", {
-    port: checkPort,
-    name: may(text(255), "The name asked for.", { default: defaults.dnsName, example: "example.com" }),
-    recordType: may(oneOf(dnsRecordTypes), "The record type asked for.", {
-      default: defaults.dnsRecordType,
-      example: "A",
+    check("dns", "A DNS question over UDP.", {
+      port: checkPort,
+      name: may(text(255), "The name asked for.", { default: defaults.dnsName, example: "example.com" }),
+      recordType: may(oneOf(dnsRecordTypes), "The record type asked for.", {
+        default: defaults.dnsRecordType,
+        example: "A",
+      }),
+      expect: may(text(255), "A record that the answer must hold.", { example: "192.0.2.1" }),
     }),
-    expect: may(text(255), "A record that the answer must hold.", { example: "192.0.2.1" }),
-  }),
-  check("udp", "A datagram; an ICMP error, or silence where an answer is demanded, is a failure.", {
-    port: checkPort,
-    payloadHex: may(
-      z.string().regex(/^([0-9a-fA-F]{2}){0,512}$/, as("bad-text", "pairs of hexadecimal digits")),
-      "What to send.",
+    check("udp", "A datagram; an ICMP error, or silence where an answer is demanded, is a failure.", {
+      port: checkPort,
+      payloadHex: may(
+        z.string().regex(/^([0-9a-fA-F]{2}){0,512}$/, as("bad-text", "pairs of hexadecimal digits")),
+        "What to send.",
+        {
+          default: "",
+          example: "00ff",
+        },
+      ),
+      requireReply: may(z.boolean(), "An answer must come.", { default: false, example: true }),
+    }),
+    check("icmp", "An ICMP echo to the RIP.", {}),
+    check("exec", "A program of yours; exit status 0 is good. Run without a shell, never as root.", {
+      command: must(argv, "Program and arguments. VIPWARD_VIP, _PORT, _RIP and _NAME are in its environment.", [
+        "/usr/local/bin/check-web",
+        "--fast",
+      ]),
+      user: may(text(32), "The user it runs as.", { default: defaults.execUser, example: "checker" }),
+    }),
+    check(
+      "vip-path",
+      "A TCP handshake for the VIP itself, sent the way clients' packets come: to the server's MAC (dr) or in IPIP (tun).",
       {
-        default: "",
-        example: "00ff",
+        port: checkPort,
       },
     ),
-    requireReply: may(z.boolean(), "An answer must come.", { default: false, example: true }),
-  }),
-  check("icmp", "An ICMP echo to the RIP.", {}),
-  check("exec", "A program of yours; exit status 0 is good. Run without a shell, never as root.", {
-    command: must(argv, "Program and arguments. VIPWARD_VIP, _PORT, _RIP and _NAME are in its environment.", [
-      "/usr/local/bin/check-web",
-      "--fast",
-    ]),
-    user: may(text(32), "The user it runs as.", { default: defaults.execUser, example: "checker" }),
-  }),
-  check(
-    "vip-path",
-    "A TCP handshake for the VIP itself, sent the way clients' packets come: to the server's MAC (dr) or in IPIP (tun).",
-    {
-      port: checkPort,
-    },
-  ),
-]);
+  ])
+  .meta({ id: "check", description: "One way to check a real server; `type` says which. Short form: the type alone." });
 const checkWord = oneOf(["tcp", "http", "https", "tls", "dns", "udp", "icmp", "vip-path"]);
 const checkItem = z.union([checkWord, checkObject]);
 const health = z.union([z.literal("none"), checkWord, checkObject, z.array(checkItem)]);
