@@ -8,6 +8,7 @@ import {
   chmodSync,
   constants,
   existsSync,
+  lstatSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -206,6 +207,10 @@ function dependenciesMatch() {
 
 export async function ensureDependencies() {
   if (dependenciesMatch()) return;
+  if (lstatSync(join(root, "node_modules"), { throwIfNoEntry: false })?.isSymbolicLink()) {
+    say("setup: node_modules is a link and does not match package-lock.json; left as it is, since npm would remove it");
+    return;
+  }
   say("setup: npm ci");
   const status = await run("npm", ["ci", "--no-audit", "--no-fund"]);
   if (status === 0) return;
