@@ -6,9 +6,12 @@ const wordsOf = (error) => inspect(error?.cause instanceof Error ? error.cause :
 
 export default async function* report(events) {
   for await (const { type, data } of events) {
+    if (type === "test:diagnostic") yield `${JSON.stringify({ diagnostic: data.message })}\n`;
     if (type !== "test:pass" && type !== "test:fail") continue;
-    if (data.details?.type === "suite" && type === "test:pass") continue;
     const error = data.details?.error;
+    const byChildren = error?.failureType === "subtestsFailed";
+    // A group is no test; where it fails by itself (an error while it is described) it counts.
+    if (data.details?.type === "suite" && (type === "test:pass" || byChildren)) continue;
     const skip = data.skip ?? data.todo;
     const line = {
       name: data.name,
@@ -16,7 +19,7 @@ export default async function* report(events) {
       ms: data.details?.duration_ms ?? 0,
       reason: typeof skip === "string" && skip !== "" ? skip : data.todo !== undefined ? "to do" : "no reason given",
       where: data.file === undefined ? "" : `${data.file}:${data.line ?? 0}`,
-      ...(type === "test:fail" && { error: wordsOf(error), byChildren: error?.failureType === "subtestsFailed" }),
+      ...(type === "test:fail" && { error: wordsOf(error), byChildren }),
     };
     yield `${JSON.stringify(line)}\n`;
   }

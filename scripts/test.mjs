@@ -143,17 +143,19 @@ function readReport(path) {
         .filter((line) => line !== "")
     : [];
   const tests = [];
+  const diagnostics = []; // what node:test has to say beside results, such as an error after a test's end
   let whole = false;
   for (const line of lines) {
     try {
       const entry = JSON.parse(line);
       if (entry.done) whole = true;
+      else if (entry.diagnostic !== undefined) diagnostics.push(entry.diagnostic);
       else tests.push(entry);
     } catch {
       // cut off in the middle of a line: the process died, and `whole` says so
     }
   }
-  return { tests, whole };
+  return { tests, diagnostics, whole };
 }
 
 async function runFile(tierName, file, folder, seed) {
@@ -166,14 +168,14 @@ async function runFile(tierName, file, folder, seed) {
   const started = performance.now();
   const { status, output, timedOut } = await runToEnd(process.execPath, args, { env }, limitMs);
   const ms = performance.now() - started;
-  const { tests, whole } = readReport(report);
+  const { tests, diagnostics, whole } = readReport(report);
   const fail = (name, error) =>
     tests.push({ name, outcome: "failed", ms: 0, error: `${error}\n${output.trim()}`.trim() });
   if (timedOut) fail("ends in time", `still running after ${seconds(limitMs)}; ended`);
+  else if (status === 0 && tests.length === 0) fail("holds a test", "no test was seen in this file");
   else if (!whole) fail("runs to its end", `the process ended with ${status} before its last test did`);
-  else if (tests.length === 0) fail("holds a test", "no test was seen in this file");
   else if (status !== 0 && !tests.some((test) => test.outcome === "failed"))
-    fail("ends well", `every test passed, but the process ended with ${status}`);
+    fail("ends well", `every test passed, but the process ended with ${status}\n${diagnostics.join("\n")}`);
   else if (tests.some((test) => test.outcome === "failed") && output.trim() !== "") console.log(output.trim());
   tell(tierName, shown, ms, tests);
 }
