@@ -4,9 +4,13 @@ import { inspect } from "node:util";
 /** The error without node:test's wrapper, which only says "test failed". */
 const wordsOf = (error) => inspect(error?.cause instanceof Error ? error.cause : error, { depth: 5 });
 
+/** node:test's own totals at the end; scripts/test.mjs counts for itself. */
+const isTotal = /^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) /;
+
 export default async function* report(events) {
   for await (const { type, data } of events) {
-    if (type === "test:diagnostic") yield `${JSON.stringify({ diagnostic: data.message })}\n`;
+    if (type === "test:diagnostic" && !isTotal.test(data.message))
+      yield `${JSON.stringify({ diagnostic: data.message })}\n`;
     if (type !== "test:pass" && type !== "test:fail") continue;
     const error = data.details?.error;
     const byChildren = error?.failureType === "subtestsFailed";
