@@ -1,0 +1,275 @@
+// npm test -- [static|unit|netns|vm ...] [--only TEXT] [--seed N]: sets up, then runs every test. Each file is a process
+// of its own with a time limit; one that crashes, hangs, or holds no test has failed. The last line is always
+// "N passed, N failed, N skipped".
+import { spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import {
+  ensureBuild,
+  ensureDebianPackages,
+  ensureDependencies,
+  findProgram,
+  main,
+  packagesFor,
+  root,
+  SetupError,
+} from "./setup.mjs";
+
+const seconds = (ms) => `${(ms / 1000).toFixed(ms < 9950 ? 1 : 0)} s`;
+
+/** Kinds of test files by their suffix. `excuse`: why none of them can run here, if so. */
+const tiers = {
+  unit: { takes: (f) => !/\.(netns|vm)\.test\.js$/.test(f), atOnce: 2, limitMs: 60_000, excuse: () => undefined },
+  netns: {
+    takes: (f) => f.endsWith(".netns.test.js"),
+    atOnce: 2,
+    limitMs: 180_000,
+    excuse: () => (process.getuid() === 0 ? undefined : "not root: network namespaces cannot be made"),
+  },
+  vm: {
+    takes: (f) => f.endsWith(".vm.test.js"),
+    atOnce: 1,
+    limitMs: 600_000,
+    excuse: () => {
+      if (process.arch !== "x64") return `the VM is made for x86-64, this is ${process.arch}`;
+      return findProgram("qemu-system-x86_64") ? undefined : "QEMU is not installed, and only root can install it";
+    },
+  },
+};
+
+function parseArguments(args) {
+  const wanted = { tiers: [], only: "", seed: randomInt(0x7fffffff) };
+  for (let i = 0; i < args.length; i++) {
+    const [flag, inline] = args[i].split(/=(.*)/s);
+    const value = () => inline ?? args[++i] ?? "";
+    if (flag === "--only") wanted.only = value();
+    else if (flag === "--seed") wanted.seed = Number(value());
+    else if (flag === "static" || flag in tiers) wanted.tiers.push(flag);
+    else
+      throw new SetupError(
+        `unknown argument ${args[i]}`,
+        "npm test -- [static|unit|netns|vm ...] [--only TEXT] [--seed N]",
+      );
+  }
+  if (!Number.isSafeInteger(wanted.seed)) throw new SetupError("--seed takes a whole number", "for instance --seed 7");
+  if (wanted.tiers.length === 0)
+    wanted.tiers = wanted.only === "" ? ["static", ...Object.keys(tiers)] : Object.keys(tiers);
+  return wanted;
+}
+
+// ---- what was seen --------------------------------------------------------------------------------------------------
+
+const results = []; // { file, name, outcome, ms, reason, error, where, byChildren }
+const running = new Set(); // children to end when we are ended
+
+function progress(text) {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text.slice(0, (process.stderr.columns ?? 80) - 1)}`);
+}
+
+/** One line per file or step, and at once what failed in it. */
+function tell(tier, file, ms, tests) {
+  const count = (outcome) => tests.filter((test) => test.outcome === outcome).length;
+  const parts = ["passed", "failed", "skipped"].map((o) => [count(o), o]).filter(([n, o]) => n > 0 || o === "passed");
+  const mark = count("failed") > 0 ? "FAIL" : "ok  ";
+  progress("");
+  console.log(`${mark} ${tier.padEnd(6)} ${file}: ${parts.map(([n, o]) => `${n} ${o}`).join(", ")} (${seconds(ms)})`);
+  for (const test of tests) {
+    results.push({ ...test, file });
+    if (test.outcome !== "failed" || test.byChildren) continue;
+    console.log(`     ${test.name}${test.where ? `  (${test.where})` : ""}`);
+    console.log(test.error.replace(/^/gm, "       "));
+  }
+}
+
+/** Runs a program in a process group of its own, ends the whole group at the limit. */
+function runToEnd(file, args, options, limitMs) {
+  return new Promise((resolve) => {
+    const child = spawn(file, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"], detached: true, ...options });
+    let output = "";
+    let timedOut = false;
+    const endGroup = (signal) => {
+      try {
+        process.kill(-child.pid, signal);
+      } catch {
+        // gone already
+      }
+    };
+    running.add(endGroup);
+    const timer = setTimeout(() => {
+      timedOut = true;
+      endGroup("SIGTERM");
+      setTimeout(() => endGroup("SIGKILL"), 3000).unref();
+    }, limitMs);
+    const keep = (piece) => {
+      output = (output + piece).slice(-200_000);
+    };
+    child.stdout.on("data", keep);
+    child.stderr.on("data", keep);
+    child.on("error", (error) => keep(String(error)));
+    child.on("close", (code, signal) => {
+      clearTimeout(timer);
+      running.delete(endGroup);
+      resolve({ status: signal ?? code, output, timedOut });
+    });
+  });
+}
+
+// ---- static checks --------------------------------------------------------------------------------------------------
+
+const staticSteps = [
+  { name: "lint and format", args: [join(root, "node_modules/@biomejs/biome/bin/biome"), "ci", "--colors=off", "."] },
+  { name: "floors", args: [join(root, "scripts/floors.mjs")] },
+];
+
+async function runStatic() {
+  for (const { name, args } of staticSteps) {
+    progress(`static ${name}`);
+    const started = performance.now();
+    const { status, output } = await runToEnd(process.execPath, args, {}, 120_000);
+    const ms = performance.now() - started;
+    tell("static", name, ms, [{ name, outcome: status === 0 ? "passed" : "failed", ms, error: output.trim() }]);
+  }
+}
+
+// ---- test files -----------------------------------------------------------------------------------------------------
+
+function readReport(path) {
+  const lines = existsSync(path)
+    ? readFileSync(path, "utf8")
+        .split("\n")
+        .filter((line) => line !== "")
+    : [];
+  const tests = [];
+  const diagnostics = []; // what node:test has to say beside results, such as an error after a test's end
+  let whole = false;
+  for (const line of lines) {
+    try {
+      const entry = JSON.parse(line);
+      if (entry.done) whole = true;
+      else if (entry.diagnostic !== undefined) diagnostics.push(entry.diagnostic);
+      else tests.push(entry);
+    } catch {
+      // cut off in the middle of a line: the process died, and `whole` says so
+    }
+  }
+  return { tests, diagnostics, whole };
+}
+
+async function runFile(tierName, file, folder, seed) {
+  const { limitMs } = tiers[tierName];
+  const shown = relative(join(root, "dist"), file);
+  const report = join(folder, `${shown.replaceAll("/", "_")}.jsonl`);
+  const reporter = fileURLToPath(new URL("reporter.mjs", import.meta.url));
+  const args = [`--test-reporter=${reporter}`, `--test-reporter-destination=${report}`, file];
+  const env = { ...process.env, VIPWARD_SEED: String(seed), NO_COLOR: "1" };
+  const started = performance.now();
+  const { status, output, timedOut } = await runToEnd(process.execPath, args, { env }, limitMs);
+  const ms = performance.now() - started;
+  const { tests, diagnostics, whole } = readReport(report);
+  const fail = (name, error) =>
+    tests.push({ name, outcome: "failed", ms: 0, error: `${error}\n${output.trim()}`.trim() });
+  if (timedOut) fail("ends in time", `still running after ${seconds(limitMs)}; ended`);
+  else if (status === 0 && tests.length === 0) fail("holds a test", "no test was seen in this file");
+  else if (!whole) fail("runs to its end", `the process ended with ${status} before its last test did`);
+  else if (status !== 0 && !tests.some((test) => test.outcome === "failed"))
+    fail("ends well", `every test passed, but the process ended with ${status}\n${diagnostics.join("\n")}`);
+  else if (tests.some((test) => test.outcome === "failed") && output.trim() !== "") console.log(output.trim());
+  tell(tierName, shown, ms, tests);
+}
+
+function testFiles(tierName, only) {
+  const dist = join(root, "dist");
+  return readdirSync(dist, { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".test.js") && tiers[tierName].takes(file) && file.includes(only))
+    .sort()
+    .map((file) => join(dist, file));
+}
+
+async function runTier(tierName, only, folder, seed) {
+  const files = testFiles(tierName, only);
+  const excuse = tiers[tierName].excuse();
+  if (excuse !== undefined) {
+    for (const file of files) {
+      const name = relative(join(root, "dist"), file);
+      tell(tierName, name, 0, [{ name: "all tests of this file", outcome: "skipped", ms: 0, reason: excuse }]);
+    }
+    return;
+  }
+  let next = 0;
+  const work = async () => {
+    for (let file = files[next++]; file !== undefined; file = files[next++]) {
+      progress(`${tierName} ${next}/${files.length} ${relative(join(root, "dist"), file)}`);
+      await runFile(tierName, file, folder, seed);
+    }
+  };
+  await Promise.all(Array.from({ length: tiers[tierName].atOnce }, work));
+}
+
+// ---- the whole ------------------------------------------------------------------------------------------------------
+
+/** npm packages, then types and build: without them nothing else can run. Counted where asked for, or where it fails. */
+async function build(counted) {
+  const started = performance.now();
+  let error;
+  try {
+    await ensureDependencies();
+    await ensureBuild();
+  } catch (caught) {
+    if (!(caught instanceof SetupError)) throw caught;
+    error = `${caught.message}\nremedy: ${caught.remedy}`;
+  }
+  const ms = performance.now() - started;
+  if (counted || error !== undefined)
+    tell("static", "types and build", ms, [
+      { name: "types and build", outcome: error ? "failed" : "passed", ms, error },
+    ]);
+  return error === undefined;
+}
+
+function summary(seed) {
+  const failed = results.filter((test) => test.outcome === "failed");
+  const skipped = results.filter((test) => test.outcome === "skipped");
+  const slow = results
+    .filter((test) => test.ms > 2000)
+    .sort((a, b) => b.ms - a.ms)
+    .slice(0, 10);
+  if (slow.length > 0) console.log("\nslow tests:");
+  for (const test of slow) console.log(`  ${seconds(test.ms).padStart(6)}  ${test.name}  (${test.file})`);
+  if (skipped.length > 0) console.log("\nskipped:");
+  for (const test of skipped) console.log(`  ${test.name}  (${test.file}): ${test.reason}`);
+  if (failed.length > 0) console.log("\nfailed:");
+  for (const test of failed) console.log(`  ${test.name}  (${test.file})`);
+  if (failed.length > 0) console.log(`  again with the same random numbers: npm test -- --seed ${seed}`);
+  const passed = results.length - failed.length - skipped.length;
+  if (results.length === 0) console.log("no test was run: nothing has been shown");
+  console.log(`\n${passed} passed, ${failed.length} failed, ${skipped.length} skipped`);
+  return failed.length > 0 || passed === 0 ? 1 : 0;
+}
+
+await main(async (args) => {
+  const wanted = parseArguments(args);
+  console.log(`vipward tests: ${wanted.tiers.join(", ")}; Node ${process.versions.node}; VIPWARD_SEED=${wanted.seed}`);
+  const folder = mkdtempSync(join(tmpdir(), "vipward-test-"));
+  const endAll = () => {
+    for (const endGroup of running) endGroup("SIGTERM");
+    rmSync(folder, { recursive: true, force: true });
+    process.exit(130);
+  };
+  process.once("SIGINT", endAll);
+  process.once("SIGTERM", endAll);
+  try {
+    if (wanted.tiers.some((tier) => tier === "netns" || tier === "vm"))
+      await ensureDebianPackages(packagesFor("lab", "vm", "test"), "the tests");
+    if (await build(wanted.tiers.includes("static"))) {
+      if (wanted.tiers.includes("static")) await runStatic();
+      for (const tier of Object.keys(tiers))
+        if (wanted.tiers.includes(tier)) await runTier(tier, wanted.only, folder, wanted.seed);
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return summary(wanted.seed);
+});
