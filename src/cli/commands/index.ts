@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { Io } from "../io.ts";
 import { lab } from "./lab.ts";
+import { model } from "./model.ts";
 
 /**
  * A command's face: name, options and help. Its work is imported when it runs, so that `--help` and completion cost
@@ -10,4 +11,4 @@ export interface CommandModule {
   register(program: Command, io: Io, finish: (status: Promise<number>) => void): void;
 }
 
-export const commands: readonly CommandModule[] = [lab];
+export const commands: readonly CommandModule[] = [lab, model];
