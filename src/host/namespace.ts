@@ -198,11 +198,12 @@ export function keepNamespace(name: string): void {
 }
 
 /** Names that vipward made and whose maker is gone: abandoned ones, and kept ones when asked for. */
-export function leftoverNamespaces(options: { readonly kept: boolean }): string[] {
+export function leftoverNamespaces(options: { readonly kept: boolean; readonly prefix?: string }): string[] {
   if (!existsSync(RECORDS)) return [];
   const found: string[] = [];
   for (const file of readdirSync(RECORDS)) {
     const name = file.replace(/\.json$/, "");
+    if (!name.startsWith(options.prefix ?? "")) continue;
     if (!existsSync(pathOf(name))) {
       const record = readRecord(name);
       if (record !== undefined && startTicks(record.pid) !== record.startTicks) rmSync(recordOf(name), { force: true });

@@ -19,6 +19,8 @@ export interface Chapter {
 export interface NetnsLabOptions {
   readonly chapters: readonly Chapter[];
   readonly cure: Cure;
+  /** Length of each stretch of traffic. */
+  readonly trafficMs: number;
   readonly prefix: string;
   readonly keep: boolean;
   readonly tell: (event: LabEvent) => void;
@@ -37,7 +39,7 @@ const has = (module: string): boolean => moduleState(module) !== "missing";
 export const kernelAbilities = (): KernelAbilities => ({ ipvs: has("ip_vs"), ipip: has("ipip"), dummy: has("dummy") });
 
 /** As much as a VM without hardware support carries with ease: there a request costs a hundred times what it does here. */
-const size = { longLived: 20, shortLived: 40, durationMs: 5000 };
+const connections = { longLived: 20, shortLived: 40 };
 
 function leftOutOf(chapter: Chapter, abilities: KernelAbilities): string | undefined {
   if (chapter.forwarding !== "tun") return undefined;
@@ -63,7 +65,7 @@ export async function runNetnsLab(options: NetnsLabOptions): Promise<LabReport> 
       leftOut.push(spec);
       continue;
     }
-    chapters.push(await tellOne(plotOf(spec, size), makeEngine, options));
+    chapters.push(await tellOne(plotOf(spec, { ...connections, durationMs: options.trafficMs }), makeEngine, options));
   }
   if (chapters.length === 0)
     throw new HostError("lab/unavailable", `nothing of this lab can run here: ${leftOut.join("; ")}`, {

@@ -22,6 +22,7 @@ export const lab: CommandModule = {
           .choices([...cures])
           .default("full"),
       )
+      .option("--seconds <number>", "how long each stretch of traffic lasts (1 to 600)", "5")
       .option("--keep", "leave the namespaces standing and say how to enter them (netns only)")
       .option("--clean", "remove what earlier labs left standing, and end")
       .option("--prefix <text>", "of the namespaces' names", "vw-")

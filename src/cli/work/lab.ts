@@ -20,6 +20,7 @@ export interface LabFlags {
   readonly forwarding: "dr" | "tun" | "both";
   readonly realServers?: string;
   readonly cure: Cure;
+  readonly seconds: string;
   readonly keep?: boolean;
   readonly clean?: boolean;
   readonly prefix: string;
@@ -29,12 +30,11 @@ export interface LabFlags {
 
 const usage = (message: string, remedy: string): HostError => new HostError("lab/usage", message, { remedy });
 
-function realServerCount(text: string | undefined): number {
-  if (text === undefined) return 3;
-  const count = Number(text);
-  if (!/^\d+$/.test(text) || count < 2 || count > 50)
-    throw usage(`--real-servers ${text}: not a number from 2 to 50`, "give a whole number from 2 to 50");
-  return count;
+function wholeNumber(flag: string, text: string, from: number, to: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < from || value > to)
+    throw usage(`${flag} ${text}: not a number from ${from} to ${to}`, `give a whole number from ${from} to ${to}`);
+  return value;
 }
 
 const wanted = (flags: LabFlags): ForwardingMethod[] =>
@@ -42,7 +42,7 @@ const wanted = (flags: LabFlags): ForwardingMethod[] =>
 
 function chaptersOf(file: string | undefined, flags: LabFlags, io: Io): Chapter[] | undefined {
   if (file === undefined) {
-    const count = realServerCount(flags.realServers);
+    const count = wholeNumber("--real-servers", flags.realServers ?? "3", 2, 50);
     return wanted(flags).map((forwarding) => {
       const cluster = clusterFromText(builtinCluster(forwarding, count), `built-in ${forwarding}`, io);
       if (cluster === undefined) throw new Error("the built-in cluster file has errors");
@@ -65,8 +65,8 @@ function chaptersOf(file: string | undefined, flags: LabFlags, io: Io): Chapter[
   return chapters;
 }
 
-function clean(io: Io): number {
-  const names = leftoverNamespaces({ kept: true });
+function clean(prefix: string, io: Io): number {
+  const names = leftoverNamespaces({ kept: true, prefix });
   for (const name of names) removeNamespace(name);
   io.out(names.length === 0 ? "nothing was left standing\n" : `removed ${names.join(", ")}\n`);
   return exitCode("ok");
@@ -97,17 +97,18 @@ function inVm(flags: LabFlags): boolean {
 }
 
 /** Sweeps what a killed run left, so that no two runs of a lab stand in each other's way. */
-const sweep = (): void => leftoverNamespaces({ kept: false }).forEach(removeNamespace);
+const sweep = (prefix: string): void => leftoverNamespaces({ kept: false, prefix }).forEach(removeNamespace);
 
 export async function runLab(file: string | undefined, flags: LabFlags, io: Io): Promise<number> {
-  if (flags.clean === true) return clean(io);
+  if (flags.clean === true) return clean(flags.prefix, io);
   const chapters = chaptersOf(file, flags, io);
   if (chapters === undefined) return exitCode("badData");
+  const seconds = wholeNumber("--seconds", flags.seconds, 1, 600);
   const { tell, end } = teller(flags, io);
   try {
     if (inVm(flags)) {
       if (flags.keep === true) throw usage("--keep leaves nothing of a VM", "use --backend netns with --keep");
-      const args = ["--forwarding", flags.forwarding, "--cure", flags.cure];
+      const args = ["--forwarding", flags.forwarding, "--cure", flags.cure, "--seconds", String(seconds)];
       if (flags.realServers !== undefined) args.push("--real-servers", flags.realServers);
       const clusterText = file === undefined ? undefined : readFileSync(file, "utf8");
       const report = await runVmLab({ args, clusterText, tell, signal: io.signal });
@@ -115,10 +116,11 @@ export async function runLab(file: string | undefined, flags: LabFlags, io: Io):
     }
     if (process.getuid?.() !== 0)
       throw new HostError("lab/EPERM", "making network namespaces needs root", { remedy: "use sudo, or --backend vm" });
-    sweep();
+    sweep(flags.prefix);
     const report = await runNetnsLab({
       chapters,
       cure: flags.cure,
+      trafficMs: seconds * 1000,
       prefix: flags.prefix,
       keep: flags.keep === true,
       tell,

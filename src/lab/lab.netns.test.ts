@@ -1,0 +1,162 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { leftoverNamespaces, removeNamespace } from "../host/namespace.ts";
+import { vipward } from "../testing/cli.ts";
+import { needsRoot, testPrefix } from "../testing/root.ts";
+import type { Cure, LabReport } from "./report.ts";
+
+const prefix = testPrefix("lab");
+const standing = (): string[] => readdirSync("/run/netns").filter((name) => name.startsWith(prefix));
+after(() => {
+  for (const name of leftoverNamespaces({ kept: true, prefix })) removeNamespace(name);
+});
+
+async function lab(
+  cure: Cure,
+  ...more: string[]
+): Promise<{ status: number | null; report: LabReport; failed: string[] }> {
+  const result = await vipward([
+    "lab",
+    "--backend",
+    "netns",
+    "--json",
+    "--seconds",
+    "2",
+    "--prefix",
+    prefix,
+    "--cure",
+    cure,
+    ...more,
+  ]);
+  assert.notEqual(result.stdout, "", result.stderr);
+  const report = JSON.parse(result.stdout) as LabReport;
+  const failed = report.chapters.flatMap((c) =>
+    c.verdicts.filter((v) => !v.held && v.id.startsWith("proof/")).map((v) => v.id),
+  );
+  return { status: result.status, report, failed };
+}
+
+test("the whole cure: every proof holds, and nothing is left behind", async (t) => {
+  if (!needsRoot(t)) return;
+  const { report, failed } = await lab("full");
+  assert.deepEqual(failed, []);
+  const [chapter] = report.chapters;
+  assert.ok(chapter !== undefined);
+  assert.equal(chapter.proof.traffic.connections, chapter.proof.traffic.completed);
+  assert.ok(chapter.problem.traffic.bypassedDirector > 0);
+  assert.equal(chapter.leak.after, chapter.leak.realServer);
+  assert.deepEqual(standing(), []);
+});
+
+test("the cure without arp_announce: one owner still, but the leak turns the verdict red", async (t) => {
+  if (!needsRoot(t)) return;
+  const { status, failed } = await lab("ignore-only");
+  assert.equal(status, 1);
+  assert.ok(failed.includes("proof/no-leak"), failed.join());
+  assert.ok(!failed.includes("proof/one-owner"), failed.join());
+});
+
+test("the cure without arp_ignore: several owners turn the verdict red", async (t) => {
+  if (!needsRoot(t)) return;
+  const { status, failed } = await lab("announce-only");
+  assert.equal(status, 1);
+  assert.ok(failed.includes("proof/one-owner"), failed.join());
+  assert.ok(failed.includes("proof/through-director"), failed.join());
+});
+
+test("no cure at all: red all over", async (t) => {
+  if (!needsRoot(t)) return;
+  const { status, failed } = await lab("none");
+  assert.equal(status, 1);
+  for (const id of ["proof/one-owner", "proof/no-leak", "proof/through-director"])
+    assert.ok(failed.includes(id), failed.join());
+});
+
+test("Ctrl-C in the middle: status 130, and nothing is left behind", async (t) => {
+  if (!needsRoot(t)) return;
+  const result = await vipward(["lab", "--backend", "netns", "--prefix", prefix], (child) => {
+    child.stderr?.on("data", (text: string) => {
+      if (text.includes("connections for")) child.kill("SIGINT");
+    });
+  });
+  assert.equal(result.status, 130, result.stderr);
+  assert.deepEqual(standing(), []);
+});
+
+test("a killed lab is swept away by the next one, and by --clean", async (t) => {
+  if (!needsRoot(t)) return;
+  const result = await vipward(["lab", "--backend", "netns", "--prefix", prefix], (child) => {
+    child.stderr?.on("data", (text: string) => {
+      if (text.includes("asking")) child.kill("SIGKILL");
+    });
+  });
+  assert.equal(result.signal, "SIGKILL");
+  assert.ok(standing().length >= 7);
+  const cleaned = await vipward(["lab", "--clean", "--prefix", prefix]);
+  assert.equal(cleaned.status, 0);
+  assert.ok(cleaned.stdout.includes(`${prefix}dr-web1`), cleaned.stdout);
+  assert.deepEqual(standing(), []);
+});
+
+test("a name taken by someone else stops the lab before it changes anything", async (t) => {
+  if (!needsRoot(t)) return;
+  const name = `${prefix}dr-web2`;
+  execFileSync("ip", ["netns", "add", name]);
+  try {
+    const result = await vipward(["lab", "--backend", "netns", "--prefix", prefix]);
+    assert.equal(result.status, 71);
+    assert.ok(result.stderr.includes(name) && result.stderr.includes("remedy"), result.stderr);
+    assert.deepEqual(standing(), [name]);
+  } finally {
+    execFileSync("ip", ["netns", "del", name]);
+  }
+});
+
+test("my own cluster file: its addresses are kept, and --keep leaves it standing until --clean", async (t) => {
+  if (!needsRoot(t)) return;
+  const folder = mkdtempSync(join(tmpdir(), "vipward-lab-"));
+  try {
+    const file = join(folder, "mine.yaml");
+    writeFileSync(
+      file,
+      `version: 1
+name: mine
+networks: { lan: { prefix: 172.30.9.0/24, router: 172.30.9.254 } }
+directors: { ldir: 172.30.9.10 }
+realServers: { r1: 172.30.9.21, r2: { rip: 172.30.9.22, weight: 3 } }
+vips: { v: 172.30.9.99 }
+services: [{ name: shop, vip: v, port: 8080, scheduler: wrr }]
+forwarding: dr
+`,
+    );
+    const result = await vipward([
+      "lab",
+      file,
+      "--backend",
+      "netns",
+      "--prefix",
+      prefix,
+      "--seconds",
+      "2",
+      "--keep",
+      "--json",
+    ]);
+    const report = JSON.parse(result.stdout) as LabReport;
+    const machines = report.chapters[0]?.machines ?? [];
+    assert.ok(machines.find((m) => m.name === "r2")?.addresses.includes("172.30.9.22"));
+    assert.deepEqual(
+      report.chapters[0]?.verdicts.filter((v) => !v.held && v.id.startsWith("proof/")),
+      [],
+    );
+    assert.ok(standing().includes(`${prefix}dr-r2`));
+    assert.ok(result.stderr.includes("ip netns exec"), result.stderr);
+    await vipward(["lab", "--clean", "--prefix", prefix]);
+    assert.deepEqual(standing(), []);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
