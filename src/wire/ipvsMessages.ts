@@ -111,7 +111,10 @@ export interface ServiceSettings {
 
 export type ServiceWish = ServiceKey & ServiceSettings;
 
-/** Counters since the last zeroing, and rates estimated over some seconds. */
+/**
+ * Counters since the last zeroing, and rates estimated over some seconds. The kernel sums both up every two seconds, so
+ * they lag that far behind (seen on Linux 6.1).
+ */
 export interface IpvsStatistics {
   readonly connections: bigint;
   readonly packetsIn: bigint;
