@@ -4,6 +4,13 @@
  * Whoever keeps a picture opens the monitor first and dumps then: a change in between is told too, and applying it to
  * a picture that has it already does no harm. After "resync" the picture is worthless: dump again.
  */
+
+import { splitMessages } from "../wire/netlink.ts";
+import { GROUP, RTM } from "../wire/rtnetlink.ts";
+import { SystemCallError } from "./errors.ts";
+import * as libc from "./libc.ts";
+import type { Namespace } from "./namespace.ts";
+import { NETLINK_ROUTE, NetlinkDescriptor, type NetlinkTransport } from "./netlink.ts";
 import {
   type Address,
   decodeAddress,
@@ -14,16 +21,17 @@ import {
   type Link,
   type Neighbour,
   type Route,
-  RTM,
   type Rule,
-} from "../wire/rtnetlinkMessages.ts";
-import { SystemCallError } from "./errors.ts";
-import * as libc from "./libc.ts";
-import type { Namespace } from "./namespace.ts";
-import { NETLINK_ROUTE, NetlinkDescriptor, type NetlinkTransport, splitDatagram } from "./netlink.ts";
+} from "./rtnetlinkValues.ts";
 
 /** RTNLGRP_*, IPv4 where it matters. */
-const GROUPS = { link: 1, neighbour: 3, address: 5, route: 7, rule: 8 } as const;
+const GROUPS = {
+  link: GROUP.link,
+  neighbour: GROUP.neighbour,
+  address: GROUP.ipv4Address,
+  route: GROUP.ipv4Route,
+  rule: GROUP.ipv4Rule,
+} as const;
 export type ChangeGroup = keyof typeof GROUPS;
 
 /** `set` is new or changed: the kernel does not always tell the two apart. */
@@ -70,16 +78,16 @@ const neighbour: Decoder = (payload, action) => {
 };
 
 const decoders = new Map<number, readonly [Decoder, "set" | "removed"]>([
-  [RTM.NEWLINK, [link, "set"]],
-  [RTM.DELLINK, [link, "removed"]],
-  [RTM.NEWADDR, [address, "set"]],
-  [RTM.DELADDR, [address, "removed"]],
-  [RTM.NEWROUTE, [route, "set"]],
-  [RTM.DELROUTE, [route, "removed"]],
-  [RTM.NEWRULE, [rule, "set"]],
-  [RTM.DELRULE, [rule, "removed"]],
-  [RTM.NEWNEIGH, [neighbour, "set"]],
-  [RTM.DELNEIGH, [neighbour, "removed"]],
+  [RTM.newLink, [link, "set"]],
+  [RTM.delLink, [link, "removed"]],
+  [RTM.newAddress, [address, "set"]],
+  [RTM.delAddress, [address, "removed"]],
+  [RTM.newRoute, [route, "set"]],
+  [RTM.delRoute, [route, "removed"]],
+  [RTM.newRule, [rule, "set"]],
+  [RTM.delRule, [rule, "removed"]],
+  [RTM.newNeighbour, [neighbour, "set"]],
+  [RTM.delNeighbour, [neighbour, "removed"]],
 ]);
 
 /** So many datagrams in one turn of the event loop, so that a storm of changes does not starve the rest. */
@@ -101,7 +109,7 @@ export function readChanges(transport: NetlinkTransport, handlers: MonitorHandle
     }
     if (datagram === undefined) return false;
     // Copied, because handlers may use netlink themselves, which reuses the buffer.
-    for (const { type, payload } of splitDatagram(datagram.slice())) {
+    for (const { type, payload } of splitMessages(datagram.slice()).messages) {
       const [decode, action] = decoders.get(type) ?? [];
       const change = decode && action && decode(payload, action);
       if (change !== undefined) handlers.onChange(change);
