@@ -1,20 +1,13 @@
 /** Generic netlink: families have names, and the kernel gives each a number when it appears. */
-import { Attributes, AttributeWriter } from "../wire/netlinkAttributes.ts";
+import { CTRL_CMD, family, GENL_ID_CTRL } from "../wire/genetlink.ts";
 import { NetlinkError } from "./errors.ts";
-import type { NetlinkSocket } from "./netlink.ts";
+import { type NetlinkSocket, requestPayload } from "./netlink.ts";
 
-const GENL_ID_CTRL = 16;
-const CTRL_CMD_GETFAMILY = 3;
 const CTRL_VERSION = 2;
-const CTRL_ATTR_FAMILY_ID = 1;
-const CTRL_ATTR_FAMILY_NAME = 2;
-const HEADER_OCTETS = 4;
 
 /** The message type of a family; undefined when this kernel has none. Asking makes the kernel try modprobe. */
 export function familyId(socket: NetlinkSocket, name: string): number | undefined {
-  const payload = new AttributeWriter(Uint8Array.of(CTRL_CMD_GETFAMILY, CTRL_VERSION, 0, 0))
-    .text(CTRL_ATTR_FAMILY_NAME, name)
-    .finish();
+  const payload = requestPayload(family, { command: CTRL_CMD.getFamily, version: CTRL_VERSION, name });
   try {
     const [answer] = socket.call({
       type: GENL_ID_CTRL,
@@ -23,7 +16,8 @@ export function familyId(socket: NetlinkSocket, name: string): number | undefine
       operation: "find netlink family",
       object: name,
     });
-    return answer === undefined ? undefined : new Attributes(answer.payload, HEADER_OCTETS).u16(CTRL_ATTR_FAMILY_ID);
+    const read = answer && family.decode(answer.payload);
+    return read?.ok ? read.value.id : undefined;
   } catch (error) {
     if (error instanceof NetlinkError && error.errnoName === "ENOENT") return undefined;
     throw error;

@@ -5,6 +5,9 @@
  * the service or real server it is about; ipvs/absent where the kernel has no IPVS.
  */
 import { formatIpv4 } from "../base/ipv4.ts";
+import * as wire from "../wire/ipvs.ts";
+import { HostError, type Meaning } from "./errors.ts";
+import { familyId } from "./genericNetlink.ts";
 import {
   type Destination,
   type DestinationKey,
@@ -14,8 +17,6 @@ import {
   decodeInfo,
   decodeService,
   decodeTimeouts,
-  encodeIpvs,
-  IPVS_CMD,
   type IpAddress,
   type IpvsInfo,
   type IpvsTimeouts,
@@ -23,9 +24,13 @@ import {
   type ServiceKey,
   type ServiceWish,
   type SyncDaemon,
-} from "../wire/ipvsMessages.ts";
-import { HostError, type Meaning } from "./errors.ts";
-import { familyId } from "./genericNetlink.ts";
+  wireDaemon,
+  wireDestination,
+  wireDestinationKey,
+  wireKey,
+  wireSettings,
+  wireTimeouts,
+} from "./ipvsValues.ts";
 import { moduleState } from "./modules.ts";
 import type { Namespace } from "./namespace.ts";
 import {
@@ -34,7 +39,6 @@ import {
   type NetlinkMessage,
   type NetlinkRequest,
   type NetlinkSocket,
-  NLM_F,
   openNetlink,
 } from "./netlink.ts";
 
@@ -54,7 +58,7 @@ export type {
   ServiceWish,
   SyncDaemon,
   TunnelSettings,
-} from "../wire/ipvsMessages.ts";
+} from "./ipvsValues.ts";
 
 const formatAddress = (address: IpAddress): string =>
   typeof address === "number" ? formatIpv4(address) : `[${address}]`;
@@ -118,57 +122,72 @@ const forDaemon: Readonly<Record<string, Meaning>> = {
   },
 };
 
+const NETLINK_HEADER_OCTETS = 16;
+
 export type IpvsRequests = ReturnType<typeof ipvsRequests>;
 
 /** All changes as requests, for single calls and batches; `family` is what familyId gave for "IPVS". */
 export function ipvsRequests(family: number) {
-  const ask = (operation: string, object: string, payload: Uint8Array, meanings = general): NetlinkRequest => ({
+  /** `message` is whole; its netlink header goes, because the socket writes its own. */
+  const ask = (operation: string, object: string, message: Uint8Array, meanings = general): NetlinkRequest => ({
     type: family,
     flags: 0,
-    payload,
+    payload: message.subarray(NETLINK_HEADER_OCTETS),
     operation,
     object,
     meanings,
   });
+  const to = { type: family, sequence: 0 } as const;
   const server = (service: ServiceKey, key: DestinationKey): string =>
     `${formatDestination(key)} of ${formatService(service)}`;
   return {
     addService: (wish: ServiceWish): NetlinkRequest => {
-      const payload = encodeIpvs.service(IPVS_CMD.NEW_SERVICE, wish);
+      const payload = wire.ipvs.newService(to, wireKey(wish), wireSettings(wish));
       return ask("add service", formatService(wish), payload, forService(wish));
     },
     editService: (wish: ServiceWish): NetlinkRequest => {
-      const payload = encodeIpvs.service(IPVS_CMD.SET_SERVICE, wish);
+      const payload = wire.ipvs.setService(to, wireKey(wish), wireSettings(wish));
       return ask("edit service", formatService(wish), payload, forService(wish));
     },
     removeService: (key: ServiceKey): NetlinkRequest =>
-      ask("remove service", formatService(key), encodeIpvs.serviceKey(IPVS_CMD.DEL_SERVICE, key)),
+      ask("remove service", formatService(key), wire.ipvs.delService(to, wireKey(key))),
     addDestination: (service: ServiceKey, wish: DestinationWish): NetlinkRequest => {
-      const payload = encodeIpvs.destination(IPVS_CMD.NEW_DEST, service, wish);
+      const payload = wire.ipvs.newDestination(to, wireKey(service), wireDestinationKey(wish), wireDestination(wish));
       return ask("add real server", server(service, wish), payload, forDestination);
     },
     editDestination: (service: ServiceKey, wish: DestinationWish): NetlinkRequest => {
-      const payload = encodeIpvs.destination(IPVS_CMD.SET_DEST, service, wish);
+      const payload = wire.ipvs.setDestination(to, wireKey(service), wireDestinationKey(wish), wireDestination(wish));
       return ask("edit real server", server(service, wish), payload, forDestination);
     },
     removeDestination: (service: ServiceKey, key: DestinationKey): NetlinkRequest => {
-      const payload = encodeIpvs.destinationKey(IPVS_CMD.DEL_DEST, service, key);
+      const payload = wire.ipvs.delDestination(to, wireKey(service), wireDestinationKey(key));
       return ask("remove real server", server(service, key), payload, forDestination);
     },
     /** Counters of one service with its real servers, or of all. */
     zero: (key?: ServiceKey): NetlinkRequest =>
       key === undefined
-        ? ask("zero counters of", "all services", encodeIpvs.bare(IPVS_CMD.ZERO))
-        : ask("zero counters of", formatService(key), encodeIpvs.serviceKey(IPVS_CMD.ZERO, key)),
-    flush: (): NetlinkRequest => ask("remove", "all services", encodeIpvs.bare(IPVS_CMD.FLUSH)),
+        ? ask("zero counters of", "all services", wire.ipvs.zero(to))
+        : ask("zero counters of", formatService(key), wire.ipvs.zero(to, wireKey(key))),
+    flush: (): NetlinkRequest => ask("remove", "all services", wire.ipvs.flush(to)),
     setTimeouts: (timeouts: Partial<IpvsTimeouts>): NetlinkRequest =>
-      ask("set", "IPVS timeouts", encodeIpvs.timeouts(timeouts)),
+      ask("set", "IPVS timeouts", wire.ipvs.setConfig(to, wireTimeouts(timeouts))),
     startDaemon: (daemon: SyncDaemon): NetlinkRequest =>
-      ask("start sync daemon", `${daemon.role} on ${daemon.link}`, encodeIpvs.startDaemon(daemon), forDaemon),
+      ask(
+        "start sync daemon",
+        `${daemon.role} on ${daemon.link}`,
+        wire.ipvs.newDaemon(to, wireDaemon(daemon)),
+        forDaemon,
+      ),
     stopDaemon: (role: SyncDaemon["role"]): NetlinkRequest =>
-      ask("stop sync daemon", role, encodeIpvs.stopDaemon(role), forDaemon),
-    get: (command: (typeof IPVS_CMD)[keyof typeof IPVS_CMD], what: string, key?: ServiceKey): NetlinkRequest =>
-      ask("read", what, key === undefined ? encodeIpvs.bare(command) : encodeIpvs.serviceKey(command, key)),
+      ask("stop sync daemon", role, wire.ipvs.delDaemon(to, wireDaemon({ role })), forDaemon),
+    getInfo: (): NetlinkRequest => ask("read", "IPVS version", wire.ipvs.getInfo(to)),
+    getTimeouts: (): NetlinkRequest => ask("read", "IPVS timeouts", wire.ipvs.getConfig(to)),
+    getService: (key: ServiceKey): NetlinkRequest =>
+      ask("read", formatService(key), wire.ipvs.getService(to, wireKey(key))),
+    listServices: (): NetlinkRequest => ask("list", "services", wire.ipvs.dumpServices(to)),
+    listDestinations: (key: ServiceKey): NetlinkRequest =>
+      ask("list", `real servers of ${formatService(key)}`, wire.ipvs.dumpDestinations(to, wireKey(key))),
+    listDaemons: (): NetlinkRequest => ask("list", "sync daemons", wire.ipvs.dumpDaemons(to)),
   } as const;
 }
 
@@ -219,18 +238,18 @@ export class Ipvs {
   // What is there
 
   info(): IpvsInfo {
-    return decodeInfo(this.#answer(this.ask.get(IPVS_CMD.GET_INFO, "IPVS version")));
+    return this.#answer(this.ask.getInfo(), decodeInfo);
   }
   timeouts(): IpvsTimeouts {
-    return decodeTimeouts(this.#answer(this.ask.get(IPVS_CMD.GET_CONFIG, "IPVS timeouts")));
+    return this.#answer(this.ask.getTimeouts(), decodeTimeouts);
   }
   services(): Service[] {
-    return all(this.#dump(this.ask.get(IPVS_CMD.GET_SERVICE, "services")), decodeService);
+    return all(this.#socket.dump(this.ask.listServices()), decodeService);
   }
   /** Undefined when there is none. */
   service(key: ServiceKey): Service | undefined {
     try {
-      return decodeService(this.#answer(this.ask.get(IPVS_CMD.GET_SERVICE, formatService(key), key)));
+      return this.#answer(this.ask.getService(key), decodeService);
     } catch (error) {
       if (error instanceof HostError && error.code === "netlink/ESRCH") return undefined;
       throw error;
@@ -238,9 +257,8 @@ export class Ipvs {
   }
   /** Errors: netlink/ESRCH when there is no such service; the kernel itself would list nothing and say nothing. */
   destinations(key: ServiceKey): Destination[] {
-    const object = `real servers of ${formatService(key)}`;
-    const found = all(this.#dump(this.ask.get(IPVS_CMD.GET_DEST, object, key)), decodeDestination);
-    if (found.length === 0) this.#answer(this.ask.get(IPVS_CMD.GET_SERVICE, object, key));
+    const found = all(this.#socket.dump(this.ask.listDestinations(key)), decodeDestination);
+    if (found.length === 0) this.#answer(this.ask.getService(key), decodeService);
     return found;
   }
   /** Undefined when the service has no such real server. Errors: netlink/ESRCH when there is no such service. */
@@ -249,7 +267,7 @@ export class Ipvs {
     return this.destinations(service).find((d) => formatDestination(d) === name);
   }
   daemons(): SyncDaemon[] {
-    return all(this.#dump(this.ask.get(IPVS_CMD.GET_DAEMON, "sync daemons")), decodeDaemon);
+    return all(this.#socket.dump(this.ask.listDaemons()), decodeDaemon);
   }
   /**
    * Services with their real servers, as they stood at one time: the kernel does not say when a dump was interrupted
@@ -317,15 +335,13 @@ export class Ipvs {
     this.#socket.call(this.ask.stopDaemon(role));
   }
 
-  #answer(request: NetlinkRequest): Uint8Array {
+  #answer<T>(request: NetlinkRequest, decode: (payload: Uint8Array) => T | undefined): T {
     const [answer] = this.#socket.call(request);
-    if (answer !== undefined) return answer.payload;
-    throw new HostError("ipvs/silent", `${request.operation} ${request.object}: the kernel gave no answer`, {
+    const value = answer && decode(answer.payload);
+    if (value !== undefined) return value;
+    throw new HostError("ipvs/answer", `${request.operation} ${request.object}: the kernel's answer makes no sense`, {
       remedy: "report this with the kernel's version: it should not happen",
     });
-  }
-  #dump(request: NetlinkRequest): NetlinkMessage[] {
-    return this.#socket.dump({ ...request, flags: NLM_F.DUMP });
   }
 }
 

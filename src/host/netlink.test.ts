@@ -2,15 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import "../testing/seed.ts";
+import { splitMessages } from "../wire/netlink.ts";
 import { NetlinkError, SystemCallError } from "./errors.ts";
-import {
-  type NetlinkMessage,
-  type NetlinkRequest,
-  NetlinkSocket,
-  type NetlinkTransport,
-  NLM_F,
-  splitDatagram,
-} from "./netlink.ts";
+import { type NetlinkMessage, type NetlinkRequest, NetlinkSocket, type NetlinkTransport, NLM_F } from "./netlink.ts";
 
 const PORT = 4711;
 const ERROR = 2;
@@ -34,13 +28,15 @@ function encode(messages: readonly Message[]): Uint8Array {
     head.setUint16(4, m.type, true);
     head.setUint16(6, m.flags ?? 0, true);
     head.setUint32(8, m.sequence ?? 0, true);
-    head.setUint32(12, m.portId ?? PORT, true);
+    head.setUint32(12, m.port ?? PORT, true);
     octets.push(...new Uint8Array(head.buffer), ...payload, ...new Uint8Array(-payload.length & 3));
   }
   return Uint8Array.from(octets);
 }
 
 const int32 = (value: number): Uint8Array => new Uint8Array(Int32Array.of(value).buffer);
+/** errno and the refused request's header, as a capped NLMSG_ERROR has them. */
+const status = (errno: number): Uint8Array => Uint8Array.of(...int32(errno), 16, ...new Uint8Array(15));
 
 /** A kernel that answers each send with what `answer` says: datagrams, or the name of an errno for a failing recv. */
 class FakeKernel implements NetlinkTransport {
@@ -59,7 +55,7 @@ class FakeKernel implements NetlinkTransport {
     this.receiveRoomOctets = room.receive ?? 4 << 20;
   }
   send(octets: Uint8Array): void {
-    const sent = splitDatagram(octets.slice());
+    const sent = [...splitMessages(octets.slice()).messages];
     this.sends.push(sent);
     this.#waiting.push(...this.#answer(sent, this.sends.length));
   }
@@ -82,10 +78,10 @@ const code = (expected: string) => (error: unknown) => error instanceof NetlinkE
 
 test("a call gives the messages before its own acknowledgement, and nobody else's", () => {
   const kernel = new FakeKernel(([sent]) => [
-    [{ type: ERROR, sequence: (sent?.sequence ?? 0) - 1, payload: int32(-17) }], // left over from a call given up
-    [{ type: ITEM, sequence: sent?.sequence ?? 0, portId: 99, payload: int32(1) }], // for another port
+    [{ type: ERROR, sequence: (sent?.sequence ?? 0) - 1, payload: status(-17) }], // left over from a call given up
+    [{ type: ITEM, sequence: sent?.sequence ?? 0, port: 99, payload: int32(1) }], // for another port
     [{ type: ITEM, sequence: sent?.sequence ?? 0, payload: int32(2) }],
-    [{ type: ERROR, sequence: sent?.sequence ?? 0, payload: int32(0) }],
+    [{ type: ERROR, sequence: sent?.sequence ?? 0, payload: status(0) }],
   ]);
   const answers = new NetlinkSocket(kernel).call(request());
   assert.deepEqual(
@@ -98,8 +94,8 @@ test("a refusal names the operation, the object and the kernel's own words", () 
   const text = new TextEncoder().encode("Nexthop has invalid gateway\0");
   const attribute = Uint8Array.of(text.length + 4, 0, 1, 0, ...text);
   for (const [flags, skipped] of [
-    [NLM_F.ACK_TLVS | NLM_F.CAPPED, 16],
-    [NLM_F.ACK_TLVS, 24],
+    [NLM_F.ackTlvs | NLM_F.capped, 16],
+    [NLM_F.ackTlvs, 24],
   ] as const) {
     const kernel = new FakeKernel(([sent]) => {
       const original = new Uint8Array(skipped);
@@ -129,7 +125,7 @@ test("no answer at all ends in a time-out, not in a hang", () => {
 const part = (sequence: number, value: number, flags = 0): Message => ({
   type: ITEM,
   sequence,
-  flags: NLM_F.MULTI | flags,
+  flags: NLM_F.multi | flags,
   payload: int32(value),
 });
 
@@ -137,9 +133,9 @@ test("a dump that changed meanwhile, or lost answers, is asked for again and nev
   const kernel = new FakeKernel(([sent], nth) => {
     const sequence = sent?.sequence ?? 0;
     const done: Message = { type: DONE, sequence, payload: int32(0) };
-    if (nth === 1) return [[part(sequence, 1)], [part(sequence, 2, NLM_F.DUMP_INTR)], [done]];
+    if (nth === 1) return [[part(sequence, 1)], [part(sequence, 2, NLM_F.dumpInterrupted)], [done]];
     if (nth === 2) return [[part(sequence, 3)], "ENOBUFS", [part(sequence, 4), done]];
-    if (nth === 3) return [[part(sequence, 5)], [{ ...done, flags: NLM_F.DUMP_INTR }]];
+    if (nth === 3) return [[part(sequence, 5)], [{ ...done, flags: NLM_F.dumpInterrupted }]];
     return [[part(sequence, 6), part(sequence, 7)], [part(sequence, 8)], [done]];
   });
   const found = new NetlinkSocket(kernel).dump(request());
@@ -148,13 +144,13 @@ test("a dump that changed meanwhile, or lost answers, is asked for again and nev
     [6, 7, 8],
   );
   assert.equal(kernel.sends.length, 4);
-  for (const [sent] of kernel.sends) assert.equal((sent?.flags ?? 0) & NLM_F.DUMP, NLM_F.DUMP);
+  for (const [sent] of kernel.sends) assert.equal((sent?.flags ?? 0) & NLM_F.dump, NLM_F.dump);
 });
 
 test("a dump that never holds still is an error after a bounded number of tries", () => {
   const kernel = new FakeKernel(([sent]) => {
     const sequence = sent?.sequence ?? 0;
-    return [[part(sequence, 1, NLM_F.DUMP_INTR), { type: DONE, sequence, payload: int32(0) }]];
+    return [[part(sequence, 1, NLM_F.dumpInterrupted), { type: DONE, sequence, payload: int32(0) }]];
   });
   assert.throws(() => new NetlinkSocket(kernel).dump(request()), code("netlink/EINTR"));
   assert.ok(kernel.sends.length <= 20);
@@ -184,9 +180,9 @@ test("a batch tells which requests were refused, whatever the windows", () => {
             return sent.flatMap((s, i) => {
               const refused = wanted[taken++]?.refused;
               const last = i === sent.length - 1;
-              assert.equal((s.flags & NLM_F.ACK) !== 0, last);
+              assert.equal((s.flags & NLM_F.ack) !== 0, last);
               if (!refused && !last) return [];
-              return [[{ type: ERROR, sequence: s.sequence, payload: int32(refused ? -17 : 0) }]];
+              return [[{ type: ERROR, sequence: s.sequence, payload: status(refused ? -17 : 0) }]];
             });
           },
           { send, receive },
@@ -224,7 +220,7 @@ test("no datagram makes the reader throw or loop", () => {
       type: fc.constantFrom(0, 1, 2, 3, 4, 20),
       flags: fc.nat({ max: 0xffff }),
       sequence: fc.constantFrom(0, 1, 2),
-      portId: fc.constant(0),
+      port: fc.constant(0),
       payload: fc.uint8Array({ maxLength: 60 }),
     })
     .map((m) => encode([m]));

@@ -4,33 +4,19 @@
  * Synchronous on purpose: the kernel works a request off inside send(2), so an answer is there after some 10 to 30 us
  * and waiting on the event loop would cost more than the call. Change notifications are netlinkMonitor.ts.
  */
+import type { AttributeTable, Message } from "../wire/attributes.ts";
+import type { Table } from "../wire/layout.ts";
+import { decodeControl, MessageBuilder, type NetlinkMessage, NLM_F, splitMessages } from "../wire/netlink.ts";
+import { writeHost16, writeHost32 } from "../wire/octets.ts";
 import { HostError, NetlinkError, type NetlinkTask, SystemCallError } from "./errors.ts";
 import * as libc from "./libc.ts";
 import type { Namespace } from "./namespace.ts";
 
+export { type NetlinkMessage, NLM_F };
+
 export const NETLINK_ROUTE = 0;
 export const NETLINK_GENERIC = 16;
 
-/** nlmsg_flags (linux/netlink.h). */
-export const NLM_F = {
-  REQUEST: 0x1,
-  MULTI: 0x2,
-  ACK: 0x4,
-  ECHO: 0x8,
-  DUMP_INTR: 0x10,
-  CAPPED: 0x100,
-  ACK_TLVS: 0x200,
-  DUMP: 0x300,
-  REPLACE: 0x100,
-  EXCL: 0x200,
-  CREATE: 0x400,
-  APPEND: 0x800,
-} as const;
-
-const NLMSG_NOOP = 1;
-const NLMSG_ERROR = 2;
-const NLMSG_DONE = 3;
-const NLMSG_OVERRUN = 4;
 const HEADER_OCTETS = 16;
 const aligned = (octets: number): number => (octets + 3) & ~3;
 
@@ -54,12 +40,15 @@ export interface NetlinkRequest extends NetlinkTask {
   readonly payload: Uint8Array;
 }
 
-export interface NetlinkMessage {
-  readonly type: number;
-  readonly flags: number;
-  readonly sequence: number;
-  readonly portId: number;
-  readonly payload: Uint8Array;
+/** The payload of a request in one of wire's formats. */
+export function requestPayload<T extends Table, A extends AttributeTable>(
+  format: Message<T, A>,
+  value: Parameters<Message<T, A>["encode"]>[1],
+): Uint8Array {
+  return format
+    .encode(new MessageBuilder({ type: 0, flags: 0, sequence: 0 }), value)
+    .finish()
+    .subarray(HEADER_OCTETS);
 }
 
 /** What a netlink socket does below the protocol: the seam where tests play the kernel. */
@@ -75,71 +64,33 @@ export interface NetlinkTransport {
   close(): void;
 }
 
-/**
- * Splits one datagram into messages; their payloads lie in `datagram`. What follows a broken length is dropped: the
- * kernel never sends one, and a guess would be worse than the time-out that follows.
- */
-export function splitDatagram(datagram: Uint8Array): NetlinkMessage[] {
-  const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
-  const messages: NetlinkMessage[] = [];
-  let at = 0;
-  while (at + HEADER_OCTETS <= datagram.length) {
-    const length = view.getUint32(at, true);
-    if (length < HEADER_OCTETS || at + length > datagram.length) break;
-    messages.push({
-      type: view.getUint16(at + 4, true),
-      flags: view.getUint16(at + 6, true),
-      sequence: view.getUint32(at + 8, true),
-      portId: view.getUint32(at + 12, true),
-      payload: datagram.subarray(at + HEADER_OCTETS, at + length),
-    });
-    at += aligned(length);
-  }
-  return messages;
-}
-
 function writeMessage(into: Uint8Array, at: number, request: NetlinkRequest, flags: number, sequence: number): number {
   const length = HEADER_OCTETS + request.payload.length;
-  const view = new DataView(into.buffer, into.byteOffset, into.byteLength);
-  view.setUint32(at, length, true);
-  view.setUint16(at + 4, request.type, true);
-  view.setUint16(at + 6, request.flags | flags | NLM_F.REQUEST, true);
-  view.setUint32(at + 8, sequence, true);
-  view.setUint32(at + 12, 0, true); // the kernel answers the sender's port whatever stands here
+  writeHost32(into, at, length);
+  writeHost16(into, at + 4, request.type);
+  writeHost16(into, at + 6, request.flags | flags | NLM_F.request);
+  writeHost32(into, at + 8, sequence);
+  writeHost32(into, at + 12, 0); // the kernel answers the sender's port whatever stands here
   into.set(request.payload, at + HEADER_OCTETS);
   return aligned(length);
 }
 
-const NLMSGERR_ATTR_MSG = 1;
-
-/** The text among the attributes that end an NLMSG_ERROR or NLMSG_DONE (NETLINK_EXT_ACK). */
-function extendedText(attributes: Uint8Array): string | undefined {
-  const view = new DataView(attributes.buffer, attributes.byteOffset, attributes.byteLength);
-  for (let at = 0; at + 4 <= attributes.length; ) {
-    const length = view.getUint16(at, true);
-    if (length < 4 || at + length > attributes.length) return undefined;
-    if ((view.getUint16(at + 2, true) & 0x3fff) === NLMSGERR_ATTR_MSG)
-      return new TextDecoder().decode(attributes.subarray(at + 4, at + length)).replace(/\0.*$/s, "");
-    at += aligned(length);
-  }
-  return undefined;
+/** How a message ends what was asked, if it does; `errno` 0 is success. */
+interface Outcome {
+  readonly kind: "answer" | "acknowledged" | "done" | "lost" | "nothing";
+  readonly errno: number;
+  readonly text: string | undefined;
 }
 
-/** errno (0: success) and the kernel's sentence of an NLMSG_ERROR, or of an NLMSG_DONE that reports a failed dump. */
-function outcomeOf(message: NetlinkMessage): { readonly errno: number; readonly text: string | undefined } {
-  const { payload, flags, type } = message;
-  // An acknowledgement that says nothing acknowledges nothing; a DONE may come bare.
-  if (payload.length < 4) return { errno: type === NLMSG_ERROR ? libc.errnoNumber("EBADMSG") : 0, text: undefined };
-  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
-  const errno = -view.getInt32(0, true);
-  if ((flags & NLM_F.ACK_TLVS) === 0) return { errno, text: undefined };
-  let skip = 4;
-  if (type === NLMSG_ERROR) {
-    if (payload.length < 4 + HEADER_OCTETS) return { errno, text: undefined };
-    // The refused request follows: its header alone when capped, else whole.
-    skip += (flags & NLM_F.CAPPED) !== 0 ? HEADER_OCTETS : aligned(view.getUint32(4, true));
-  }
-  return { errno, text: skip < payload.length ? extendedText(payload.subarray(skip)) : undefined };
+function outcomeOf(message: NetlinkMessage): Outcome {
+  const control = decodeControl(message);
+  if (control === undefined) return { kind: "answer", errno: 0, text: undefined };
+  // An acknowledgement that cannot be read acknowledges nothing.
+  if (!control.ok) return { kind: "acknowledged", errno: libc.errnoNumber("EBADMSG"), text: control.why };
+  const { value } = control;
+  if (!("errno" in value)) return { kind: value.kind === "noop" ? "nothing" : "lost", errno: 0, text: undefined };
+  const kind = value.kind === "done" ? "done" : "acknowledged";
+  return { kind, errno: value.errno, text: value.extended.text };
 }
 
 /** One request of a batch that the kernel refused. */
@@ -174,13 +125,10 @@ export class NetlinkSocket {
     for (;;) {
       for (const message of this.#receive(request)) {
         if (message.sequence !== sequence) continue; // the rest of something given up
-        if (message.type !== NLMSG_ERROR) {
-          if (message.type >= 16) answers.push(message);
-          continue;
-        }
-        const { errno, text } = outcomeOf(message);
+        const { kind, errno, text } = outcomeOf(message);
         if (errno !== 0) throw refusal(request, errno, text);
-        return answers;
+        if (kind === "answer") answers.push(message);
+        if (kind === "acknowledged") return answers;
       }
     }
   }
@@ -202,7 +150,7 @@ export class NetlinkSocket {
 
   /** Undefined when it has to be asked again. */
   #dumpOnce(request: NetlinkRequest): NetlinkMessage[] | undefined {
-    const sequence = this.#send([{ ...request, flags: request.flags | NLM_F.DUMP }], 0, 1);
+    const sequence = this.#send([{ ...request, flags: request.flags | NLM_F.dump }], 0, 1);
     const found: NetlinkMessage[] = [];
     let interrupted = false;
     for (;;) {
@@ -216,14 +164,14 @@ export class NetlinkSocket {
       }
       for (const message of messages) {
         if (message.sequence !== sequence) continue;
-        if ((message.flags & NLM_F.DUMP_INTR) !== 0) interrupted = true;
-        if (message.type === NLMSG_OVERRUN) interrupted = true;
-        if (message.type === NLMSG_ERROR || message.type === NLMSG_DONE) {
-          const { errno, text } = outcomeOf(message);
-          if (errno > 0) throw refusal(request, errno, text);
-          // With NLM_F_ACK some kernels acknowledge a dump before they start it; the end is always a DONE.
-          if (message.type === NLMSG_DONE) return interrupted ? undefined : found;
-        } else if (message.type > NLMSG_NOOP && message.type >= 16) found.push(message);
+        const { kind, errno, text } = outcomeOf(message);
+        if (errno !== 0) throw refusal(request, errno, text);
+        // In an error message the same bit means something else.
+        if (kind !== "acknowledged" && (message.flags & NLM_F.dumpInterrupted) !== 0) interrupted = true;
+        if (kind === "lost") interrupted = true;
+        // With NLM_F_ACK some kernels acknowledge a dump before they start it; the end is always a DONE.
+        if (kind === "done") return interrupted ? undefined : found;
+        if (kind === "answer") found.push(message);
       }
     }
   }
@@ -273,8 +221,9 @@ export class NetlinkSocket {
     for (;;) {
       for (const message of this.#receive(last)) {
         const index = from + ((message.sequence - first) >>> 0);
-        if (message.type !== NLMSG_ERROR || index >= to) continue;
-        const { errno, text } = outcomeOf(message);
+        if (index >= to) continue;
+        const { kind, errno, text } = outcomeOf(message);
+        if (kind !== "acknowledged") continue;
         if (errno !== 0) failures.push({ index, error: refusal(requests[index] as NetlinkRequest, errno, text) });
         if (index === to - 1) return;
       }
@@ -290,7 +239,7 @@ export class NetlinkSocket {
     const first = this.#sequence;
     let at = 0;
     for (let i = from; i < to; i++) {
-      const flags = i === to - 1 ? NLM_F.ACK : 0;
+      const flags = i === to - 1 ? NLM_F.ack : 0;
       at += writeMessage(this.#out, at, requests[i] as NetlinkRequest, flags, this.#sequence++);
     }
     this.#transport.send(this.#out.subarray(0, at));
@@ -302,7 +251,8 @@ export class NetlinkSocket {
     if (datagram === undefined) throw new NetlinkError(task, libc.errnoNumber("ETIMEDOUT"), "ETIMEDOUT");
     const { portId } = this.#transport;
     // Copied once per datagram, because the transport reuses its buffer and messages outlive it.
-    return splitDatagram(datagram.slice()).filter((m) => m.portId === portId);
+    // What follows a broken length is lost: a guess would be worse than the time-out that follows.
+    return splitMessages(datagram.slice()).messages.filter((m) => m.port === portId);
   }
 }
 

@@ -4,25 +4,7 @@
  */
 import type { Ipv4 } from "../base/ipv4.ts";
 import type { Prefix } from "../base/prefix.ts";
-import {
-  type Address,
-  decodeAddress,
-  decodeLink,
-  decodeNeighbour,
-  decodeRoute,
-  decodeRule,
-  IFLA_BR,
-  IFLA_IPTUN,
-  IFLA_MACVLAN_MODE,
-  IFLA_VLAN_ID,
-  type Link,
-  MACVLAN_MODES,
-  type MacvlanMode,
-  type Neighbour,
-  type Route,
-  type Rule,
-  VETH_INFO_PEER,
-} from "../wire/rtnetlinkMessages.ts";
+import * as wire from "../wire/rtnetlink.ts";
 import { HostError, NetlinkError } from "./errors.ts";
 import * as libc from "./libc.ts";
 import { loadModule } from "./modules.ts";
@@ -33,16 +15,29 @@ import {
   ask,
   type HopWish,
   type LinkChange,
-  linkHeader,
   list,
   type NeighbourWish,
   type NewLink as NewLinkRequest,
   type RouteWish,
   type RuleWish,
-  writeNewLink,
+  vethPeer,
 } from "./rtnetlinkRequests.ts";
 
-export type { Address, Hop, Link, Neighbour, Route, Rule } from "../wire/rtnetlinkMessages.ts";
+import {
+  type Address,
+  decodeAddress,
+  decodeLink,
+  decodeNeighbour,
+  decodeRoute,
+  decodeRule,
+  type Link,
+  type MacvlanMode,
+  type Neighbour,
+  type Route,
+  type Rule,
+} from "./rtnetlinkValues.ts";
+
+export type { Address, Hop, Link, Neighbour, Route, Rule } from "./rtnetlinkValues.ts";
 export { ask };
 
 /** A link by name, or by index where the caller has it already. */
@@ -147,7 +142,7 @@ export class Rtnetlink {
   /** IPv4 neighbours; `proxy` for those we answer ARP for, which are another table. */
   neighbours(of: { readonly link?: LinkReference; readonly proxy?: boolean } = {}): Neighbour[] {
     const index = of.link === undefined ? 0 : this.indexOf(of.link);
-    const found = decoded(this.#socket.dump(list.neighbours(index, of.proxy ?? false)), decodeNeighbour);
+    const found = decoded(this.#socket.dump(list.neighbours(of.proxy ?? false)), decodeNeighbour);
     return index === 0 ? found : found.filter((n) => n.linkIndex === index);
   }
 
@@ -156,24 +151,18 @@ export class Rtnetlink {
   /** Two ends of one cable. Errors: netlink/EEXIST. */
   createVeth(a: NewLink, b: NewLink): void {
     checkLinkName(b.name);
-    this.#create("veth", a, {
-      data: (w) => w.nest(VETH_INFO_PEER, (inner) => writeNewLink(inner, newLinkOf(b)), linkHeader(0)),
-    });
+    this.#create(a, { kind: "veth", data: vethPeer(newLinkOf(b)) });
   }
   createBridge(name: string, options: { readonly stp?: boolean; readonly multicastSnooping?: boolean } = {}): void {
-    this.#create(
-      "bridge",
-      { name },
-      {
-        data: (w) => {
-          if (options.stp !== undefined) w.u32(IFLA_BR.STP_STATE, options.stp ? 1 : 0);
-          if (options.multicastSnooping !== undefined) w.u8(IFLA_BR.MCAST_SNOOPING, options.multicastSnooping ? 1 : 0);
-        },
-      },
-    );
+    const { stp, multicastSnooping } = options;
+    const data = {
+      ...(stp === undefined ? {} : { stpState: stp ? 1 : 0 }),
+      ...(multicastSnooping === undefined ? {} : { multicastSnooping: multicastSnooping ? 1 : 0 }),
+    };
+    this.#create({ name }, { kind: "bridge", data });
   }
   createDummy(name: string): void {
-    this.#create("dummy", { name });
+    this.#create({ name }, { kind: "dummy" });
   }
   /** Without `remote` it takes packets from anywhere, as LVS/TUN real servers need; `tunl0` comes with the module. */
   createIpip(
@@ -185,45 +174,26 @@ export class Rtnetlink {
       readonly parent?: LinkReference;
     } = {},
   ): void {
-    const parent = options.parent === undefined ? undefined : this.indexOf(options.parent);
-    this.#create(
-      "ipip",
-      { name },
-      {
-        data: (w) => {
-          if (parent !== undefined) w.u32(IFLA_IPTUN.LINK, parent);
-          if (options.local !== undefined) w.ipv4(IFLA_IPTUN.LOCAL, options.local);
-          if (options.remote !== undefined) w.ipv4(IFLA_IPTUN.REMOTE, options.remote);
-          if (options.ttl !== undefined) w.u8(IFLA_IPTUN.TTL, options.ttl);
-          w.u8(IFLA_IPTUN.PMTUDISC, 1); // without it the kernel refuses a fixed TTL
-        },
-      },
-    );
+    const { parent, ...tunnel } = options;
+    const data = {
+      ...tunnel,
+      ...(parent === undefined ? {} : { link: this.indexOf(parent) }),
+      pathMtuDiscovery: 1, // without it the kernel refuses a fixed TTL
+    };
+    this.#create({ name }, { kind: "ipip", data });
   }
   createMacvlan(name: string, options: { readonly parent: LinkReference; readonly mode: MacvlanMode }): void {
-    this.#create(
-      "macvlan",
-      { name },
-      {
-        parent: this.indexOf(options.parent),
-        data: (w) => w.u32(IFLA_MACVLAN_MODE, MACVLAN_MODES[options.mode]),
-      },
-    );
+    const data = { mode: wire.MACVLAN_MODE[options.mode] };
+    this.#create({ name }, { kind: "macvlan", data }, this.indexOf(options.parent));
   }
   /** 802.1Q; `id` is 1 to 4094. */
   createVlan(name: string, options: { readonly parent: LinkReference; readonly id: number }): void {
-    this.#create(
-      "vlan",
-      { name },
-      {
-        parent: this.indexOf(options.parent),
-        data: (w) => w.u16(IFLA_VLAN_ID, options.id),
-      },
-    );
+    this.#create({ name }, { kind: "vlan", data: { id: options.id } }, this.indexOf(options.parent));
   }
-  #create(kind: string, link: NewLink, options: Parameters<typeof ask.createLink>[2] = {}): void {
+  #create(link: NewLink, info: Parameters<typeof ask.createLink>[1], parent?: number): void {
     checkLinkName(link.name);
-    const request = ask.createLink(kind, newLinkOf(link), options);
+    const { kind } = info;
+    const request = ask.createLink(newLinkOf(link), info, parent);
     try {
       this.#socket.call(request);
     } catch (error) {

@@ -5,49 +5,21 @@
 import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import { formatPrefix, networkOf, type Prefix } from "../base/prefix.ts";
-import { AttributeWriter, LITTLE_ENDIAN } from "../wire/netlinkAttributes.ts";
+import * as wire from "../wire/rtnetlink.ts";
+import { type NetlinkRequest, NLM_F, requestPayload } from "./netlink.ts";
 import {
-  FIB_RULE_INVERT,
-  FRA,
-  IFA,
-  IFA_F,
-  IFF,
-  IFLA,
-  IFLA_INFO,
-  NDA,
   NEIGHBOUR_STATES,
   type NeighbourState,
-  NTF_PROXY,
-  ROUTE_TYPES,
+  ON_LINK,
   type RouteType,
-  RTA,
-  RTAX,
-  RTM,
-  RTNH_F_ONLINK,
   RULE_ACTIONS,
   type RuleAction,
   type Scope,
   scopeNumber,
-  TABLES,
-} from "../wire/rtnetlinkMessages.ts";
-import { type NetlinkRequest, NLM_F } from "./netlink.ts";
+} from "./rtnetlinkValues.ts";
 
-const AF_INET = 2;
-const ADD = NLM_F.CREATE | NLM_F.EXCL;
-const PUT = NLM_F.CREATE | NLM_F.REPLACE;
-
-/** A fixed header: octets given, the rest zero; then integers of the machine's order at their places. */
-function header(
-  octets: readonly number[],
-  size: number,
-  numbers: readonly (readonly [at: number, u32: number])[] = [],
-) {
-  const made = new Uint8Array(size);
-  made.set(octets);
-  const view = new DataView(made.buffer);
-  for (const [at, value] of numbers) view.setUint32(at, value, LITTLE_ENDIAN);
-  return made;
-}
+const ADD = NLM_F.create | NLM_F.exclusive;
+const PUT = NLM_F.create | NLM_F.replace;
 
 export interface LinkFlags {
   readonly up?: boolean;
@@ -55,23 +27,19 @@ export interface LinkFlags {
   readonly promiscuous?: boolean;
 }
 
-const flagBits = { up: IFF.UP, noArp: IFF.NOARP, promiscuous: IFF.PROMISC } as const;
+const flagBits = { up: wire.IFF.up, noArp: wire.IFF.noArp, promiscuous: wire.IFF.promiscuous } as const;
 
-/** struct ifinfomsg: only the flags named are changed. */
-export function linkHeader(index: number, flags: LinkFlags = {}): Uint8Array {
-  let value = 0;
+/** The fixed part of a link's message: only the flags named are changed. */
+function linkHeader(index: number, wish: LinkFlags = {}) {
+  let flags = 0;
   let change = 0;
   for (const name of Object.keys(flagBits) as (keyof typeof flagBits)[]) {
-    const wish = flags[name];
-    if (wish === undefined) continue;
+    const on = wish[name];
+    if (on === undefined) continue;
     change |= flagBits[name];
-    if (wish) value |= flagBits[name];
+    if (on) flags |= flagBits[name];
   }
-  return header([0], 16, [
-    [4, index],
-    [8, value],
-    [12, change],
-  ]);
+  return { ...wire.anyLink, index, flags, change };
 }
 
 export interface NewLink {
@@ -82,27 +50,29 @@ export interface NewLink {
   readonly namespaceFd?: number;
 }
 
-export function writeNewLink(w: AttributeWriter, link: NewLink): void {
-  w.text(IFLA.IFNAME, link.name);
-  if (link.mac !== undefined) w.mac(IFLA.ADDRESS, link.mac);
-  if (link.mtu !== undefined) w.u32(IFLA.MTU, link.mtu);
-  if (link.namespaceFd !== undefined) w.u32(IFLA.NET_NS_FD, link.namespaceFd);
-}
+const birth = (link: NewLink) => ({
+  name: link.name,
+  ...(link.mac === undefined ? {} : { address: link.mac }),
+  ...(link.mtu === undefined ? {} : { mtu: link.mtu }),
+  ...(link.namespaceFd === undefined ? {} : { netNsFd: link.namespaceFd }),
+});
 
+/** The other end of a veth pair, as its data. */
+export const vethPeer = (link: NewLink) => ({ peer: { ...wire.anyLink, ...birth(link) } });
+
+/** `info` is the kind with its data; `parent` the index of the link below. */
 function createLink(
-  kind: string,
   link: NewLink,
-  options: { readonly parent?: number; readonly data?: (w: AttributeWriter) => void } = {},
+  info: Exclude<wire.LinkInfo, { readonly kind: "other" }>,
+  parent?: number,
 ): NetlinkRequest {
-  const w = new AttributeWriter(linkHeader(0));
-  writeNewLink(w, link);
-  if (options.parent !== undefined) w.u32(IFLA.LINK, options.parent);
-  w.nest(IFLA.LINKINFO, (info) => {
-    info.text(IFLA_INFO.KIND, kind);
-    const { data } = options;
-    if (data !== undefined) info.nest(IFLA_INFO.DATA, (inner) => data(inner));
+  const payload = requestPayload(wire.link, {
+    ...wire.anyLink,
+    ...birth(link),
+    ...(parent === undefined ? {} : { lowerIndex: parent }),
+    info,
   });
-  return { type: RTM.NEWLINK, flags: ADD, payload: w.finish(), operation: `create ${kind} link`, object: link.name };
+  return { type: wire.RTM.newLink, flags: ADD, payload, operation: `create ${info.kind} link`, object: link.name };
 }
 
 export interface LinkChange extends LinkFlags {
@@ -115,19 +85,21 @@ export interface LinkChange extends LinkFlags {
 }
 
 function setLink(index: number, change: LinkChange, object = `link ${index}`): NetlinkRequest {
-  const w = new AttributeWriter(linkHeader(index, change));
-  if (change.name !== undefined) w.text(IFLA.IFNAME, change.name);
-  if (change.mac !== undefined) w.mac(IFLA.ADDRESS, change.mac);
-  if (change.mtu !== undefined) w.u32(IFLA.MTU, change.mtu);
-  if (change.master !== undefined) w.u32(IFLA.MASTER, change.master);
-  if (change.namespaceFd !== undefined) w.u32(IFLA.NET_NS_FD, change.namespaceFd);
-  return { type: RTM.NEWLINK, flags: 0, payload: w.finish(), operation: "change link", object };
+  const payload = requestPayload(wire.link, {
+    ...linkHeader(index, change),
+    ...(change.name === undefined ? {} : { name: change.name }),
+    ...(change.mac === undefined ? {} : { address: change.mac }),
+    ...(change.mtu === undefined ? {} : { mtu: change.mtu }),
+    ...(change.master === undefined ? {} : { master: change.master }),
+    ...(change.namespaceFd === undefined ? {} : { netNsFd: change.namespaceFd }),
+  });
+  return { type: wire.RTM.newLink, flags: 0, payload, operation: "change link", object };
 }
 
 const deleteLink = (index: number, object = `link ${index}`): NetlinkRequest => ({
-  type: RTM.DELLINK,
+  type: wire.RTM.delLink,
   flags: 0,
-  payload: linkHeader(index),
+  payload: requestPayload(wire.link, linkHeader(index)),
   operation: "delete link",
   object,
 });
@@ -151,18 +123,22 @@ function addressRequest(
   linkName: string,
 ): NetlinkRequest {
   const { prefix, peer } = wish;
-  const length = peer?.length ?? prefix.length;
-  const fixed = header([AF_INET, length, 0, scopeNumber(wish.scope ?? "global")], 8, [[4, index]]);
-  const w = new AttributeWriter(fixed)
-    .ipv4(IFA.LOCAL, prefix.address)
-    .ipv4(IFA.ADDRESS, peer?.address ?? prefix.address);
-  if (wish.broadcast !== undefined) w.ipv4(IFA.BROADCAST, wish.broadcast);
-  if (wish.label !== undefined) w.text(IFA.LABEL, wish.label);
-  if (wish.noPrefixRoute) w.u32(IFA.FLAGS, IFA_F.NOPREFIXROUTE);
+  const payload = requestPayload(wire.address, {
+    family: wire.AF.inet,
+    prefixLength: peer?.length ?? prefix.length,
+    shortFlags: 0,
+    scope: scopeNumber(wish.scope ?? "global"),
+    index,
+    local: prefix.address,
+    address: peer?.address ?? prefix.address,
+    ...(wish.broadcast === undefined ? {} : { broadcast: wish.broadcast }),
+    ...(wish.label === undefined ? {} : { label: wish.label }),
+    ...(wish.noPrefixRoute ? { flags: wire.IFA_F.noPrefixRoute } : {}),
+  });
   return {
-    type: verb === "remove" ? RTM.DELADDR : RTM.NEWADDR,
+    type: verb === "remove" ? wire.RTM.delAddress : wire.RTM.newAddress,
     flags: verb === "add" ? ADD : verb === "replace" ? PUT : 0,
-    payload: w.finish(),
+    payload,
     operation: `${verb} address`,
     object: `${formatPrefix(prefix)} on ${linkName}`,
   };
@@ -197,12 +173,10 @@ export interface RouteWish {
   readonly hops?: readonly HopWish[];
 }
 
-const RTPROT_STATIC = 4;
-
 /** What `ip route` assumes: the scope says how far away a destination is. */
 function defaultScope(wish: RouteWish): Scope {
   const type = wish.type ?? "unicast";
-  if (type === "local" || type === "nat") return "host";
+  if (type === "local") return "host";
   if (type === "broadcast" || type === "multicast" || type === "anycast") return "link";
   if (type === "unicast" && wish.gateway === undefined && wish.hops === undefined) return "link";
   return "global";
@@ -218,41 +192,42 @@ const describeRoute = (wish: RouteWish): string =>
     .filter((word) => word !== "")
     .join(" ");
 
-function writeHops(w: AttributeWriter, hops: readonly HopWish[]): void {
-  for (const hop of hops) {
-    const start = w.length;
-    w.raw(header([0, 0, hop.onLink ? RTNH_F_ONLINK : 0, (hop.weight ?? 1) - 1], 8, [[4, hop.linkIndex ?? 0]]));
-    if (hop.gateway !== undefined) w.ipv4(RTA.GATEWAY, hop.gateway);
-    w.patchU16(start, w.length - start);
-  }
-}
+const hopOf = (hop: HopWish): wire.NextHop => ({
+  index: hop.linkIndex ?? 0,
+  flags: hop.onLink ? ON_LINK : 0,
+  weight: hop.weight ?? 1,
+  ...(hop.gateway === undefined ? {} : { gateway: hop.gateway }),
+});
 
 function routeRequest(verb: "add" | "replace" | "remove", wish: RouteWish): NetlinkRequest {
   const removing = verb === "remove";
   const type = wish.type ?? "unicast";
-  const table = wish.table ?? (type === "local" || type === "broadcast" ? TABLES.local : TABLES.main);
-  // To remove, what is not said matches anything: type 0, protocol 0 and scope "nowhere" are the kernel's wildcards.
-  const scope = wish.scope ?? (removing ? "nowhere" : defaultScope(wish));
-  const protocol = wish.protocol ?? (removing ? 0 : RTPROT_STATIC);
-  const typeNumber = removing && wish.type === undefined ? 0 : ROUTE_TYPES[type];
-  const fixed = header(
-    [AF_INET, wish.destination?.length ?? 0, 0, 0, table < 256 ? table : 0, protocol, scopeNumber(scope), typeNumber],
-    12,
-    [[8, wish.onLink ? RTNH_F_ONLINK : 0]],
-  );
-  const w = new AttributeWriter(fixed).u32(RTA.TABLE, table);
-  if (wish.destination !== undefined && wish.destination.length > 0) w.ipv4(RTA.DST, networkOf(wish.destination));
-  if (wish.gateway !== undefined) w.ipv4(RTA.GATEWAY, wish.gateway);
-  if (wish.linkIndex !== undefined) w.u32(RTA.OIF, wish.linkIndex);
-  if (wish.preferredSource !== undefined) w.ipv4(RTA.PREFSRC, wish.preferredSource);
-  if (wish.metric !== undefined) w.u32(RTA.PRIORITY, wish.metric);
-  const { mtu, hops } = wish;
-  if (mtu !== undefined) w.nest(RTA.METRICS, (inner) => inner.u32(RTAX.MTU, mtu));
-  if (hops !== undefined) w.nest(RTA.MULTIPATH, (inner) => writeHops(inner, hops));
+  const { destination } = wish;
+  const table = wish.table ?? (type === "local" || type === "broadcast" ? wire.TABLE.local : wire.TABLE.main);
+  const payload = requestPayload(wire.route, {
+    family: wire.AF.inet,
+    destinationLength: destination?.length ?? 0,
+    sourceLength: 0,
+    tos: 0,
+    shortTable: table < 256 ? table : wire.TABLE.unspecified,
+    // To remove, what is not said matches anything: type 0, protocol 0 and scope "nowhere" are the kernel's wildcards.
+    protocol: wish.protocol ?? (removing ? 0 : wire.ROUTE_PROTOCOL.static),
+    scope: scopeNumber(wish.scope ?? (removing ? "nowhere" : defaultScope(wish))),
+    type: removing && wish.type === undefined ? 0 : wire.ROUTE_TYPE[type],
+    flags: wish.onLink ? ON_LINK : 0,
+    table,
+    ...(destination === undefined || destination.length === 0 ? {} : { destination: networkOf(destination) }),
+    ...(wish.gateway === undefined ? {} : { gateway: wish.gateway }),
+    ...(wish.linkIndex === undefined ? {} : { outIndex: wish.linkIndex }),
+    ...(wish.preferredSource === undefined ? {} : { preferredSource: wish.preferredSource }),
+    ...(wish.metric === undefined ? {} : { priority: wish.metric }),
+    ...(wish.mtu === undefined ? {} : { metrics: { mtuOctets: wish.mtu } }),
+    ...(wish.hops === undefined ? {} : { nextHops: wish.hops.map(hopOf) }),
+  });
   return {
-    type: removing ? RTM.DELROUTE : RTM.NEWROUTE,
+    type: removing ? wire.RTM.delRoute : wire.RTM.newRoute,
     flags: verb === "add" ? ADD : verb === "replace" ? PUT : 0,
-    payload: w.finish(),
+    payload,
     operation: `${verb} route`,
     object: describeRoute(wish),
   };
@@ -275,34 +250,28 @@ export interface RuleWish {
 function ruleRequest(verb: "add" | "remove", wish: RuleWish): NetlinkRequest {
   const { source, destination, table } = wish;
   // To remove, an action that is not said matches any.
-  const action =
-    verb === "remove" && wish.action === undefined && table === undefined ? 0 : RULE_ACTIONS[wish.action ?? "table"];
-  const fixed = header(
-    [
-      AF_INET,
-      destination?.length ?? 0,
-      source?.length ?? 0,
-      0,
-      table !== undefined && table < 256 ? table : 0,
-      0,
-      0,
-      action,
-    ],
-    12,
-    [[8, wish.invert ? FIB_RULE_INVERT : 0]],
-  );
-  const w = new AttributeWriter(fixed).u32(FRA.PRIORITY, wish.priority);
-  if (table !== undefined) w.u32(FRA.TABLE, table);
-  if (source !== undefined && source.length > 0) w.ipv4(FRA.SRC, networkOf(source));
-  if (destination !== undefined && destination.length > 0) w.ipv4(FRA.DST, networkOf(destination));
-  if (wish.inputLink !== undefined) w.text(FRA.IIFNAME, wish.inputLink);
-  if (wish.outputLink !== undefined) w.text(FRA.OIFNAME, wish.outputLink);
-  if (wish.fwmark !== undefined) w.u32(FRA.FWMARK, wish.fwmark);
-  if (wish.fwmask !== undefined) w.u32(FRA.FWMASK, wish.fwmask);
+  const any = verb === "remove" && wish.action === undefined && table === undefined;
+  const payload = requestPayload(wire.rule, {
+    family: wire.AF.inet,
+    destinationLength: destination?.length ?? 0,
+    sourceLength: source?.length ?? 0,
+    tos: 0,
+    shortTable: table !== undefined && table < 256 ? table : wire.TABLE.unspecified,
+    action: any ? 0 : RULE_ACTIONS[wish.action ?? "table"],
+    flags: wish.invert ? wire.RULE_FLAG.invert : 0,
+    priority: wish.priority,
+    ...(table === undefined ? {} : { table }),
+    ...(source === undefined || source.length === 0 ? {} : { source: networkOf(source) }),
+    ...(destination === undefined || destination.length === 0 ? {} : { destination: networkOf(destination) }),
+    ...(wish.inputLink === undefined ? {} : { inName: wish.inputLink }),
+    ...(wish.outputLink === undefined ? {} : { outName: wish.outputLink }),
+    ...(wish.fwmark === undefined ? {} : { mark: wish.fwmark }),
+    ...(wish.fwmask === undefined ? {} : { markMask: wish.fwmask }),
+  });
   return {
-    type: verb === "add" ? RTM.NEWRULE : RTM.DELRULE,
+    type: verb === "add" ? wire.RTM.newRule : wire.RTM.delRule,
     flags: verb === "add" ? ADD : 0,
-    payload: w.finish(),
+    payload,
     operation: `${verb} rule`,
     object: `with priority ${wish.priority}`,
   };
@@ -323,16 +292,19 @@ function neighbourRequest(
   wish: NeighbourWish,
   linkName: string,
 ): NetlinkRequest {
-  const fixed = header([AF_INET], 12, [[4, index]]);
-  if (verb === "set")
-    new DataView(fixed.buffer).setUint16(8, NEIGHBOUR_STATES[wish.state ?? "permanent"], LITTLE_ENDIAN);
-  if (wish.proxy) fixed[10] = NTF_PROXY;
-  const w = new AttributeWriter(fixed).ipv4(NDA.DST, wish.address);
-  if (wish.mac !== undefined) w.mac(NDA.LLADDR, wish.mac);
+  const payload = requestPayload(wire.neighbour, {
+    family: wire.AF.inet,
+    index,
+    state: verb === "set" ? NEIGHBOUR_STATES[wish.state ?? "permanent"] : 0,
+    flags: wish.proxy ? wire.NEIGHBOUR_FLAG.proxy : 0,
+    type: 0,
+    destination: wish.address,
+    ...(wish.mac === undefined ? {} : { linkAddress: wish.mac }),
+  });
   return {
-    type: verb === "set" ? RTM.NEWNEIGH : RTM.DELNEIGH,
+    type: verb === "set" ? wire.RTM.newNeighbour : wire.RTM.delNeighbour,
     flags: verb === "set" ? PUT : 0,
-    payload: w.finish(),
+    payload,
     operation: `${verb} neighbour`,
     object: `${formatIpv4(wish.address)} on ${linkName}`,
   };
@@ -364,46 +336,39 @@ export const ask = {
 /** RTEXT_FILTER_SKIP_STATS: counters make a link's message three times as long. */
 const SKIP_STATS = 8;
 
+const reading = (type: number, payload: Uint8Array, object: string, operation = "list"): NetlinkRequest => ({
+  type,
+  flags: 0,
+  payload,
+  operation,
+  object,
+});
+const inet = { family: wire.AF.inet, flags: 0 } as const;
+const noLengths = { destinationLength: 0, sourceLength: 0, tos: 0, shortTable: 0 } as const;
+
 /** Dumps, narrowed by the kernel where it can (strict checking, Linux 4.20); callers narrow again. */
 export const list = {
-  links: (): NetlinkRequest => ({
-    type: RTM.GETLINK,
-    flags: 0,
-    payload: new AttributeWriter(linkHeader(0)).u32(IFLA.EXT_MASK, SKIP_STATS).finish(),
-    operation: "list",
-    object: "links",
-  }),
-  link: (name: string): NetlinkRequest => ({
-    type: RTM.GETLINK,
-    flags: 0,
-    payload: new AttributeWriter(linkHeader(0)).text(IFLA.IFNAME, name).u32(IFLA.EXT_MASK, SKIP_STATS).finish(),
-    operation: "find link",
-    object: name,
-  }),
-  addresses: (index: number): NetlinkRequest => ({
-    type: RTM.GETADDR,
-    flags: 0,
-    payload: header([AF_INET], 8, [[4, index]]),
-    operation: "list",
-    object: "addresses",
-  }),
-  routes: (table: number): NetlinkRequest => {
-    const w = new AttributeWriter(header([AF_INET], 12));
-    if (table !== 0) w.u32(RTA.TABLE, table);
-    return { type: RTM.GETROUTE, flags: 0, payload: w.finish(), operation: "list", object: "routes" };
+  links: (): NetlinkRequest =>
+    reading(wire.RTM.getLink, requestPayload(wire.link, { ...wire.anyLink, extendedMask: SKIP_STATS }), "links"),
+  link: (name: string): NetlinkRequest => {
+    const payload = requestPayload(wire.link, { ...wire.anyLink, name, extendedMask: SKIP_STATS });
+    return reading(wire.RTM.getLink, payload, name, "find link");
   },
-  rules: (): NetlinkRequest => ({
-    type: RTM.GETRULE,
-    flags: 0,
-    payload: header([AF_INET], 12),
-    operation: "list",
-    object: "rules",
-  }),
-  neighbours: (index: number, proxy: boolean): NetlinkRequest => {
-    const fixed = header([AF_INET], 12);
-    if (proxy) fixed[10] = NTF_PROXY;
-    const w = new AttributeWriter(fixed);
-    if (index !== 0) w.u32(NDA.IFINDEX, index);
-    return { type: RTM.GETNEIGH, flags: 0, payload: w.finish(), operation: "list", object: "neighbours" };
+  addresses: (index: number): NetlinkRequest => {
+    const header = { family: wire.AF.inet, prefixLength: 0, shortFlags: 0, scope: 0, index };
+    return reading(wire.RTM.getAddress, requestPayload(wire.address, header), "addresses");
+  },
+  /** 0 for all tables. */
+  routes: (table: number): NetlinkRequest => {
+    const header = { ...inet, ...noLengths, protocol: 0, scope: 0, type: 0 };
+    const payload = requestPayload(wire.route, table === 0 ? header : { ...header, table });
+    return reading(wire.RTM.getRoute, payload, "routes");
+  },
+  rules: (): NetlinkRequest =>
+    reading(wire.RTM.getRule, requestPayload(wire.rule, { ...inet, ...noLengths, action: 0 }), "rules"),
+  neighbours: (proxy: boolean): NetlinkRequest => {
+    const flags = proxy ? wire.NEIGHBOUR_FLAG.proxy : 0;
+    const header = { family: wire.AF.inet, index: 0, state: 0, flags, type: 0 };
+    return reading(wire.RTM.getNeighbour, requestPayload(wire.neighbour, header), "neighbours");
   },
 } as const;
