@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { runNetnsTestsInVm } from "./netnsInVm.mjs";
 import {
   ensureBuild,
   ensureDebianPackages,
@@ -17,8 +18,7 @@ import {
   root,
   SetupError,
 } from "./setup.mjs";
-
-const seconds = (ms) => `${(ms / 1000).toFixed(ms < 9950 ? 1 : 0)} s`;
+import { judge, parseReport, seconds } from "./testReport.mjs";
 
 /** Kinds of test files by their suffix. `excuse`: why none of them can run here, if so. */
 const tiers = {
@@ -70,7 +70,7 @@ function progress(text) {
 }
 
 /** One line per file or step, and at once what failed in it. */
-function tell(tier, file, ms, tests) {
+function tell(tier, file, ms, tests, output = "") {
   const count = (outcome) => tests.filter((test) => test.outcome === outcome).length;
   const parts = ["passed", "failed", "skipped"].map((o) => [count(o), o]).filter(([n, o]) => n > 0 || o === "passed");
   const mark = count("failed") > 0 ? "FAIL" : "ok  ";
@@ -82,6 +82,8 @@ function tell(tier, file, ms, tests) {
     console.log(`     ${test.name}${test.where ? `  (${test.where})` : ""}`);
     console.log(test.error.replace(/^/gm, "       "));
   }
+  if (count("failed") > 0 && output.trim() !== "" && tests.every((test) => !test.error?.includes(output.trim())))
+    console.log(`     output:\n${output.trim().replace(/^/gm, "       ")}`);
 }
 
 /** Runs a program in a process group of its own, ends the whole group at the limit. */
@@ -136,28 +138,6 @@ async function runStatic() {
 
 // ---- test files -----------------------------------------------------------------------------------------------------
 
-function readReport(path) {
-  const lines = existsSync(path)
-    ? readFileSync(path, "utf8")
-        .split("\n")
-        .filter((line) => line !== "")
-    : [];
-  const tests = [];
-  const diagnostics = []; // what node:test has to say beside results, such as an error after a test's end
-  let whole = false;
-  for (const line of lines) {
-    try {
-      const entry = JSON.parse(line);
-      if (entry.done) whole = true;
-      else if (entry.diagnostic !== undefined) diagnostics.push(entry.diagnostic);
-      else tests.push(entry);
-    } catch {
-      // cut off in the middle of a line: the process died, and `whole` says so
-    }
-  }
-  return { tests, diagnostics, whole };
-}
-
 async function runFile(tierName, file, folder, seed) {
   const { limitMs } = tiers[tierName];
   const shown = relative(join(root, "dist"), file);
@@ -168,16 +148,8 @@ async function runFile(tierName, file, folder, seed) {
   const started = performance.now();
   const { status, output, timedOut } = await runToEnd(process.execPath, args, { env }, limitMs);
   const ms = performance.now() - started;
-  const { tests, diagnostics, whole } = readReport(report);
-  const fail = (name, error) =>
-    tests.push({ name, outcome: "failed", ms: 0, error: `${error}\n${output.trim()}`.trim() });
-  if (timedOut) fail("ends in time", `still running after ${seconds(limitMs)}; ended`);
-  else if (status === 0 && tests.length === 0) fail("holds a test", "no test was seen in this file");
-  else if (!whole) fail("runs to its end", `the process ended with ${status} before its last test did`);
-  else if (status !== 0 && !tests.some((test) => test.outcome === "failed"))
-    fail("ends well", `every test passed, but the process ended with ${status}\n${diagnostics.join("\n")}`);
-  else if (tests.some((test) => test.outcome === "failed") && output.trim() !== "") console.log(output.trim());
-  tell(tierName, shown, ms, tests);
+  const text = existsSync(report) ? readFileSync(report, "utf8") : "";
+  tell(tierName, shown, ms, judge(parseReport(text), { status, output, timedOut, limitMs }), output);
 }
 
 function testFiles(tierName, only) {
@@ -206,6 +178,26 @@ async function runTier(tierName, only, folder, seed) {
     }
   };
   await Promise.all(Array.from({ length: tiers[tierName].atOnce }, work));
+  if (tierName === "vm") await runNetnsAgain(only, seed);
+}
+
+/** The namespace tests on the VM's kernel, each file under its own name with "in the VM". */
+async function runNetnsAgain(only, seed) {
+  const files = testFiles("netns", only).map((file) => relative(join(root, "dist"), file));
+  if (files.length === 0) return;
+  progress("vm booting for the namespace tests");
+  try {
+    await runNetnsTestsInVm(files, seed, {
+      onStart: (file) => progress(`vm ${file} in the VM`),
+      onFile: (file, ms, tests, output) => tell("vm", `${file} in the VM`, ms, tests, output),
+    });
+  } catch (error) {
+    if (error?.name !== "VmError") throw error;
+    const words = `${error.message}\nremedy: ${error.remedy}`;
+    tell("vm", "namespace tests in the VM", 0, [
+      { name: "the VM runs to its end", outcome: "failed", ms: 0, error: words },
+    ]);
+  }
 }
 
 // ---- the whole ------------------------------------------------------------------------------------------------------

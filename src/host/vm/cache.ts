@@ -9,7 +9,10 @@ export function cacheFolder(): string {
 }
 
 const hourMs = 3_600_000;
-const temporary = (target: string): string => join(dirname(target), `.new-${process.pid}-${basename(target)}`);
+const justUsedMs = 120_000;
+let made = 0; // tells two makers in one process apart
+const temporary = (target: string): string =>
+  join(dirname(target), `.new-${process.pid}-${made++}-${basename(target)}`);
 
 /** Removes what a run that was killed left half made: an hour is longer than any making takes. */
 function sweep(folder: string): void {
@@ -41,7 +44,7 @@ export async function makeWhole(target: string, make: (path: string) => void | P
   }
 }
 
-/** Keeps the newest `keep` entries of a folder and those used within the hour; the rest goes. */
+/** Keeps the newest `keep` entries of a folder, and those used so lately that a VM may be about to read them. */
 export function prune(folder: string, keep: number): void {
   const entries = readdirSync(folder)
     .filter((name) => !name.startsWith(".new-"))
@@ -53,5 +56,5 @@ export function prune(folder: string, keep: number): void {
     .map((entry) => ({ path: entry.path, usedMs: entry.usedMs ?? 0 }));
   entries.sort((a, b) => b.usedMs - a.usedMs);
   for (const entry of entries.slice(keep))
-    if (Date.now() - entry.usedMs > hourMs) rmSync(entry.path, { recursive: true, force: true });
+    if (Date.now() - entry.usedMs > justUsedMs) rmSync(entry.path, { recursive: true, force: true });
 }

@@ -1,8 +1,9 @@
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
+import { parseModulesBuiltin, parseModulesDep } from "../moduleIndex.ts";
 import { cacheFolder, makeWhole } from "./cache.ts";
 import { VmError } from "./errors.ts";
-import { channelModules, moduleName, parseModulesDep, requiredModules } from "./modules.ts";
+import { channelModules, requiredModules } from "./modules.ts";
 import { findProgram, runProgram } from "./process.ts";
 
 /** A kernel that can run the lab. `source` says where it was found, for messages. */
@@ -27,10 +28,9 @@ const byRelease = (a: string, b: string): number => a.localeCompare(b, "en", { n
 /** What a kernel lacks of the lab's needs; undefined where it cannot be read at all. */
 function lacks(modulesFolder: string): string[] | undefined {
   try {
-    const modules = [...parseModulesDep(readFileSync(join(modulesFolder, "modules.dep"), "utf8")).keys()];
-    const builtIn = readFileSync(join(modulesFolder, "modules.builtin"), "utf8").split("\n");
-    const present = new Set([...modules, ...builtIn].map(moduleName));
-    return [...requiredModules, ...channelModules].filter((name) => !present.has(name));
+    const modules = parseModulesDep(readFileSync(join(modulesFolder, "modules.dep"), "utf8"));
+    const builtIn = parseModulesBuiltin(readFileSync(join(modulesFolder, "modules.builtin"), "utf8"));
+    return [...requiredModules, ...channelModules].filter((name) => !modules.has(name) && !builtIn.has(name));
   } catch {
     return undefined;
   }

@@ -125,6 +125,7 @@ class Session {
       this.#timers.push(setTimeout(() => this.#fail("vm/timeout", `not done after ${timeoutMs / 1000} s`), timeoutMs));
     }
     run.signal?.addEventListener("abort", this.#onAbort);
+    process.on("exit", this.#onExit);
     this.#alive();
   }
 
@@ -183,6 +184,10 @@ class Session {
   }
 
   readonly #onAbort = (): void => this.#fail("vm/aborted", "ended by request");
+  /** Sooner than the VM would notice by itself that nobody listens any more. */
+  readonly #onExit = (): void => {
+    this.#child.kill("SIGKILL");
+  };
 
   /** The exit status travels on another port than the output, and may overtake it. */
   #finishWhenWhole(): void {
@@ -210,6 +215,7 @@ class Session {
     this.#settled = true;
     for (const timer of this.#timers) clearTimeout(timer);
     this.#run.signal?.removeEventListener("abort", this.#onAbort);
+    process.off("exit", this.#onExit);
     const gone = this.#child.exitCode !== null || this.#child.signalCode !== null || this.#child.pid === undefined;
     if (!gone) {
       this.#child.once("exit", answer);

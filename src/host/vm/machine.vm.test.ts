@@ -3,7 +3,9 @@ import { spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { probeKvm } from "./accelerator.ts";
 import { VmError } from "./errors.ts";
+import { findKernel } from "./kernel.ts";
 import { runInVm, type VmResult, type VmRun } from "./machine.ts";
 
 interface Seen extends VmResult {
@@ -136,4 +138,14 @@ test("a VM whose starter was killed switches itself off", async () => {
   };
   for (let tries = 0; tries < 150 && commandLine() !== ""; tries++) await sleep(100);
   assert.equal(commandLine(), "");
+});
+
+test("the question whether KVM works is answered within its limit, and leaves no QEMU running", async () => {
+  const { imagePath } = await findKernel();
+  const started = performance.now();
+  assert.equal(typeof (await probeKvm("qemu-system-x86_64", imagePath, 1500)), "boolean");
+  assert.ok(performance.now() - started < 4000);
+  await sleep(500);
+  assert.deepEqual(ourQemus(), []);
+  assert.equal(await probeKvm("no-such-qemu", imagePath, 1500), false);
 });

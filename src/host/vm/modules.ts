@@ -1,48 +1,5 @@
-// Which kernel modules the VM carries, which it loads, and in which order. Pure: works on the text of modules.dep.
-
-/** Path below lib/modules/RELEASE -> paths it needs, as `modules.dep` has it. */
-export type ModuleDependencies = ReadonlyMap<string, readonly string[]>;
-
-/** Reads `modules.dep` ("path: path path"), as depmod(8) writes it. Lines that are not of that form are skipped. */
-export function parseModulesDep(text: string): ModuleDependencies {
-  const dependencies = new Map<string, readonly string[]>();
-  for (const line of text.split("\n")) {
-    const colon = line.indexOf(":");
-    if (colon <= 0 || line.startsWith("#")) continue;
-    const needs = line.slice(colon + 1).split(" ");
-    dependencies.set(
-      line.slice(0, colon),
-      needs.filter((path) => path !== ""),
-    );
-  }
-  return dependencies;
-}
-
-/** "kernel/net/foo-bar.ko.xz" is module "foo_bar": the kernel writes every dash as an underscore. */
-export function moduleName(path: string): string {
-  const file = path.slice(path.lastIndexOf("/") + 1);
-  return file.replace(/\.ko(\.\w+)?$/, "").replaceAll("-", "_");
-}
-
-/** The given paths and all they need, each once, what is needed first. A circle (a broken file) ends, it does not hang. */
-export function loadOrder(dependencies: ModuleDependencies, paths: Iterable<string>): string[] {
-  const order: string[] = [];
-  const seen = new Set<string>();
-  const visit = (path: string): void => {
-    if (seen.has(path)) return;
-    seen.add(path);
-    for (const needed of dependencies.get(path) ?? []) visit(needed);
-    order.push(path);
-  };
-  for (const path of paths) visit(path);
-  return order;
-}
-
-/** The paths that provide these module names; names which the kernel does not have as modules are left out. */
-export function pathsOf(dependencies: ModuleDependencies, names: Iterable<string>): string[] {
-  const byName = new Map([...dependencies.keys()].map((path) => [moduleName(path), path]));
-  return [...names].map((name) => byName.get(name)).filter((path) => path !== undefined);
-}
+// Which kernel modules the VM carries and which it loads at its start. Pure. The order is modprobe's business.
+import type { ModuleFile } from "../moduleIndex.ts";
 
 /** Without these a kernel cannot run the lab; each must be a module or built in. */
 export const requiredModules = ["ip_vs", "dummy", "ipip", "veth", "bridge"] as const;
@@ -61,8 +18,12 @@ const carried = [
   /^kernel\/drivers\/char\/(virtio_console|hw_random\/virtio-rng)/,
 ];
 
-/** Paths of all modules the image carries, what is needed first. */
-export function carriedModules(dependencies: ModuleDependencies): string[] {
-  const wanted = [...dependencies.keys()].filter((path) => carried.some((pattern) => pattern.test(path)));
-  return loadOrder(dependencies, [...pathsOf(dependencies, [...channelModules, ...labModules]), ...wanted]);
+/** Paths of all modules the image carries, below /lib/modules/RELEASE, with all that they need. */
+export function carriedModules(files: ReadonlyMap<string, ModuleFile>): string[] {
+  const loaded = new Set<string>([...channelModules, ...labModules]);
+  const paths = new Set<string>();
+  for (const [name, { path, needs }] of files)
+    if (loaded.has(name) || carried.some((pattern) => pattern.test(path)))
+      for (const wanted of [path, ...needs]) paths.add(wanted);
+  return [...paths].sort();
 }

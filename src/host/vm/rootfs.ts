@@ -1,11 +1,12 @@
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { parseModulesDep } from "../moduleIndex.ts";
 import type { CpioEntry } from "./cpio.ts";
 import { VmError } from "./errors.ts";
 import { deviceLinks, initScript, mountTable } from "./init.ts";
 import type { Kernel } from "./kernel.ts";
 import { parseLdd } from "./libraries.ts";
-import { carriedModules, channelModules, labModules, moduleName, parseModulesDep, pathsOf } from "./modules.ts";
+import { carriedModules, channelModules, labModules } from "./modules.ts";
 import { isUnused, productionPackages } from "./packages.ts";
 import { findProgram, runProgram } from "./process.ts";
 import { pluginFolders, toolData, tools } from "./tools.ts";
@@ -120,12 +121,12 @@ async function programs(missing: string[]): Promise<SourceEntry[]> {
 /** The kernel's modules with the indexes modprobe reads, and the lists for the start. */
 function* modules(kernel: Kernel): Generator<SourceEntry> {
   const folder = `/usr/lib/modules/${kernel.release}`;
-  const dependencies = parseModulesDep(readFileSync(join(kernel.modulesFolder, "modules.dep"), "utf8"));
+  const files = parseModulesDep(readFileSync(join(kernel.modulesFolder, "modules.dep"), "utf8"));
   for (const name of readdirSync(kernel.modulesFolder))
     if (name.startsWith("modules.")) yield fileEntry(join(kernel.modulesFolder, name), join(folder, name));
-  for (const path of carriedModules(dependencies))
-    yield fileEntry(join(kernel.modulesFolder, path), join(folder, path));
-  const names = (wanted: readonly string[]): string => `${pathsOf(dependencies, wanted).map(moduleName).join(" ")}\n`;
+  for (const path of carriedModules(files)) yield fileEntry(join(kernel.modulesFolder, path), join(folder, path));
+  const names = (wanted: readonly string[]): string => `${wanted.filter((name) => files.has(name)).join(" ")}
+`;
   yield textEntry("/etc/vipward/channel-modules", names(channelModules));
   yield textEntry("/etc/vipward/lab-modules", names(labModules));
 }
