@@ -278,8 +278,8 @@ export const rules = {
   ),
   "S-ALL-01": at("host.ts", "Which link's value counts: receiving, outgoing, changing or holding one."),
   "S-ALL-02": at("host.ts", "Writing all is combined at use; forwarding alone is copied."),
-  "S-ALL-03": at(
-    "sysctlWrite.ts",
+  "S-ALL-03": not(
+    "facts hold every link's own value; what a later write to default reaches is a matter of plans",
     "default is copied to new links; later writes reach only untouched, unnumbered ones.",
   ),
   "S-ALL-04": not(
