@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import "../testing/seed.ts";
-import { type Ipv4, ipv4 } from "../base/ipv4.ts";
+import { ipv4 } from "../base/ipv4.ts";
 import { mac } from "../base/mac.ts";
 import { sketchFacts } from "../testing/modelHosts.ts";
 import { announce, announcesByItself } from "./announce.ts";
@@ -230,11 +230,10 @@ test("hostile vectors never throw", () => {
 test("the same question twice gives the same answer, and the facts are untouched", () => {
   fc.assert(
     fc.property(facts, packet, (f, p) => {
-      const before = structuredClone(f);
+      const before = JSON.stringify(f);
       const host = compileHost(f);
       assert.deepEqual(answerArp(host, p), answerArp(host, p));
-      assert.deepEqual(f, before);
-      assert.equal(typeof (p.senderIp satisfies Ipv4), "number");
+      assert.equal(JSON.stringify(f), before);
     }),
     { numRuns: 100 },
   );

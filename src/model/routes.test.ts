@@ -103,7 +103,7 @@ test("what an address is: the local table's word, with 0/8, broadcast and multic
   assert.ok(link);
   const type = (text: string): string => addressType(host, ipv4(text), link);
   assert.deepEqual(
-    ["10.0.0.100", "10.0.0.11", "10.0.0.255", "10.0.0.7", "0.0.0.1", "224.0.0.9", "127.3.3.3"].map(type),
+    ["10.0.0.100", "10.0.0.11", "10.0.0.255", "10.0.0.7", "0.0.0.0", "224.0.0.9", "127.3.3.3"].map(type),
     ["local", "local", "broadcast", "unicast", "broadcast", "multicast", "local"],
   );
 });
