@@ -1,0 +1,39 @@
+/** What a command may do with the terminal it was called from. */
+export interface Io {
+  /** Results: standard output. */
+  out(text: string): void;
+  /** Progress, warnings and errors: standard error. */
+  err(text: string): void;
+  /** Standard output is a terminal: live displays are welcome. */
+  readonly isTerminal: boolean;
+  /** Colour is welcome on standard output: a terminal, and NO_COLOR is not set. */
+  readonly colour: boolean;
+  readonly columns: number;
+  /** Aborted by Ctrl-C or SIGTERM: end early and clean up. */
+  readonly signal: AbortSignal;
+}
+
+/** The process's own terminal. The first Ctrl-C asks the command to end; a second one ends the process at once. */
+export function processIo(): Io {
+  const ending = new AbortController();
+  let asked = false;
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.on(name, () => {
+      if (asked) process.exit(130);
+      asked = true;
+      ending.abort(new Error(name));
+    });
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0); // `| head` has read enough
+    throw error;
+  });
+  const isTerminal = process.stdout.isTTY === true;
+  return {
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    isTerminal,
+    colour: isTerminal && (process.env.NO_COLOR ?? "") === "" && process.env.TERM !== "dumb",
+    columns: process.stdout.columns ?? 80,
+    signal: ending.signal,
+  };
+}
