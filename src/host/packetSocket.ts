@@ -22,7 +22,14 @@ const PACKET = {
   bypassQueue: 20,
   ignoreOutgoing: 23,
 } as const;
-const SO = { sendBuffer: 7, receiveBuffer: 8, attachFilter: 26, sendBufferForce: 32, receiveBufferForce: 33, timestampNs: 35 } as const;
+const SO = {
+  sendBuffer: 7,
+  receiveBuffer: 8,
+  attachFilter: 26,
+  sendBufferForce: 32,
+  receiveBufferForce: 33,
+  timestampNs: 35,
+} as const;
 const PACKET_MR_PROMISC = 1;
 const ETH_P_ALL = 3;
 const STATUS_VLAN_VALID = 0x10;
@@ -288,7 +295,11 @@ export class PacketSocket {
       control += (length + 7) & ~7;
     }
     let known = this.#views[slot];
-    if (known === undefined || known.length !== sizeOctets || known.byteOffset !== this.#inbox.memory.octets.byteOffset + at) {
+    if (
+      known === undefined ||
+      known.length !== sizeOctets ||
+      known.byteOffset !== this.#inbox.memory.octets.byteOffset + at
+    ) {
       known = this.#inbox.memory.octets.subarray(at, at + sizeOctets);
       this.#views[slot] = known;
     }

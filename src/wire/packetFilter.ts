@@ -50,7 +50,13 @@ export function isIpv4To(addresses: readonly Ipv4[]): FrameTest {
   if (addresses.length > 1000) throw new RangeError(`${addresses.length} addresses are too many for one filter`);
   const cases = addresses.flatMap((address) => [unlessEqual(address, 1), TAKE]);
   // A jump spans 255 instructions, the set may be longer: frames of other types end here rather than behind it.
-  return [load(BPF.ldh, 12), { code: BPF.jeq, whenTrue: 1, whenFalse: 0, k: ETHERTYPE.ipv4 }, DROP, load(BPF.ld, 30), ...cases];
+  return [
+    load(BPF.ldh, 12),
+    { code: BPF.jeq, whenTrue: 1, whenFalse: 0, k: ETHERTYPE.ipv4 },
+    DROP,
+    load(BPF.ld, 30),
+    ...cases,
+  ];
 }
 
 /** IPv4 frames of one protocol (IPIP is 4). */
