@@ -430,7 +430,8 @@ export class Asking {
         if (target.owner !== undefined && target.owner !== only && !target.decoy) {
           const change = { atUs: target.lastAskedUs, from: target.owner, to: only };
           target.changes ??= [];
-          if (target.changes.length < MOST_CHANGES) target.changes.push(change);
+          if (target.changes.length >= MOST_CHANGES) target.changes.shift();
+          target.changes.push(change);
           this.#push({ kind: "owner-changed", vip: target.address, ...change });
         }
         target.owner = only;
@@ -494,6 +495,7 @@ export class Asking {
       claims,
       unlisted: target.unlisted,
       changes: target.changes ?? [],
+      mayMove: this.#config.endless,
       wholeSubnet: decoys.flatMap(({ subnet, wholeSubnet }) => wholeSubnet.map((mac) => ({ mac, subnet }))),
       ...(target.heldHere !== undefined && { heldHere: target.heldHere }),
     };

@@ -117,6 +117,8 @@ export interface Evidence {
   /** Answers of MACs beyond those that are kept. */
   readonly unlisted: number;
   readonly changes: readonly OwnerChange[];
+  /** Asked over a long time, in which a VIP may move: former owners do not make a race. */
+  readonly mayMove: boolean;
   readonly heldHere?: string;
   /** Who answers for all of the VIP's subnet. */
   readonly wholeSubnet: readonly { readonly mac: Mac; readonly subnet: Prefix }[];
@@ -156,8 +158,11 @@ function verdictOf(owners: readonly Claim[], expected: ReadonlySet<Mac> | undefi
 
 /** The wire's word on one VIP. Only answers to broadcasts make an owner: they are what clients hear. */
 export function judge(e: Evidence, expected: ReadonlySet<Mac> | undefined): VipReport {
-  const owners = e.claims.filter((c) => broadcasts(c) > 0).sort(byPrecedence);
-  const findings = findingsOf(e, owners);
+  const answerers = e.claims.filter((c) => broadcasts(c) > 0).sort(byPrecedence);
+  const findings = findingsOf(e, answerers);
+  const last = e.changes.at(-1)?.to;
+  const moved = e.mayMove && e.together === 0 && last !== undefined;
+  const owners = moved ? answerers.filter((c) => c.mac === last) : answerers;
   const verdict = verdictOf(owners, expected);
   return {
     vip: e.vip,
