@@ -4,7 +4,6 @@ import {
   type AttributeTable,
   attributes,
   bytes,
-  host32,
   message,
   text,
 } from "./attributes.ts";
