@@ -119,7 +119,8 @@ function linkFacts(v: Json, ifindex: number, host: Json, segments: ReadonlyMap<s
         aliases[alias] = list(list_, "host.alias_flags").filter((f): f is LinkFlag => knownFlags.has(String(f)));
   const local = optionalText(v.local, `${where}.local`);
   const remote = optionalText(v.remote, `${where}.remote`);
-  const table = optionalWhole(v.table ?? v.vrf_table, `${where}.table`);
+  const table =
+    optionalWhole(v.table ?? v.vrf_table, `${where}.table`) ?? (kind === "vrf" ? 1000 + ifindex : undefined);
   const state = v.ipv4_state;
   const up = v.up !== false;
   const master = optionalText(v.master, `${where}.master`);
