@@ -167,6 +167,7 @@ function verify(c: AnnouncerConfig, s: AnnouncerState, vips: readonly Ipv4[], no
 
 /** Nobody answered in time: once more, or say that it is not known who holds the VIP in the neighbours' eyes. */
 function overdue(c: AnnouncerConfig, s: AnnouncerState, nowMs: number): AnnouncerStep {
+  if (s.pending.size === 0) return { state: s, effects: [] };
   const pending = new Map(s.pending);
   const effects: AnnouncerEffect[] = [];
   const again: Ipv4[] = [];

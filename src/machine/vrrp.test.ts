@@ -193,7 +193,12 @@ test("6.4.3 (705): a higher priority, or the same from a higher address, sends a
       .at(4000)
       .hear({ ...change, intervalMs: 500 });
     assert.equal(one.phase, "backup");
-    assert.deepEqual(one.kinds.slice(-2), ["removeVips", "transition"]);
+    const last = `advert ${Math.min(100, change.priority - 1)}`;
+    assert.deepEqual(
+      one.kinds.slice(-3),
+      ["removeVips", "transition", last],
+      "and the winner learns that there were two",
+    );
     assert.equal(one.deadlineMs, 4000 + 1500 + (156 * 500) / 256, "by the interval it says");
   }
 });

@@ -3,7 +3,8 @@
  * in, effects go out, and the caller performs them in the order given.
  *
  * Where this departs from keepalived: the VIPs stand before the first announcement; a master that hears a lower
- * priority answers with one advert at once (RFC 9568 6.4.3 (740)); both checksum forms are taken and verified.
+ * priority answers with one advert at once (RFC 9568 6.4.3 (740)); both checksum forms are taken and verified; a
+ * master that gives way says so with one last advert, so that the winner announces after it.
  */
 import { formatIpv4 } from "../base/ipv4.ts";
 import { VRRP_GROUP } from "../wire/vrrp.ts";
@@ -259,18 +260,18 @@ function heardInMaster(c: VrrpConfig, s: VrrpState, p: Master, a: HeardAdvert, n
   if (!wins) return assertMaster(c, s, p, a, nowMs);
   const how =
     a.priority === priority ? `and a higher address than ${formatIpv4(c.address)}` : `against our ${priority}`;
-  return toBackup(
-    c,
-    s,
-    nowMs,
-    {
-      takeOverAtMs: nowMs + downMs(c, priority, a.intervalMs),
-      masterIntervalMs: a.intervalMs,
-      master: { address: a.source, priority: a.priority },
-    },
-    `${formatIpv4(a.source)} has priority ${a.priority} ${how}`,
-    "rfc9568/6.4.3/705",
-  );
+  const to = {
+    takeOverAtMs: nowMs + downMs(c, priority, a.intervalMs),
+    masterIntervalMs: a.intervalMs,
+    master: { address: a.source, priority: a.priority },
+  };
+  const reason = `${formatIpv4(a.source)} has priority ${a.priority} ${how}`;
+  const step = toBackup(c, s, nowMs, to, reason, "rfc9568/6.4.3/705");
+  // One last advert, below the winner's: it has never heard of us if a cut link had two masters, and by 6.4.3 (740)
+  // answers and announces the VIPs again, which neighbours may have learned from us. Else they wait for its refresh.
+  const last = Math.min(priority, a.priority - 1);
+  if (last < 1) return step;
+  return stay({ ...step.state, sentAtMs: nowMs }, [...step.effects, advertEffect(c, last)]);
 }
 
 /** Remembers who sends what, and says what is new about it: the checksum's form, other addresses. */

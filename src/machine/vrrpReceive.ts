@@ -42,6 +42,7 @@ export function dropReason(c: VrrpConfig, s: VrrpState, advert: HeardAdvert): Dr
 
 /** RFC 9568 section 5.2.9, advisory (erratum 8298): the order does not matter. */
 export function sameAddresses(c: VrrpConfig, advert: HeardAdvert): boolean {
+  if (advert.addresses.length === c.vips.length && advert.addresses.every((a, i) => a === c.vips[i])) return true;
   const mine = new Set(c.vips);
   return advert.addresses.length === mine.size && advert.addresses.every((a) => mine.has(a));
 }
