@@ -52,7 +52,10 @@ export function stepKillSwitch(
     held.delete(e.server);
     if (s.held.size === 0 || out.size + held.size > limit) return { state: { out, held, recent }, effects: [] };
     // So few fail now that it is no longer the checker that is in doubt.
-    for (const server of held) out.add(server);
+    for (const server of held) {
+      out.add(server);
+      recent.push({ server, atMs: nowMs });
+    }
     const effects: KillSwitchEffect[] = [{ kind: "alarmOver", reason: `${out.size} of ${e.total} fail` }];
     return { state: { out, held: new Set(), recent }, effects };
   }
