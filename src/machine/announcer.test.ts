@@ -90,6 +90,15 @@ test("4,096 VIPs are no burst, and each is announced as often as one", () => {
   for (const atMs of one.times("sendGarp")) perMs.set(atMs, (perMs.get(atMs) ?? 0) + 1);
   assert.ok(Math.max(...perMs.values()) <= 64);
   assert.equal(one.times("sendGarp").length, 4096 * 2 * 3);
+  const asked = new Driven({ neighbours: [router], verifyAttempts: 1 })
+    .at(0, announce(vips))
+    .at(0, { kind: "verify", vips });
+  asked.run(10_000);
+  const questions = new Map<number, number>();
+  for (const atMs of asked.times("askNeighbour")) questions.set(atMs, (questions.get(atMs) ?? 0) + 1);
+  assert.ok(Math.max(...questions.values()) <= 64);
+  assert.equal(asked.times("askNeighbour").length, 4096);
+  assert.equal(asked.times("unverified").length, 4096);
 });
 
 test("a neighbour's answer to our MAC, or traffic, confirms; silence is announced again and then said", () => {

@@ -65,8 +65,12 @@ interface Round {
   readonly nextAtMs: number;
 }
 interface Pending {
+  /** When the first question was sent. */
   readonly sinceMs: number;
-  readonly untilMs: number;
+  /** To be asked then; once asked, the time until which an answer counts. */
+  readonly dueAtMs: number;
+  readonly asked: boolean;
+  /** Questions left, this one included. */
   readonly attempts: number;
 }
 interface Conflict {
@@ -104,7 +108,7 @@ export const announcerDeadlineMs = (s: AnnouncerState): number =>
   Math.min(
     s.round?.nextAtMs ?? Number.POSITIVE_INFINITY,
     s.refreshAtMs,
-    ...[...s.pending.values()].map((p) => p.untilMs),
+    ...[...s.pending.values()].map((p) => p.dueAtMs),
   );
 
 const formsOf = (c: AnnouncerConfig): readonly ("request" | "reply")[] =>
@@ -146,23 +150,38 @@ function begin(
   left: number,
   nowMs: number,
 ): AnnouncerStep {
+  if (vips.length === 0) return { state: s, effects: [] };
   const both = s.round === undefined ? vips : [...new Set([...s.round.vips, ...vips])];
-  if (both.length === 0) return { state: s, effects: [] };
   const round = { vips: both, left: Math.max(left, s.round?.left ?? 0), sent: 0, startedAtMs: nowMs, nextAtMs: nowMs };
   const refreshAtMs = c.refreshMs > 0 ? nowMs + c.refreshMs : Number.POSITIVE_INFINITY;
   return sendRound(c, { ...s, round, refreshAtMs }, nowMs);
 }
 
-const ask = (c: AnnouncerConfig, vip: Ipv4): AnnouncerEffect[] =>
-  c.neighbours.map((neighbour) => ({ kind: "askNeighbour", vip, neighbour }));
+/** When the `i`th of many is asked: as many frames at once as an announcement sends, no more. */
+const questionAtMs = (c: AnnouncerConfig, i: number, nowMs: number): number =>
+  nowMs + Math.floor((i * c.neighbours.length) / Math.max(1, c.framesAtOnce));
 
 function verify(c: AnnouncerConfig, s: AnnouncerState, vips: readonly Ipv4[], nowMs: number): AnnouncerStep {
   if (c.neighbours.length === 0 || c.verifyWithinMs <= 0) return { state: s, effects: [] };
   const pending = new Map(s.pending);
-  const asked = vips.filter((vip) => s.held.has(vip) && !pending.has(vip));
-  for (const vip of asked)
-    pending.set(vip, { sinceMs: nowMs, untilMs: nowMs + c.verifyWithinMs, attempts: c.verifyAttempts });
-  return { state: { ...s, pending }, effects: asked.flatMap((vip) => ask(c, vip)) };
+  const fresh = vips.filter((vip) => s.held.has(vip) && !pending.has(vip));
+  for (const [i, vip] of fresh.entries()) {
+    const dueAtMs = questionAtMs(c, i, nowMs);
+    pending.set(vip, { sinceMs: dueAtMs, dueAtMs, asked: false, attempts: Math.max(1, c.verifyAttempts) });
+  }
+  return ask(c, { ...s, pending }, nowMs);
+}
+
+/** Sends the questions that are due. */
+function ask(c: AnnouncerConfig, s: AnnouncerState, nowMs: number): AnnouncerStep {
+  const pending = new Map(s.pending);
+  const effects: AnnouncerEffect[] = [];
+  for (const [vip, p] of s.pending) {
+    if (p.asked || nowMs < p.dueAtMs) continue;
+    pending.set(vip, { ...p, asked: true, dueAtMs: nowMs + c.verifyWithinMs });
+    for (const neighbour of c.neighbours) effects.push({ kind: "askNeighbour", vip, neighbour });
+  }
+  return { state: { ...s, pending }, effects };
 }
 
 /** Nobody answered in time: once more, or say that it is not known who holds the VIP in the neighbours' eyes. */
@@ -172,21 +191,21 @@ function overdue(c: AnnouncerConfig, s: AnnouncerState, nowMs: number): Announce
   const effects: AnnouncerEffect[] = [];
   const again: Ipv4[] = [];
   for (const [vip, p] of s.pending) {
-    if (nowMs < p.untilMs) continue;
+    if (!p.asked || nowMs < p.dueAtMs) continue;
     if (p.attempts > 1) {
-      pending.set(vip, { ...p, attempts: p.attempts - 1, untilMs: nowMs + c.verifyWithinMs });
+      const dueAtMs = questionAtMs(c, again.length, nowMs);
+      pending.set(vip, { ...p, attempts: p.attempts - 1, asked: false, dueAtMs });
       again.push(vip);
       continue;
     }
     pending.delete(vip);
     const names = c.neighbours.slice(0, 4).map(formatIpv4).join(", ");
-    const reason = `${names} gave no answer for ${formatIpv4(vip)} in ${nowMs - p.sinceMs} ms`;
+    const reason = `${names} gave no answer for ${formatIpv4(vip)} in ${Math.round(nowMs - p.sinceMs)} ms`;
     effects.push({ kind: "unverified", vip, reason });
   }
-  const state = { ...s, pending };
-  if (again.length === 0) return { state, effects };
-  const round = begin(c, state, again, 1, nowMs);
-  return { state: round.state, effects: [...effects, ...round.effects, ...again.flatMap((vip) => ask(c, vip))] };
+  const round = begin(c, { ...s, pending }, again, 1, nowMs);
+  const asked = ask(c, round.state, nowMs);
+  return { state: asked.state, effects: [...effects, ...round.effects, ...asked.effects] };
 }
 
 function tick(c: AnnouncerConfig, s: AnnouncerState, nowMs: number): AnnouncerStep {

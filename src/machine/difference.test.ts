@@ -124,9 +124,17 @@ test("any table becomes any other, by changes that a kernel takes, none to spare
       const places = (table: readonly TableService[]): Set<string> =>
         new Set(table.flatMap((s) => [keyOf(s), ...s.realServers.map((r) => `${keyOf(s)} ${r.rip}`)]));
       const [had, wants] = [places(before), places(wanted)];
-      // After every single change: what was there and is wanted is there, and its servers never lose all weight on the way.
+      const weight = (table: readonly TableService[], key: string): number | undefined =>
+        table.find((s) => keyOf(s) === key)?.realServers.reduce((sum, r) => sum + r.weight, 0);
+      // After every single change: what was there and is wanted is there, with no less weight than before or after.
       for (let i = 1; i <= changes.length; i++) {
-        const now = places(applyChanges(before, changes.slice(0, i)));
+        const table = applyChanges(before, changes.slice(0, i));
+        const now = places(table);
+        for (const key of wanted.map(keyOf)) {
+          const [first, last] = [weight(before, key), weight(wanted, key)];
+          if (first !== undefined && last !== undefined)
+            assert.ok((weight(table, key) ?? 0) >= Math.min(first, last), `${key} has less than before and after`);
+        }
         for (const place of had) if (wants.has(place)) assert.ok(now.has(place), place);
       }
       const touched = changes.map((c) => `${keyOf(c.service)} ${"server" in c ? c.server.rip : "-"}`);

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import fc from "fast-check";
+import "../testing/seed.ts";
 import { ipv4 } from "../base/ipv4.ts";
 import { type GroupEffect, type GroupState, groupDeadlineMs, initialGroup, stepGroup } from "./vrrpGroup.ts";
 import type { HeardAdvert, VrrpConfig, VrrpEvent } from "./vrrpTypes.ts";
@@ -99,4 +101,43 @@ test("one that cannot run stops the others; they start again when it can", () =>
 
 test("shutdown hands over on every link", () => {
   assert.deepEqual(master().at(4000, { kind: "shutdown" }).handedOver, ["inside", "outside"]);
+});
+
+const anyEvent: fc.Arbitrary<{ member: string | undefined; event: VrrpEvent }> = fc.oneof(
+  fc
+    .constantFrom<VrrpEvent["kind"]>("start", "shutdown", "tick")
+    .map((kind) => ({ member: undefined, event: { kind } as VrrpEvent })),
+  fc.record({
+    member: fc.constantFrom("inside", "outside"),
+    event: fc.oneof(
+      fc.constantFrom<VrrpEvent>({ kind: "linkUp" }, { kind: "linkDown" }),
+      fc.constantFrom<VrrpEvent>(
+        { kind: "trackChanged", priorityDelta: 0 },
+        { kind: "trackChanged", priorityDelta: -50 },
+        { kind: "trackChanged", priorityDelta: 0, fault: "eth9" },
+      ),
+    ),
+  }),
+  fc
+    .tuple(fc.constantFrom("inside", "outside"), fc.constantFrom(0, 50, 99, 101, 200))
+    .map(([member, priority]) => ({ member, event: advert(member, priority) })),
+);
+
+test("whatever happens, the members are master all together or not at all", () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(anyEvent, fc.nat(4000)), { maxLength: 80 }), (events) => {
+      const one = new Driven().at(0, { kind: "start" });
+      let now = 0;
+      for (const [{ member, event }, pass] of events) {
+        now += pass;
+        one.at(now, event, member);
+        const masters = [...one.state.values()].filter((s) => s.phase.kind === "master").length;
+        assert.ok(masters === 0 || masters === 2, one.phases);
+        const running = [...one.state.values()].filter((s) => s.phase.kind !== "initialize").length;
+        assert.ok(running === 0 || running === 2, one.phases);
+        if (running === 2) assert.ok(Number.isFinite(groupDeadlineMs(one.state)), "somebody always has a time to wake");
+      }
+    }),
+    { numRuns: 400 },
+  );
 });
