@@ -208,6 +208,22 @@ test("a failover while watching is told at once and is no race; two at a time ar
     ["first-answer", "race"],
   );
   assert.equal(only(race).verdict, "race");
+
+  const both = new Asking(config({ endless: true, rounds: ["own"] }));
+  play(
+    both,
+    (_, round) =>
+      round === 3
+        ? [
+            [lb, 10],
+            [web, 20],
+          ]
+        : [[round < 3 ? lb : web, 10]],
+    undefined,
+    9,
+  );
+  both.stop();
+  assert.equal(only(both).verdict, "race", "a move that began with both answering");
 });
 
 test("the same move within three questions counts as a race: there is no time to tell it from one", () => {
