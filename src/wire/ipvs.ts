@@ -193,7 +193,7 @@ const command = message(
   }),
 );
 /** IPVS_INFO_ATTR_*: numbers of their own, directly after the header. */
-const information = message(header, attributes("ipvs-info", { version: host32(1), tableSize: host32(2) }));
+const information = message(header, attributes("ipvs-info", { moduleVersion: host32(1), tableSize: host32(2) }));
 
 /** What names a virtual service. For a mark, the family of what the mark stands for is told, IPv4 unless said. */
 export type ServiceKey =
@@ -354,7 +354,7 @@ export function decodeTimeouts(payload: Uint8Array): Read<IpvsTimeouts> {
 export function decodeInfo(payload: Uint8Array): Read<IpvsInfo> {
   const read = information.decode(payload);
   if (!read.ok) return read;
-  const { version, tableSize } = read.value;
+  const { moduleVersion: version, tableSize } = read.value;
   return version === undefined || tableSize === undefined
     ? missing("version or table size")
     : { ok: true, value: { version, tableSize } };
