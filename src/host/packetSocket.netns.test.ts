@@ -85,7 +85,9 @@ test("a VLAN tag that the kernel took off is back, and a long frame is cut but i
     });
     const long = new Uint8Array(500);
     long.set(question("10.8.0.9"));
+    assert.equal(to.wait(0), false);
     assert.equal(from.send([tagged, long]), 2);
+    assert.equal(to.wait(100), true);
     const seen: ReceivedFrame[] = [];
     to.receive((frame) => seen.push(copyFrame(frame)));
     assert.equal(seen.length, 2);

@@ -134,6 +134,8 @@ test("what cannot be asked is refused with the reason", () => {
   assert.match(refused(["10.0.0.9"], { interface: "tunl0" }), /^usage: tunl0 does not speak ARP/);
   assert.match(refused(["10.0.0.9"], { interface: "eth2" }), /^no-input: eth2 is down/);
   assert.match(refused(["172.16.0.9"]), /^no-input: 172\.16\.0\.9 is in no subnet.*routers/);
+  const down = planWhoHas({ ...host, addresses: [address(5, "10.5.0.1/24")] }, wish(["10.5.0.9"]));
+  assert.ok("remedy" in down && down.why === "eth2 is down");
   for (const vip of ["224.0.0.1", "127.0.0.1", "0.0.0.0", "255.255.255.255", "250.0.0.1"])
     assert.match(refused([vip], { interface: "eth0" }), /^usage/);
 });

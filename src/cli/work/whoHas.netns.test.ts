@@ -430,6 +430,25 @@ test("4,096 VIPs in one run: all asked, all answered, none lost", async (t) => {
   assert.equal(report.interfaces[0]?.frames.lost, 0);
 });
 
+test("a flood that loses its interface says so, and one that is interrupted ends at once", async (t) => {
+  if (!needsRoot(t)) return;
+  const flood = { interface: "eth0", count: "500", interval: "1" };
+  const broken = session(["10.8.0.0-10.8.7.255"], flood);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  ip("asker", "link", "set", "eth0", "down");
+  const { status, err } = await broken;
+  ip("asker", "link", "set", "eth0", "up");
+  assert.deepEqual([status, /interface is down/.test(err)], [71, true], err);
+  await until(() => ip("asker", "link", "show", "dev", "eth0").includes("state UP"), "the link");
+
+  const interrupted = session(["10.8.0.0-10.8.7.255"], flood);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const endedMs = performance.now();
+  interrupted.end();
+  assert.equal((await interrupted).status, 130);
+  assert.ok(performance.now() - endedMs < 500);
+});
+
 test("nothing is left open behind any of these", async (t) => {
   if (!needsRoot(t)) return;
   const { readdirSync } = await import("node:fs");
