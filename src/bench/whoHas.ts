@@ -110,9 +110,10 @@ export const whoHasBench: Bench = {
       const lo = place.far.indexOf("lo");
       place.far.batch(vips.map((address) => ask.addAddress(lo, { prefix: { address, length: 32 } })));
       say("trying arp-scan's speeds");
-      const speeds = ["--interval=1u", "--bandwidth=1000000000", "--bandwidth=100000000"];
+      const gather = gatherAt(place);
+      const speeds = ["--interval=1u", "--bandwidth=1000000000", "--bandwidth=10000M"];
       const best = speeds
-        .map((speed) => ({ speed, ...arpScan(place, speed) }))
+        .map((speed) => ({ speed, ...arpScan(place, speed, gather) }))
         .sort((a, b) => b.perSecond - a.perSecond)[0];
       if (best === undefined) throw new Error("no speed");
       const mine: number[] = [];
