@@ -1,5 +1,7 @@
 import type { Command } from "commander";
 import type { Io } from "../io.ts";
+import { check } from "./check.ts";
+import { explain } from "./explain.ts";
 
 /**
  * A command's face: name, options and help. Its work is imported when it runs, so that `--help` and completion cost
@@ -9,4 +11,4 @@ export interface CommandModule {
   register(program: Command, io: Io, finish: (status: Promise<number>) => void): void;
 }
 
-export const commands: readonly CommandModule[] = [];
+export const commands: readonly CommandModule[] = [check, explain];

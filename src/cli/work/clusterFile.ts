@@ -1,0 +1,35 @@
+import { readFileSync, statSync } from "node:fs";
+import type { Cluster } from "../../cluster/cluster.ts";
+import { formatProblem, parseCluster, refuseSize } from "../../cluster/index.ts";
+import { HostError } from "../../host/errors.ts";
+import type { Io } from "../io.ts";
+
+/** Prints what is wrong with the text; undefined when it has errors. Warnings are printed and let pass. */
+export function clusterFromText(text: string, fileName: string, io: Io): Cluster | undefined {
+  const read = parseCluster(text, { fileName });
+  for (const problem of read.ok ? read.warnings : read.problems) io.err(`${formatProblem(problem, fileName, text)}\n`);
+  return read.ok ? read.cluster : undefined;
+}
+
+/** Errors: cluster-file/no-input when it cannot be read at all. */
+export function clusterFromFile(path: string, io: Io): Cluster | undefined {
+  const unreadable = (why: string): HostError =>
+    new HostError("cluster-file/no-input", `cannot read ${path}: ${why}`, {
+      remedy: "check the path and its permissions",
+    });
+  let text: string;
+  try {
+    const stat = statSync(path);
+    if (!stat.isFile()) throw unreadable("it is not a file");
+    const refused = refuseSize(stat.size);
+    if (refused !== undefined) {
+      io.err(`${formatProblem(refused, path, "")}\n`);
+      return undefined;
+    }
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if (error instanceof HostError) throw error;
+    throw unreadable((error as NodeJS.ErrnoException).code ?? String(error));
+  }
+  return clusterFromText(text, path, io);
+}
