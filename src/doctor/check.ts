@@ -51,7 +51,9 @@ export interface CheckReport {
 export function checkHost(input: CheckInput): CheckReport {
   const context = makeContext(input);
   const findings = registry
-    .flatMap((entry) => entry.detect(context).map((hit) => findingOf(entry, hit)))
+    .flatMap((entry) =>
+      entry.detect(context).map((hit) => findingOf(entry, hit, context.host.switches.arpIgnoreAnnounce)),
+    )
     .map((f, i) => ({ f, i }))
     .sort((a, b) => severities.indexOf(a.f.severity) - severities.indexOf(b.f.severity) || a.i - b.i)
     .map(({ f }) => f);

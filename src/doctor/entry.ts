@@ -2,6 +2,7 @@ import { printable } from "../cluster/problem.ts";
 import type { RuleId } from "../model/rules.ts";
 import type { Context } from "./context.ts";
 import type { Evidence, Finding, Severity } from "./finding.ts";
+import { capital } from "./text.ts";
 
 export type EntryRole = "real server" | "director" | "any";
 
@@ -13,7 +14,7 @@ export interface Hit {
   readonly shell: readonly string[];
   readonly vipward?: string;
   readonly evidence: readonly Evidence[];
-  /** The rules of the model's own verdicts, where they say more than the entry's. */
+  /** The rules of the model's own verdicts; the entry's follow them. */
   readonly rules?: readonly RuleId[];
   /** Where this host's case is milder than the entry's usual one. */
   readonly severity?: Severity;
@@ -37,15 +38,16 @@ export interface Entry {
   readonly detect: (context: Context) => readonly Hit[];
 }
 
-export function findingOf(entry: Entry, hit: Hit): Finding {
+/** `modern`: the kernel has arp_ignore and what came with it; else the entry's rules of that line say nothing here. */
+export function findingOf(entry: Entry, hit: Hit, modern: boolean): Finding {
   return {
     id: entry.id,
     severity: hit.severity ?? entry.severity,
     title: entry.title,
     subject: { vips: hit.vips ?? [], links: hit.links ?? [] },
-    wrong: hit.wrong,
+    wrong: hit.wrong.startsWith("the ") ? capital(hit.wrong) : hit.wrong,
     notice: entry.notice,
-    rules: [...new Set(hit.rules ?? entry.rules)],
+    rules: [...new Set([...(hit.rules ?? []), ...entry.rules.filter((r) => modern || !/^[ABC]-2\.6-/.test(r))])],
     remedy: { shell: hit.shell.map(safeLine), ...(hit.vipward === undefined ? {} : { vipward: hit.vipward }) },
     evidence: hit.evidence,
   };

@@ -3,7 +3,7 @@ import type { Link } from "../model/host.ts";
 import { isLocal } from "../model/localTable.ts";
 import type { RuleId } from "../model/rules.ts";
 import type { Context, Vip } from "./context.ts";
-import { capital, list, setConf, theVips } from "./text.ts";
+import { list, setConf, theVips } from "./text.ts";
 
 /** A host that must be silent is not, by the model's word. Which entry it becomes, the first fitting cause decides. */
 export interface Answer {
@@ -184,9 +184,7 @@ export function answersText(context: Context, answers: readonly Answer[]): strin
   for (const a of answers) for (const h of context.held(a.vip)) holders.add(h.link.name);
   const who = holders.size > 0 ? `, held on ${list([...holders])}` : "";
   const links = linksOf(answers);
-  return capital(
-    `${list(links)} ${links.length > 1 ? "answer" : "answers"} ARP requests for ${theVips(vipsOf(answers))}${who}`,
-  );
+  return `${list(links)} ${links.length > 1 ? "answer" : "answers"} ARP requests for ${theVips(vipsOf(answers))}${who}`;
 }
 
 export function leaksText(leaks: readonly Leaks[]): string {

@@ -1,5 +1,5 @@
-import { parseCluster } from "../../cluster/parse.ts";
 import type { Cluster } from "../../cluster/cluster.ts";
+import { parseCluster } from "../../cluster/parse.ts";
 import type { AddressFacts, HostFacts, LinkFacts } from "../../model/facts.ts";
 import type { CheckInput } from "../context.ts";
 
@@ -53,7 +53,11 @@ export const realServerFacts: HostFacts = {
 /** LVS/TUN: VIP/32 on tunl0, rp_filter loose there, segment size clamped. */
 export const tunnelFacts: HostFacts = {
   ...base,
-  links: [lo, link(2, "eth0"), { ifindex: 3, name: "tunl0", kind: "ipip", flags: ["UP", "NOARP"], mac: null, mtu: 1480 }],
+  links: [
+    lo,
+    link(2, "eth0"),
+    { ifindex: 3, name: "tunl0", kind: "ipip", flags: ["UP", "NOARP"], mac: null, mtu: 1480 },
+  ],
   addresses: [home, address("eth0", `${RIP}/24`), address("tunl0", `${VIP}/32`)],
   sysctls: { "eth0.arp_ignore": 1, "eth0.arp_announce": 2, "tunl0.rp_filter": 2 },
   filters: [
@@ -73,7 +77,12 @@ export const directorFacts: HostFacts = {
   ...base,
   hostname: "lb1",
   addresses: [home, address("eth0", `${DIP}/24`), address("eth0", `${VIP}/32`)],
-  sysctls: { "vs.expire_nodest_conn": 1, "vs.expire_quiescent_template": 1, "vs.conntrack": 0, "vs.ignore_tunneled": 1 },
+  sysctls: {
+    "vs.expire_nodest_conn": 1,
+    "vs.expire_quiescent_template": 1,
+    "vs.conntrack": 0,
+    "vs.ignore_tunneled": 1,
+  },
   modules: ["ip_vs", "ip_vs_rr"],
   sockets: [],
   ipvs: {
