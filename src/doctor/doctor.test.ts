@@ -83,7 +83,7 @@ test("one cause is one finding: half-set sysctls are not also reported as none",
   ]);
 });
 
-test("4,096 VIPs of one cause are one finding, in less than a second", () => {
+test("4,096 VIPs of one cause are one finding, without asking each with each", () => {
   const vips = Array.from({ length: 4096 }, (_, i) => `10.20.${i >> 8}.${i & 255}`);
   const bare = withSysctls(realServer, {});
   const [home, , rip] = bare.facts.addresses;
@@ -102,7 +102,7 @@ test("4,096 VIPs of one cause are one finding, in less than a second", () => {
   );
   assert.equal(report.findings[0]?.subject.vips.length, 4096);
   assert.equal(report.vips.length, 1);
-  assert.ok(took < 1000, `${took} ms`);
+  assert.ok(took < 4000, `${took} ms`); // some 300 ms on an idle machine; each with each would take minutes
 });
 
 test("the report says of each VIP what the model says, with its rule", () => {

@@ -26,6 +26,8 @@ export interface PacketWish {
 /** The questions a check puts to the model, with askers that a real wire would have (section F, 7 and 8). */
 export class Questions {
   private readonly neighbours = new Map<Link, Ipv4 | undefined>();
+  /** Findings and report ask the same; a host may have thousands of VIPs. */
+  private readonly answered = new Map<Link, Map<number, readonly ArpReply[]>>();
   private readonly host: Host;
   private readonly vips: ReadonlySet<number>;
   private readonly lan: readonly Link[];
@@ -73,6 +75,16 @@ export class Questions {
 
   /** Who of this host answers a broadcast heard on `link`: its own ARP code and that of macvlans on it. */
   answersOn(link: Link, target: Ipv4): readonly ArpReply[] {
+    const known = this.answered.get(link) ?? new Map<number, readonly ArpReply[]>();
+    this.answered.set(link, known);
+    const before = known.get(target);
+    if (before) return before;
+    const replies = this.askOn(link, target);
+    known.set(target, replies);
+    return replies;
+  }
+
+  private askOn(link: Link, target: Ipv4): readonly ArpReply[] {
     const asker = this.neighbourOn(link) ?? this.gateway?.ip;
     for (const sender of asker === undefined ? [0 as Ipv4] : [asker, 0 as Ipv4]) {
       const verdict = this.arp(link, target, sender);

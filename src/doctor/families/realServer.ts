@@ -48,6 +48,33 @@ export const realServer: readonly Entry[] = [
     },
   },
   {
+    id: "vip-packets-refused",
+    title: "the kernel refuses the VIP's packets",
+    severity: "critical",
+    roles: ["real server"],
+    own: true,
+    notice: "SYNs arrive at the real server and nothing comes back.",
+    why: "The VIP is local, and the packet is refused before that counts: the interface has no IPv4 state (kernels up to 2.6.21, without an address), or the client's source is no source here.",
+    cure: "Give the interface an address of its own; look at the route to the client.",
+    rules: ["C-ALL-03"],
+    detect: (context) => {
+      const bad = failing(context, "other");
+      const [first] = bad;
+      if (!first) return [];
+      const vips = [...new Set(bad.map((a) => a.vip.text))];
+      return [
+        {
+          vips,
+          links: [first.link.name],
+          wrong: `A packet from ${ipText(first.client)} for ${theVips(vips)} is dropped on ${first.link.name}: ${first.verdict.because}.`,
+          shell: [`# ip address show dev ${first.link.name}; ip route get ${ipText(first.client)}`],
+          rules: rules(bad.map((a) => a.verdict)),
+          evidence: linkEvidence(context, first.link.name),
+        },
+      ];
+    },
+  },
+  {
     id: "lo-addresses-dropped-by-manager",
     title: "lo has lost its addresses",
     severity: "critical",

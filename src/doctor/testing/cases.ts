@@ -311,6 +311,15 @@ export const cases: readonly Case[] = [
     twin: "no address, but a local route",
   },
   {
+    id: "vip-packets-refused",
+    has: edit(realServer, {
+      kernel: { release: "2.4.27", generation: "2.4-late" },
+      links: [lo, { ...eth0, ipv4State: false }],
+    }),
+    hasNot: edit(realServer, { kernel: { release: "2.4.27", generation: "2.4-late" } }),
+    twin: "the interface has its IPv4 state",
+  },
+  {
     id: "lo-addresses-dropped-by-manager",
     has: edit(realServer, { addresses: [rip] }),
     hasNot: edit(realServer, { addresses: [home, rip] }),
