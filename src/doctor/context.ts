@@ -6,7 +6,7 @@ import { type Ipv6, parseIpv6 } from "../model/ipv6.ts";
 import { fibLookup, flowOf } from "../model/routes.ts";
 import type { Evidence } from "./finding.ts";
 import { Questions } from "./questions.ts";
-import { sysctlEvidence } from "./text.ts";
+import { setConf, sysctlEvidence } from "./text.ts";
 
 export type Method = "dr" | "tun" | "nat";
 
@@ -178,3 +178,16 @@ export function linkEvidence(context: Context, name: string): Evidence[] {
 
 export const chainName = (chain: FilterChainFacts): string =>
   [chain.tool, chain.family, chain.table, chain.chain ?? chain.hook].filter((p) => p !== undefined).join(" ");
+
+/**
+ * Lines that take an address away and nothing else: its secondaries would go with it, and an interface's only
+ * address is perhaps no VIP at all, so that stays a person's decision.
+ */
+export function removeLines(context: Context, a: Address): string[] {
+  const line = `ip address del ${formatIpv4(a.ip)}/${a.prefixLength} dev ${a.link.name}`;
+  if (context.lan.includes(a.link) && ownAddress(context, a.link) === undefined)
+    return [`# it is the only address of ${a.link.name}: if it is a VIP, add the host's own first, then: ${line}`];
+  const follows = a.link.addresses.some((b) => b.secondary && b.mask === a.mask && holdsPrefix(a, b.ip));
+  const promoted = context.sysctl("all.promote_secondaries") || context.sysctl(`${a.link.name}.promote_secondaries`);
+  return a.secondary || !follows || promoted ? [line] : [setConf(a.link.name, "promote_secondaries", 1), line];
+}

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
+import fc from "fast-check";
+import "../testing/seed.ts";
 import { checkFacts } from "../model/factsSchema.ts";
 import { isRuleId } from "../model/rules.ts";
 import { catalogue } from "./catalogue.ts";
@@ -11,7 +13,18 @@ import { explain, explainable } from "./explain.ts";
 import { notFromFacts } from "./notFromFacts.ts";
 import { registry } from "./registry.ts";
 import { cases } from "./testing/cases.ts";
-import { address, both, cluster, director, edit, realServer, tunnelServer, VIP, withSysctls } from "./testing/hosts.ts";
+import {
+  address,
+  both,
+  cluster,
+  director,
+  edit,
+  link,
+  realServer,
+  tunnelServer,
+  VIP,
+  withSysctls,
+} from "./testing/hosts.ts";
 
 const ids = (input: CheckInput): string[] => checkHost(input).findings.map((f) => f.id);
 
@@ -131,6 +144,39 @@ test("a remedy's lines make the host right: the model agrees once they are done"
       if (name !== undefined) done[name] = Number(value);
     }
   assert.deepEqual(ids(withSysctls(realServer, done)), []);
+});
+
+test("whatever the ARP sysctls, the remedies' lines end all answers and leaks, by the model's word", () => {
+  const value = fc.integer({ min: 0, max: 9 });
+  const keys = ["all", "default", "lo", "eth0", "eth1"].flatMap((l) => [`${l}.arp_ignore`, `${l}.arp_announce`]);
+  const two = edit(withSysctls(realServer, {}), {
+    links: [...realServer.facts.links, link(3, "eth1")],
+    addresses: [...realServer.facts.addresses, address("eth1", "10.10.1.11/24")],
+  });
+  fc.assert(
+    fc.property(fc.dictionary(fc.constantFrom(...keys), value), (sysctls) => {
+      const found = checkHost(withSysctls(two, sysctls)).findings;
+      const done: Record<string, number> = { ...sysctls };
+      for (const line of found.flatMap((f) => f.remedy.shell)) {
+        const [, name, to] = /^sysctl -w net\.ipv4\.conf\.(\S+)=(\d+)$/.exec(line) ?? [];
+        if (name !== undefined) done[name] = Number(to);
+      }
+      assert.deepEqual(ids(withSysctls(two, done)), []);
+    }),
+  );
+});
+
+test("taking a VIP off the LAN never takes the host's own address along", () => {
+  const [home, , rip] = realServer.facts.addresses;
+  assert.ok(home && rip);
+  const first = edit(realServer, { addresses: [home, address("eth0", `${VIP}/24`), { ...rip, secondary: true }] });
+  const lines = checkHost(first).findings.flatMap((f) => f.remedy.shell);
+  const taken = lines.indexOf(`ip address del ${VIP}/24 dev eth0`);
+  assert.ok(taken > 0);
+  assert.equal(lines[taken - 1], "sysctl -w net.ipv4.conf.eth0.promote_secondaries=1");
+  const only = edit(realServer, { addresses: [home, rip] }, { vips: ["10.10.0.11"] });
+  for (const line of checkHost(only).findings.flatMap((f) => f.remedy.shell))
+    assert.doesNotMatch(line, /^ip address del/);
 });
 
 test("names from a hostile file never become a command in a remedy", () => {

@@ -1,4 +1,4 @@
-import { addressEvidence, type Context } from "../context.ts";
+import { addressEvidence, type Context, removeLines } from "../context.ts";
 import type { Entry, Hit } from "../entry.ts";
 import type { Evidence } from "../finding.ts";
 import { type Answer, answersText, type Cause, linksOf, problemsOf, silenceLines, vipsOf } from "../problems.ts";
@@ -102,7 +102,7 @@ export const answers: readonly Entry[] = [
           context
             .held(vip)
             .filter((h) => h.link === link)
-            .map((h) => `ip address del ${vip.text}/${h.prefixLength} dev ${link.name}`),
+            .flatMap((h) => removeLines(context, h)),
         ),
         ...silence(context, linksOf(a)),
         ...a

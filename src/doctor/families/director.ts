@@ -1,7 +1,7 @@
 import { networkOf } from "../../base/prefix.ts";
 import type { Link } from "../../model/host.ts";
 import { portsOf } from "../acceptance.ts";
-import { addressEvidence, type Context, linkEvidence, outsider, type Vip } from "../context.ts";
+import { addressEvidence, type Context, linkEvidence, outsider, removeLines, type Vip } from "../context.ts";
 import type { Entry, Hit } from "../entry.ts";
 import { ipText, rules } from "../questions.ts";
 import { list, setConf, theVips } from "../text.ts";
@@ -109,7 +109,7 @@ export const director: readonly Entry[] = [
             onLan.length > 0
               ? "# this host is the active director: its copy off the LAN interface goes"
               : "# keep one of them",
-            ...extra.map((a) => `ip address del ${vip.text}/${a.prefixLength} dev ${a.link.name}`),
+            ...extra.flatMap((a) => removeLines(context, a)),
           ],
           vipward: "vipward run",
           evidence: addressEvidence(context, vip.ip),
@@ -213,7 +213,7 @@ export const director: readonly Entry[] = [
               context
                 .held(v)
                 .filter((a) => context.lan.includes(a.link))
-                .map((a) => `ip address del ${v.text}/${a.prefixLength} dev ${a.link.name}`),
+                .flatMap((a) => removeLines(context, a)),
             ),
           ],
           vipward: "vipward run",

@@ -1,6 +1,6 @@
 import { ipv4FromNumber, parseIpv4 } from "../../base/ipv4.ts";
 import { announcesByItself } from "../../model/announce.ts";
-import { addressEvidence, type Context, linkEvidence } from "../context.ts";
+import { addressEvidence, type Context, linkEvidence, removeLines } from "../context.ts";
 import type { Entry, Hit } from "../entry.ts";
 import type { Evidence } from "../finding.ts";
 import { type Cause, type Leaks, leaksText, linksOf, problemsOf, vipsOf } from "../problems.ts";
@@ -108,16 +108,12 @@ export const leaks: readonly Entry[] = [
           ? `the VIP comes first among the addresses of ${list(linksOf(l))}`
           : `${list(linksOf(l))} has no address of its own`
       }.`,
-      shell: l
-        .slice(0, 8)
-        .flatMap(({ vip }) =>
-          context
-            .held(vip)
-            .flatMap((h) => [
-              `ip address del ${vip.text}/${h.prefixLength} dev ${h.link.name}`,
-              `ip address add ${vip.text}/32 dev lo scope host`,
-            ]),
-        ),
+      shell: l.slice(0, 8).flatMap(({ vip }) =>
+        context
+          .held(vip)
+          .flatMap((h) => removeLines(context, h))
+          .concat(`ip address add ${vip.text}/32 dev lo scope host`),
+      ),
       evidence: [
         ...evidenceOf(context, l),
         ...l.slice(0, 4).flatMap((x) => [...addressEvidence(context, x.vip.ip), ...linkEvidence(context, x.link.name)]),
@@ -190,10 +186,7 @@ export const leaks: readonly Entry[] = [
             links: [link.name],
             wrong: `To find ${ipText(asked)} the director asks on ${link.name} as ${vip}; a real server that holds ${vip} never answers that.`,
             shell: held
-              ? [
-                  `ip address del ${vip}/${held.prefixLength} dev ${link.name}`,
-                  `ip address add ${vip}/32 dev ${link.name}`,
-                ]
+              ? [...removeLines(context, held), `ip address add ${vip}/32 dev ${link.name}`]
               : [`# give ${link.name} an address of its own`],
             rules: [verdict.rule, "B-2.6-07", "B-2.6-06"],
             evidence: addressEvidence(context, verdict.senderIp),

@@ -2,7 +2,15 @@ import type { FilterChainFacts, FilterRuleFacts, NotUnderstoodFacts } from "../.
 import { deviceOf, fibLookup, flowOf } from "../../model/routes.ts";
 import { selectSource } from "../../model/selectSource.ts";
 import { acceptances } from "../acceptance.ts";
-import { addressEvidence, type Context, chainName, linkEvidence, outsider, ownAddress } from "../context.ts";
+import {
+  addressEvidence,
+  type Context,
+  chainName,
+  linkEvidence,
+  outsider,
+  ownAddress,
+  removeLines,
+} from "../context.ts";
 import type { Entry } from "../entry.ts";
 import { ipText, rules } from "../questions.ts";
 import { list, setConf, theVips } from "../text.ts";
@@ -359,7 +367,7 @@ export const network: readonly Entry[] = [
             links: [link.name],
             wrong: `${ipText(first.ip)}, a VIP, comes before ${ipText(own.ip)} on ${link.name}.`,
             shell: [
-              `ip address del ${ipText(first.ip)}/${first.prefixLength} dev ${link.name}`,
+              ...removeLines(context, first),
               `ip address add ${ipText(first.ip)}/32 dev ${context.silentSet.has(first.ip) ? "lo" : link.name}`,
             ],
             evidence: addressEvidence(context, first.ip),

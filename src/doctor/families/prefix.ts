@@ -1,6 +1,6 @@
 import { networkOf } from "../../base/prefix.ts";
 import { type Address, holdsPrefix } from "../../model/host.ts";
-import { type Context, chainName } from "../context.ts";
+import { type Context, chainName, removeLines } from "../context.ts";
 import type { Entry, Hit } from "../entry.ts";
 import { problemsOf, silenceLines } from "../problems.ts";
 import { ipText } from "../questions.ts";
@@ -44,10 +44,7 @@ export const prefix: readonly Entry[] = [
           vips: [text],
           links: [a.link.name],
           wrong: `${text}/${a.prefixLength} on ${a.link.name} ${effect}.`,
-          shell: [
-            `ip address del ${text}/${a.prefixLength} dev ${a.link.name}`,
-            `ip address add ${text}/32 dev ${a.link.name}`,
-          ],
+          shell: [...removeLines(context, a), `ip address add ${text}/32 dev ${a.link.name}`],
           vipward: "vipward apply",
           evidence: context.facts.addresses.flatMap((f, i) =>
             f.ip === text && f.link === a.link.name
