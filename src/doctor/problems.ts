@@ -191,6 +191,14 @@ export function leaksText(leaks: readonly Leaks[]): string {
   return `ARP requests that leave by ${list(linksOf(leaks))} carry ${theVips(vipsOf(leaks))} as their sender`;
 }
 
-/** The two settings that make one interface silent, on kernels that have them. */
-export const silenceLines = (links: readonly string[]): string[] =>
-  links.flatMap((l) => [setConf(l, "arp_ignore", 1), setConf(l, "arp_announce", 2)]);
+/**
+ * The two settings that make an interface silent, on kernels that have them. The larger of all and the interface is
+ * in force, so a value in all that undoes them goes as well (A-2.6-08, B-2.6-05).
+ */
+export const silenceLines = (context: Context, links: readonly string[]): string[] => [
+  ...links.flatMap((l) => [setConf(l, "arp_ignore", 1), setConf(l, "arp_announce", 2)]),
+  ...((context.sysctl("all.arp_ignore") ?? 0) > 2 ? [setConf("all", "arp_ignore", 1)] : []),
+  ...announceInAll(context),
+];
+export const announceInAll = (context: Context): string[] =>
+  (context.sysctl("all.arp_announce") ?? 0) > 2 ? [setConf("all", "arp_announce", 2)] : [];

@@ -39,7 +39,7 @@ function because(
 /** What to do where the kernel has arp_ignore, else what its generation offers. */
 function silence(context: Context, links: readonly string[]): string[] {
   const { switches } = context.host;
-  if (switches.arpIgnoreAnnounce) return silenceLines(links);
+  if (switches.arpIgnoreAnnounce) return silenceLines(context, links);
   if (switches.hiddenFlag)
     return [
       "sysctl -w net.ipv4.conf.all.hidden=1",
@@ -168,7 +168,10 @@ export const answers: readonly Entry[] = [
               ? answersText(context, a)
               : `${list(links)} sends ARP requests in the name of ${list(vipsOf(l))}`
           }: kube-proxy's strict ARP is off.`,
-          shell: ["# kubectl -n kube-system edit configmap kube-proxy: ipvs.strictARP: true", ...silenceLines(links)],
+          shell: [
+            "# kubectl -n kube-system edit configmap kube-proxy: ipvs.strictARP: true",
+            ...silenceLines(context, links),
+          ],
           rules: rules([...a.map((x) => x.reply), ...l]),
           evidence: context.evidence("all.arp_ignore", "all.arp_announce", ...links.map((x) => `${x}.arp_ignore`)),
         },

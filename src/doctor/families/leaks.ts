@@ -3,7 +3,7 @@ import { announcesByItself } from "../../model/announce.ts";
 import { addressEvidence, type Context, linkEvidence, removeLines } from "../context.ts";
 import type { Entry, Hit } from "../entry.ts";
 import type { Evidence } from "../finding.ts";
-import { type Cause, type Leaks, leaksText, linksOf, problemsOf, vipsOf } from "../problems.ts";
+import { announceInAll, type Cause, type Leaks, leaksText, linksOf, problemsOf, vipsOf } from "../problems.ts";
 import { ipText, rules } from "../questions.ts";
 import { list, setConf, theVips } from "../text.ts";
 
@@ -17,7 +17,7 @@ const evidenceOf = (context: Context, leaks: readonly Leaks[], ...more: readonly
 
 const announce2 = (context: Context, leaks: readonly Leaks[]): string[] =>
   context.host.switches.arpIgnoreAnnounce
-    ? linksOf(leaks).map((l) => setConf(l, "arp_announce", 2))
+    ? [...linksOf(leaks).map((l) => setConf(l, "arp_announce", 2)), ...announceInAll(context)]
     : context.host.switches.hiddenFlag
       ? ["sysctl -w net.ipv4.conf.all.hidden=1", "# and hidden=1 on the interface that holds the VIP"]
       : [

@@ -77,10 +77,7 @@ export const prefix: readonly Entry[] = [
           links,
           severity: "critical",
           wrong: `${list(links)} has arp_ignore 3 in force and still answers for ${theVips(vips)}: 3 is silent only for scope host, and the VIP has scope ${answer.vip && (context.held(answer.vip)[0]?.scope ?? 0)}.`,
-          shell: [
-            ...silenceLines(links),
-            ...(context.sysctl("all.arp_ignore") === 3 ? [setConf("all", "arp_ignore", 1)] : []),
-          ],
+          shell: silenceLines(context, links),
           vipward: "vipward apply",
           rules: ["A-2.6-06"],
           evidence: context.evidence("all.arp_ignore", ...links.map((l) => `${l}.arp_ignore`)),
@@ -134,7 +131,7 @@ export const prefix: readonly Entry[] = [
           links,
           wrong: `${list(links)} has no address of its own and answers ${ipText(first.peer)} for nothing, not even ${ipText(first.own.ip)}: arp_ignore ${first.link.conf.arpIgnore} is in force there.`,
           shell: [
-            ...context.lan.filter((l) => l.addresses.length > 0).flatMap((l) => silenceLines([l.name])),
+            ...context.lan.filter((l) => l.addresses.length > 0).flatMap((l) => silenceLines(context, [l.name])),
             ...((context.sysctl("all.arp_ignore") ?? 0) > 0 ? [setConf("all", "arp_ignore", 0)] : []),
             ...links
               .filter((l) => (context.sysctl(`${l}.arp_ignore`) ?? 0) > 0)

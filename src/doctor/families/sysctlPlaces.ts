@@ -3,6 +3,7 @@ import { addressEvidence } from "../context.ts";
 import type { Entry, Hit } from "../entry.ts";
 import {
   type Answer,
+  announceInAll,
   answersText,
   type Cause,
   type Leaks,
@@ -64,7 +65,7 @@ export const sysctlPlaces: readonly Entry[] = [
     rules: ["S-ALL-03", "A-2.6-02"],
     detect: both("default-only", (context, a, l, links) => ({
       wrong: `${what(context, a, l)}: the setting is in default only, which ${list(links)} does not follow.`,
-      shell: silenceLines(links),
+      shell: silenceLines(context, links),
       evidence: context.evidence("default.arp_ignore", "default.arp_announce", ...keys(links)),
     })),
   },
@@ -79,7 +80,7 @@ export const sysctlPlaces: readonly Entry[] = [
     rules: ["A-2.6-02", "A-2.2-04"],
     detect: both("forgotten", (context, a, l, links) => ({
       wrong: `${what(context, a, l)}; ${list(context.lan.map((x) => x.name).filter((n) => !links.includes(n)))} is right.`,
-      shell: silenceLines(links),
+      shell: silenceLines(context, links),
       evidence: context.evidence(...keys(links)),
     })),
   },
@@ -94,7 +95,7 @@ export const sysctlPlaces: readonly Entry[] = [
     rules: ["A-2.6-02"],
     detect: both("dotted", (context, a, l, links) => ({
       wrong: `${what(context, a, l)}; the interfaces without a dot in their name are right.`,
-      shell: silenceLines(links),
+      shell: silenceLines(context, links),
       evidence: context.evidence(...keys(links)),
     })),
   },
@@ -113,11 +114,7 @@ export const sysctlPlaces: readonly Entry[] = [
         ...a.map((x) => `arp_ignore in force on ${x.link.name} is ${x.link.conf.arpIgnore}, which means 0`),
         ...l.map((x) => `arp_announce in force on ${x.link.name} is ${x.link.conf.arpAnnounce}, which means 0`),
       ])}.`,
-      shell: [
-        ...silenceLines(links),
-        ...((context.sysctl("all.arp_ignore") ?? 0) > 3 ? [setConf("all", "arp_ignore", 1)] : []),
-        ...((context.sysctl("all.arp_announce") ?? 0) > 2 ? [setConf("all", "arp_announce", 2)] : []),
-      ],
+      shell: silenceLines(context, links),
       rules: [
         ...(a.length > 0 ? (["A-2.6-07", "A-2.6-08"] as const) : []),
         ...(l.length > 0 ? (["B-2.6-05"] as const) : []),
@@ -180,7 +177,9 @@ export const sysctlPlaces: readonly Entry[] = [
                 )
             : []),
           // Not a drop on the way out: the host could then resolve nobody while only the VIP's packets wait.
-          ...(l.length > 0 ? linksOf(l).map((link) => setConf(link, "arp_announce", 2)) : []),
+          ...(l.length > 0
+            ? [...linksOf(l).map((link) => setConf(link, "arp_announce", 2)), ...announceInAll(context)]
+            : []),
         ],
         evidence: chains.map(({ c, i }) => ({
           path: `filters[${i}]`,
