@@ -226,7 +226,7 @@ test("texts made to be slow are not", () => {
     "|\n",
   ];
   for (const piece of slow) {
-    const text = piece.repeat(Math.floor(30_000 / piece.length));
+    const text = piece.repeat(Math.floor(15_000 / piece.length));
     const start = performance.now();
     const result = parseCluster(text);
     assert.equal(result.ok, false);
@@ -299,7 +299,7 @@ test("no mutation of a sound file makes the reader throw, and each problem says 
       }
     },
   );
-  fc.assert(property, { numRuns: 300 });
+  fc.assert(property, { numRuns: 150 });
 });
 
 test("no value of any type at any key makes the reader throw", () => {
@@ -308,5 +308,5 @@ test("no value of any type at any key makes the reader throw", () => {
     const result = parseCluster(JSON.stringify({ ...base, [key]: value }));
     for (const p of result.ok ? [] : result.problems) assert.ok(p.line >= 1 && p.remedy !== "");
   });
-  fc.assert(property, { numRuns: 300 });
+  fc.assert(property, { numRuns: 150 });
 });
