@@ -1,4 +1,5 @@
-import { networkOf } from "../../base/prefix.ts";
+import { type Ipv4, ipv4FromNumber } from "../../base/ipv4.ts";
+import { networkOf, parsePrefix } from "../../base/prefix.ts";
 import { type Address, holdsPrefix } from "../../model/host.ts";
 import { type Context, chainName, removeLines } from "../context.ts";
 import type { Entry, Hit } from "../entry.ts";
@@ -169,15 +170,17 @@ export const prefix: readonly Entry[] = [
   },
 ];
 
-/** Peers behind an interface: the /32 and on-link routes over it, without gateways. */
-const hostRoutesOver = (context: Context, name: string) =>
-  [...(context.host.tables.get(254) ?? [])]
+/** Peers behind an interface: a host of each on-link route over it. */
+const hostRoutesOver = (context: Context, name: string): Ipv4[] =>
+  context.facts.routes
     .filter(
-      (r) =>
-        r.type === "unicast" && r.prefixLength > 0 && r.hops.some((h) => h.link?.name === name && h.via === undefined),
+      (r) => r.dev === name && r.via === undefined && (r.type ?? "unicast") === "unicast" && (r.table ?? 254) === 254,
     )
     .slice(0, 4)
-    .map((r) => (r.prefixLength === 32 ? r.network : ((r.network + 1) as typeof r.network)));
+    .flatMap((r) => {
+      const found = parsePrefix(r.dst);
+      return found && found.length > 0 ? [ipv4FromNumber(networkOf(found) + (found.length === 32 ? 0 : 1))] : [];
+    });
 
 /** An own address of a LAN interface that its own wire asks for in vain because of arp_ignore 2, 3 or 8. */
 function mutedOwn(
