@@ -1,5 +1,7 @@
 import type { Command } from "commander";
 import type { Io } from "../io.ts";
+import { check } from "./check.ts";
+import { explain } from "./explain.ts";
 import { lab } from "./lab.ts";
 import { model } from "./model.ts";
 import { whoHas } from "./whoHas.ts";
@@ -12,4 +14,4 @@ export interface CommandModule {
   register(program: Command, io: Io, finish: (status: Promise<number>) => void): void;
 }
 
-export const commands: readonly CommandModule[] = [whoHas, lab, model];
+export const commands: readonly CommandModule[] = [whoHas, check, explain, lab, model];
