@@ -26,6 +26,8 @@ export interface Plan {
   readonly conflicts: readonly string[];
   /** What others changed of that which vipward made: reported, never touched. */
   readonly changedByOthers: readonly string[];
+  /** Keys of things no longer ours: those, and what is back as it was without our doing (a reboot). */
+  readonly released: readonly string[];
   readonly proof: Proof;
   readonly goal: Goal;
 }
@@ -61,6 +63,7 @@ export function makePlan(request: PlanRequest): Plan {
   const { world, owned, wanted, goal, kernel } = request;
   const wantedKeys = new Set(wanted.map((s) => keyOf(s.change)));
   const changedByOthers: string[] = [];
+  const released: string[] = [];
   const candidates: Candidate[] = wanted.map((step) => ({ step, phase: phaseOf(step.change) }));
   for (const change of [...owned].reverse()) {
     if (wantedKeys.has(keyOf(change))) continue;
@@ -74,11 +77,13 @@ export function makePlan(request: PlanRequest): Plan {
   for (const { step, phase, reverts } of candidates.sort(byPhase)) {
     if (reverts !== undefined && standing(reverts, draft) === "other") {
       changedByOthers.push(`${describe(reverts)}: someone else has changed it since, so it stays as it is`);
+      released.push(keyOf(reverts));
       continue;
     }
     const change = fromNow(step.change, draft);
     if (equal(change.before, change.after)) {
       if (reverts === undefined) leftAlone.push(step);
+      else released.push(keyOf(reverts));
       continue;
     }
     const against = conflictsOf(change, draft);
@@ -89,7 +94,7 @@ export function makePlan(request: PlanRequest): Plan {
   }
   const changes = steps.map((s) => s.change);
   const proof = prove(world, changes, goal, kernel, momentsOf(steps));
-  return { steps, leftAlone, conflicts, changedByOthers, proof, goal };
+  return { steps, leftAlone, conflicts, changedByOthers, released, proof, goal };
 }
 
 /** The changes made up to each border between two phases, the end left out: it is proven by itself. */

@@ -36,7 +36,7 @@ function rules<Name extends "iptables" | "arptables">(tool: Name): ChangeKind<Ru
   const type = (c: C) => (c.table === "nat" ? "nat" : "filter");
   return {
     key: (c) => `${tool} ${c.table} ${c.chain} ${spec(c).join(" ")}`,
-    describe: (c) => `${c.after ? "append to" : "delete from"} ${tool} ${c.table} ${c.chain}: ${spec(c).join(" ")}`,
+    describe: (c) => `${c.after ? "append" : "delete"} in ${tool} ${c.table} ${c.chain}: ${spec(c).join(" ")}`,
     phase: (c) => (c.after ? "silence" : "lift"),
     operations: (c) => [
       { op: "rule", action: c.after ? "add" : "remove", program: tool, table: c.table, chain: c.chain, spec: spec(c) },

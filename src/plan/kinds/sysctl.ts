@@ -29,7 +29,12 @@ export const sysctl: ChangeKind<SysctlChange> = {
   // A looser source check lets packets in before there is a VIP to take them: it silences nothing, but belongs first.
   phase: (c) => (/\.(rp_filter|accept_local)$|^ip_forward$/.test(c.name) ? "prepare" : "silence"),
   operations: (c) => [{ op: "sysctl", path: sysctlPath(c.name), value: String(c.after ?? KERNEL_DEFAULT) }],
-  current: (c, host) => host.sysctls[c.name] ?? null,
+  current: (c, host) => {
+    const value = host.sysctls[c.name];
+    // Facts that name no value mean the kernel's default; reading it again after undo names it.
+    const unnamed = value === KERNEL_DEFAULT && (c.before === null || c.after === null);
+    return value === undefined || unnamed ? null : value;
+  },
   effect: (c, host) => {
     if (c.after === null) delete host.sysctls[c.name];
     else host.sysctls[c.name] = c.after;
