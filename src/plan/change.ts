@@ -8,7 +8,14 @@ import { type ModuleChange, module } from "./kinds/module.ts";
 import { type NeighbourChange, neighbour } from "./kinds/neighbour.ts";
 import { type NftTableChange, nftTable } from "./kinds/nftTable.ts";
 import { type RouteChange, route } from "./kinds/route.ts";
-import { type ArptablesChange, arptables, type IptablesChange, iptables } from "./kinds/rule.ts";
+import {
+  type ArptablesChange,
+  arptables,
+  type IpchainsChange,
+  type IptablesChange,
+  ipchains,
+  iptables,
+} from "./kinds/rule.ts";
 import { type SysctlChange, sysctl } from "./kinds/sysctl.ts";
 import type { Operation } from "./operation.ts";
 
@@ -22,6 +29,7 @@ interface Kinds {
   readonly nftTable: NftTableChange;
   readonly iptables: IptablesChange;
   readonly arptables: ArptablesChange;
+  readonly ipchains: IpchainsChange;
   readonly file: FileChange;
   readonly neighbour: NeighbourChange;
 }
@@ -37,6 +45,7 @@ export const kinds: { readonly [Name in ChangeName]: ChangeKind<Kinds[Name]> } =
   nftTable,
   iptables,
   arptables,
+  ipchains,
   file,
   neighbour,
 };

@@ -39,7 +39,7 @@ export type Operation =
   | {
       readonly op: "rule";
       readonly action: "add" | "remove";
-      readonly program: "iptables" | "arptables";
+      readonly program: "iptables" | "arptables" | "ipchains";
       readonly table: string;
       readonly chain: string;
       readonly spec: readonly string[];

@@ -1,7 +1,10 @@
 import type { FilterRuleFacts, NumberMatchFacts } from "../model/facts.ts";
 
-/** A rule as arguments of iptables or arptables: one word an element, never a joined line. */
-export function ruleArguments(tool: "iptables" | "arptables", rule: FilterRuleFacts): string[] {
+export type RuleTool = "iptables" | "arptables" | "ipchains";
+
+/** A rule as arguments of its tool: one word an element, never a joined line. */
+export function ruleArguments(tool: RuleTool, rule: FilterRuleFacts): string[] {
+  if (tool === "ipchains") return ipchainsArguments(rule);
   const { match, verdict } = rule;
   const words: string[] = [];
   const put = (option: string, any: readonly string[] | undefined, not: boolean | undefined): void => {
@@ -45,3 +48,14 @@ export function ruleArguments(tool: "iptables" | "arptables", rule: FilterRuleFa
 const singles = (m: NumberMatchFacts | undefined): string[] | undefined => m?.any.map(([low]) => String(low));
 const ranges = (m: NumberMatchFacts | undefined): string[] | undefined =>
   m?.any.map(([low, high]) => (low === high ? String(low) : `${low}:${high}`));
+
+/** ipchains names a port after the address: -d VIP/32 80. */
+function ipchainsArguments({ match, verdict }: FilterRuleFacts): string[] {
+  const [vip] = match.target?.any ?? [];
+  const [protocol] = match.protocol?.any ?? [];
+  if (vip === undefined || protocol === undefined || verdict.kind !== "redirect")
+    throw new RangeError("ipchains rules of vipward redirect one protocol to one address");
+  const [ports] = ranges(match.targetPort) ?? [];
+  const port = verdict.port ?? match.targetPort?.any[0]?.[0] ?? 0;
+  return ["-p", protocol, "-d", `${vip}/32`, ...(ports === undefined ? [] : [ports]), "-j", "REDIRECT", String(port)];
+}

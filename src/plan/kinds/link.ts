@@ -8,6 +8,11 @@ export interface LinkState {
   readonly type: string | null;
   readonly up: boolean;
   readonly noarp: boolean;
+  /**
+   * 2.2 to 2.6.21 only: brought up with 0.0.0.0, which gives the device its IPv4 state, and with it `conf/NAME/`, before
+   * it has an address (C-2.2-06).
+   */
+  readonly ipv4State?: true;
 }
 
 /** A virtual interface made or taken away, or an interface's flags. */
@@ -22,6 +27,7 @@ export const linkState = (link: LinkFacts): LinkState => ({
   type: link.kind ?? null,
   up: link.flags.includes("UP"),
   noarp: link.flags.includes("NOARP"),
+  ...(link.ipv4State === true ? { ipv4State: true } : {}),
 });
 
 /** Flags of a new device of this type, besides UP. dummy and ipip are born NOARP. */
@@ -101,13 +107,15 @@ export const link: ChangeKind<LinkChange> = {
       host.removeLink(c.name);
       return;
     }
+    const state = c.after.ipv4State === true ? ({ ipv4State: true } as const) : {};
     if (found === undefined) {
       const type = c.after.type ?? "dummy";
       const flags = flagsOf(bornWith[type] ?? [], c.after);
-      host.addLink({ ifindex: host.freeIfindex(), name: c.name, kind: type, flags, mac: null });
+      host.addLink({ ifindex: host.freeIfindex(), name: c.name, kind: type, flags, mac: null, ...state });
       return;
     }
-    const changed: LinkFacts = { ...found, flags: flagsOf(found.flags, c.after) };
+    const { ipv4State: _, ...rest } = found;
+    const changed: LinkFacts = { ...rest, flags: flagsOf(found.flags, c.after), ...state };
     host.links = host.links.map((l) => (l === found ? changed : l));
     if (host.before.facts.routesGiven !== "all" || (c.before?.up ?? false) === c.after.up) return;
     const routes = prefixRoutes(host, changed);

@@ -4,7 +4,7 @@ import type { HostDraft } from "../host.ts";
 import type { ChangeKind, ChangeShape } from "../kind.ts";
 import { ruleArguments } from "../ruleArguments.ts";
 
-/** One rule at the end of a chain of iptables or arptables, found again by its words. */
+/** One rule at the end of a chain of ipchains, iptables or arptables, found again by its words. */
 interface RuleShape<Name extends string> extends ChangeShape {
   readonly kind: Name;
   readonly table: string;
@@ -16,6 +16,8 @@ interface RuleShape<Name extends string> extends ChangeShape {
 }
 export type IptablesChange = RuleShape<"iptables">;
 export type ArptablesChange = RuleShape<"arptables">;
+/** For plans and the shell form: no kernel with ipchains runs this program. */
+export type IpchainsChange = RuleShape<"ipchains">;
 
 const hooks: Readonly<Record<string, FilterChainFacts["hook"]>> = {
   PREROUTING: "prerouting",
@@ -23,11 +25,12 @@ const hooks: Readonly<Record<string, FilterChainFacts["hook"]>> = {
   FORWARD: "forward",
   OUTPUT: "output",
   POSTROUTING: "postrouting",
+  input: "input",
 };
 
-function rules<Name extends "iptables" | "arptables">(tool: Name): ChangeKind<RuleShape<Name>> {
+function rules<Name extends "iptables" | "arptables" | "ipchains">(tool: Name): ChangeKind<RuleShape<Name>> {
   type C = RuleShape<Name>;
-  const family = tool === "iptables" ? "ip" : "arp";
+  const family = tool === "arptables" ? "arp" : "ip";
   const own = (c: C) => (f: FilterChainFacts) =>
     f.tool === tool && f.family === family && (f.table ?? "filter") === c.table && f.chain === c.chain;
   const same = (c: C) => (r: FilterChainFacts["rules"][number]) =>
@@ -69,3 +72,4 @@ function rules<Name extends "iptables" | "arptables">(tool: Name): ChangeKind<Ru
 
 export const iptables = rules("iptables");
 export const arptables = rules("arptables");
+export const ipchains = rules("ipchains");
