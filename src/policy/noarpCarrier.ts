@@ -50,6 +50,9 @@ export const noarpCarrier: Policy = {
             `${link.name} would still answer for ${vip}: only the flag of the receiving interface counts, not the ` +
               `carrier's (A-2.2-06; decided by ${a.rule})`,
           );
+        const asked = link.neighbours[0] && view.announces({ link: link.name, source: target, target: sender });
+        if (asked?.sender === target)
+          return no(`${link.name} would still send ${vip} as the sender of its own requests (${asked.rule})`);
       }
     return yes(45, ...tunnelNotes(s));
   },
