@@ -1,7 +1,7 @@
 import type { Change } from "../plan/change.ts";
 import type { World } from "../plan/host.ts";
 import type { Kernel } from "../plan/kernel.ts";
-import { baseOf, makePlan, type Plan } from "../plan/plan.ts";
+import { baseOf, makePlan, type Plan, type Step } from "../plan/plan.ts";
 import type { Goal } from "../plan/proof.ts";
 import { policies, policyNamed } from "./policies.ts";
 import { type Policy, type Situation, situationOf } from "./policy.ts";
@@ -32,6 +32,8 @@ export interface PolicyRequest {
   readonly owned: readonly Change[];
   readonly wish: Wish;
   readonly kernel: Kernel;
+  /** What makes the policy's steps last over a reboot: files, made from these very steps. */
+  readonly keep?: (steps: readonly Step[], policy: string) => readonly Step[];
 }
 
 /** `none`: nothing suits, and `considered` says why for each. */
@@ -46,8 +48,11 @@ export const goalOf = (wish: Wish): Goal => ({
 
 const situation = (r: PolicyRequest): Situation => situationOf(baseOf(r.world, r.owned), r.wish, r.kernel);
 
-const planWith = (policy: Policy, s: Situation, r: PolicyRequest): Plan =>
-  makePlan({ world: r.world, owned: r.owned, wanted: policy.steps(s), goal: goalOf(r.wish), kernel: r.kernel });
+function planWith(policy: Policy, s: Situation, r: PolicyRequest): Plan {
+  const steps = policy.steps(s);
+  const wanted = [...steps, ...(r.keep?.(steps, policy.name) ?? [])];
+  return makePlan({ world: r.world, owned: r.owned, wanted, goal: goalOf(r.wish), kernel: r.kernel });
+}
 
 /** Suits or not, for every policy: `vipward policies`. */
 export function consider(request: PolicyRequest): Considered[] {

@@ -26,8 +26,11 @@ function planned(choice: Choice): PolicyPlan {
 const brokenLaws = (p: PolicyPlan): string[] =>
   p.plan.proof.laws.flatMap((l) => l.broken.map((b) => `${l.law}: ${b.asked}: ${b.answer} (${b.rule})`));
 
-const patched = (name: "hidden" | "arp_invisible" | "fullarpfix", release: string, generation: HostFacts["kernel"]["generation"]) =>
-  realServer(release, { kernel: { release, generation, patches: [{ name, how: "told" }] } });
+const patched = (
+  name: "hidden" | "arp_invisible" | "fullarpfix",
+  release: string,
+  generation: HostFacts["kernel"]["generation"],
+) => realServer(release, { kernel: { release, generation, patches: [{ name, how: "told" }] } });
 
 const hosts: Record<string, HostFacts> = {
   "2.0.36": realServer("2.0.36"),

@@ -27,8 +27,11 @@ export const nftTable: ChangeKind<NftTableChange> = {
     return chains.length === 0 ? null : chains.map(plainChain);
   },
   effect: (c, host) => {
-    const others = host.filters.filter((f) => f.tool !== "nft" || f.family !== c.family || f.table !== c.table);
-    host.filters = c.after === null ? others : [...others, ...c.after];
+    const own = (f: FilterChainFacts) => f.tool === "nft" && f.family === c.family && f.table === c.table;
+    const at = host.filters.findIndex(own);
+    const before = host.filters.slice(0, at < 0 ? undefined : at);
+    const behind = at < 0 ? [] : host.filters.slice(at).filter((f) => !own(f));
+    host.filters = [...before, ...(c.after ?? []), ...behind];
   },
   conflicts: () => [],
   lasting: false,

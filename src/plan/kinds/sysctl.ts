@@ -32,7 +32,7 @@ export const sysctl: ChangeKind<SysctlChange> = {
   current: (c, host) => {
     const value = host.sysctls[c.name];
     // Facts that name no value mean the kernel's default; reading it again after undo names it.
-    const unnamed = value === KERNEL_DEFAULT && (c.before === null || c.after === null);
+    const unnamed = value === KERNEL_DEFAULT && (c.after === null || (c.before === null && c.after !== value));
     return value === undefined || unnamed ? null : value;
   },
   effect: (c, host) => {
