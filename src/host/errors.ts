@@ -1,5 +1,5 @@
 /** What a failed call means to a person: errno name -> why and remedy. "*" stands for any call. */
-interface Meaning {
+export interface Meaning {
   readonly why: string;
   readonly remedy: string;
 }
@@ -11,6 +11,7 @@ const meanings: Record<string, Record<string, Meaning>> = {
     setns: { why: "not permitted", remedy: "run as root: entering a namespace needs CAP_SYS_ADMIN" },
     unshare: { why: "not permitted", remedy: "run as root: making a namespace needs CAP_SYS_ADMIN" },
     mount: { why: "not permitted", remedy: "run as root: naming a namespace needs CAP_SYS_ADMIN" },
+    netlink: { why: "not permitted", remedy: "run as root, or give the process CAP_NET_ADMIN" },
     finit_module: { why: "not permitted", remedy: "load the module as root on the host (not inside a container)" },
   },
   EACCES: { "*": { why: "access denied", remedy: "run as root, or give the process CAP_NET_ADMIN" } },
@@ -36,8 +37,34 @@ const meanings: Record<string, Record<string, Meaning>> = {
   EPROTONOSUPPORT: {
     "*": { why: "this kernel does not support that", remedy: "load the module, or use a kernel that has it" },
   },
+  EINVAL: {
+    "*": {
+      why: "the kernel refuses these values",
+      remedy: "compare the values with each other and with what the kernel's version can do",
+    },
+  },
+  ESRCH: { "*": { why: "no such entry", remedy: "list what is there, and name one of them" } },
+  ERANGE: { "*": { why: "a number is out of range", remedy: "choose a smaller number; thresholds: lower <= upper" } },
+  ENETUNREACH: {
+    "*": {
+      why: "the gateway is not reachable",
+      remedy: "give the interface an address in the gateway's subnet and bring it up first, or mark the gateway onlink",
+    },
+  },
+  EHOSTUNREACH: { "*": { why: "no route leads there", remedy: "add a route first: `ip route`" } },
+  ENOTSUP: {
+    "*": { why: "this kernel does not support that", remedy: "load the module, or use a kernel that has it" },
+  },
+  EMSGSIZE: { "*": { why: "the message is too long", remedy: "ask for fewer things at once" } },
+  ETIMEDOUT: { "*": { why: "no answer in time", remedy: "try again; if it stays so, see the kernel's log (dmesg)" } },
   EMFILE: { "*": { why: "too many open files", remedy: "raise the limit: `ulimit -n`" } },
 };
+
+/** `call` is a libc name, or "netlink" for what a kernel answers there. */
+function meaningOf(call: string, errnoName: string): Meaning {
+  const perCall = meanings[errnoName];
+  return perCall?.[call] ?? perCall?.["*"] ?? unknown;
+}
 
 const unknown: Meaning = { why: "the kernel refused", remedy: "see the manual page of the call for this error" };
 
@@ -63,13 +90,49 @@ export class SystemCallError extends HostError {
   /** "EPERM". */
   readonly errnoName: string;
   constructor(call: string, errno: number, errnoName: string, object: string, detail?: string) {
-    const perCall = meanings[errnoName];
-    const meaning = perCall?.[call] ?? perCall?.["*"] ?? unknown;
+    const meaning = meaningOf(call, errnoName);
     super(`${call}/${errnoName}`, `${object}: ${detail ?? meaning.why} (${errnoName} from ${call})`, {
       remedy: meaning.remedy,
     });
     this.call = call;
     this.errno = errno;
     this.errnoName = errnoName;
+  }
+}
+
+/** What was asked of the kernel over netlink, in the reader's words: "add address", "10.0.0.5/24 on eth0". */
+export interface NetlinkTask {
+  readonly operation: string;
+  readonly object: string;
+  /** What an errno means for this very operation, where the general words would mislead. */
+  readonly meanings?: Readonly<Record<string, Meaning>>;
+}
+
+/** The kernel's "no" to one netlink request. Code: "netlink/EEXIST". */
+export class NetlinkError extends HostError {
+  override readonly name = "NetlinkError";
+  readonly task: NetlinkTask;
+  /** Positive number, as in errno(3). */
+  readonly errno: number;
+  readonly errnoName: string;
+  /** The kernel's own sentence (extended ack), where it gave one. */
+  readonly kernelText: string | undefined;
+  constructor(
+    task: NetlinkTask,
+    errno: number,
+    errnoName: string,
+    options: { readonly kernelText?: string | undefined; readonly why?: string; readonly remedy?: string } = {},
+  ) {
+    const meaning = task.meanings?.[errnoName] ?? meaningOf("netlink", errnoName);
+    const said = options.kernelText === undefined ? "" : `; the kernel says: ${options.kernelText}`;
+    super(
+      `netlink/${errnoName}`,
+      `${task.operation} ${task.object}: ${options.why ?? meaning.why} (${errnoName}${said})`,
+      { remedy: options.remedy ?? meaning.remedy },
+    );
+    this.task = { operation: task.operation, object: task.object };
+    this.errno = errno;
+    this.errnoName = errnoName;
+    this.kernelText = options.kernelText;
   }
 }

@@ -155,10 +155,23 @@ export interface Watch {
   close(): void;
 }
 
-/** Calls back on the event loop of this thread whenever `fd` is readable. */
+/** Calls back on the event loop of this thread whenever `fd` is readable, or an error waits to be read from it. */
 export function onReadable(fd: number, ready: () => void): Watch {
-  const handle = koffi.node.poll(fd, { readable: true }, () => ready());
-  return { close: () => handle.close() };
+  const wish = { readable: true };
+  let closed = false;
+  // An error on the socket (ENOBUFS, ENETDOWN) makes libuv stop polling (uv__poll_io), told by a negative status, which
+  // koffi passes first although its types do not say so. Reading takes the error away: then go on.
+  const onEvent = (status: unknown): void => {
+    ready();
+    if (!closed && typeof status === "number" && status < 0) handle.start(wish, onEvent);
+  };
+  const handle = koffi.node.poll(fd, wish, onEvent);
+  return {
+    close: () => {
+      closed = true;
+      handle.close();
+    },
+  };
 }
 
 export const open = (path: string, flags: number): number =>

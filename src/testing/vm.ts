@@ -1,0 +1,41 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { runInVm } from "../host/vm/machine.ts";
+import { projectInside } from "../host/vm/rootfs.ts";
+
+const INSIDE = "VIPWARD_TEST_INSIDE_VM";
+
+/** True in the process that runs inside the VM. */
+export const insideVm = process.env[INSIDE] === "1";
+
+/**
+ * Boots the VM and runs compiled test files there, as `node --test` runs them here; fails with their output. `files`
+ * are paths below dist/. A test skipped inside is a
+ * failure: the VM has what they ask for.
+ */
+export async function runTestsInVm(files: readonly [string, ...string[]], timeoutMs = 240_000): Promise<void> {
+  const lines: string[] = [];
+  const { exitCode } = await runInVm({
+    command: ["node", "--test", "--test-reporter=tap", ...files.map((f) => `${projectInside}/dist/${f}`)],
+    env: { [INSIDE]: "1" },
+    withTests: true,
+    timeoutMs,
+    onLine: (_stream, line) => lines.push(line),
+  });
+  const output = lines.join("\n");
+  assert.equal(exitCode, 0, output);
+  assert.match(output, /^# pass [1-9]/m, output);
+  assert.match(output, /^# skipped 0$/m, output);
+}
+
+/** One file for both sides: outside a single test that boots the VM, inside the tests that `define` makes. */
+export function testsInVm(moduleUrl: string, title: string, define: () => void): void {
+  if (insideVm) {
+    define();
+    return;
+  }
+  const file = /\/dist\/(.*)$/.exec(fileURLToPath(moduleUrl))?.[1];
+  if (file === undefined) throw new Error(`not a compiled test: ${moduleUrl}`);
+  test(title, () => runTestsInVm([file]));
+}
