@@ -1,0 +1,67 @@
+// The closed vocabularies of the cluster file, in the order the documentation prints them.
+
+/** IPVS schedulers by their kernel names. */
+export const schedulers = [
+  "rr",
+  "wrr",
+  "lc",
+  "wlc",
+  "lblc",
+  "lblcr",
+  "dh",
+  "sh",
+  "mh",
+  "sed",
+  "nq",
+  "fo",
+  "ovf",
+] as const;
+export type Scheduler = (typeof schedulers)[number];
+
+/** Scheduler flags as ipvsadm names them; sh-* and mh-* are names for flag-1 and flag-2. */
+export const schedulerFlags = [
+  "sh-fallback",
+  "sh-port",
+  "mh-fallback",
+  "mh-port",
+  "flag-1",
+  "flag-2",
+  "flag-3",
+] as const;
+export type SchedulerFlag = (typeof schedulerFlags)[number];
+
+export const forwardings = ["dr", "tun", "nat"] as const;
+export type Forwarding = (typeof forwardings)[number];
+
+export const carriers = ["lo", "dummy0", "tunl0"] as const;
+export type Carrier = (typeof carriers)[number];
+
+export const protocols = ["tcp", "udp", "sctp"] as const;
+export type Protocol = (typeof protocols)[number];
+
+export const engines = ["auto", "ipvs", "nft"] as const;
+export type Engine = (typeof engines)[number];
+
+export const silencePolicies = [
+  "auto",
+  "nature-2.0",
+  "fullarpfix",
+  "arp-invisible",
+  "hidden",
+  "arp-sysctl",
+  "nft-arp",
+  "arptables",
+  "noarp-carrier",
+  "redirect",
+  "local-route",
+] as const;
+export type SilencePolicyName = (typeof silencePolicies)[number];
+
+export const tunnelTypes = ["ipip", "gue", "gre"] as const;
+export type TunnelType = (typeof tunnelTypes)[number];
+
+export const tunnelChecksums = ["none", "checksum", "remote"] as const;
+export type TunnelChecksum = (typeof tunnelChecksums)[number];
+
+export const dnsRecordTypes = ["A", "AAAA", "NS", "SOA", "CNAME", "MX", "TXT"] as const;
+export type DnsRecordType = (typeof dnsRecordTypes)[number];
