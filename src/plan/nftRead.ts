@@ -50,6 +50,8 @@ function numbers(value: unknown): (readonly [number, number])[] | undefined {
   return all.every((r) => r !== undefined) ? all : undefined;
 }
 
+const lengths: Readonly<Record<string, unknown>> = { htype: 1, ptype: "ip", hlen: 6, plen: 4 };
+
 /** Reads one match into `into`; false: not in our words. */
 function readMatch(
   m: Json,
@@ -72,6 +74,8 @@ function readMatch(
   const name = `${String(protocol)} ${String(field)}`;
   const address = (set: (m: AddressMatchFacts) => void): boolean =>
     put(addresses(m.right, sets), (any) => set({ any, ...not }));
+  // What arptables writes before each rule; every ARP packet that the kernel handles has it.
+  if (/^arp (htype|ptype|hlen|plen)$/.test(name)) return m.op === "==" && m.right === lengths[String(field)];
   if (name === "arp operation") return put(numbers(m.right), (any) => (into.arpOperation = { any, ...not }));
   if (name === (family === "arp" ? "arp saddr ip" : "ip saddr")) return address((a) => (into.source = a));
   if (name === (family === "arp" ? "arp daddr ip" : "ip daddr")) return address((a) => (into.target = a));
@@ -91,6 +95,7 @@ function readRule(
   const match: Mutable<FilterMatchFacts> = {};
   let verdict: FilterVerdictFacts | undefined;
   for (const part of expr.map(record)) {
+    if ("counter" in part) continue;
     if (part.match !== undefined && verdict === undefined && readMatch(record(part.match), family, match, sets))
       continue;
     const found = readVerdict(part, verdict);
