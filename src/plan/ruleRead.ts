@@ -6,7 +6,7 @@ import type {
   NotUnderstoodFacts,
 } from "../model/facts.ts";
 
-/** What `iptables -t TABLE -S` and `arptables -S` print, back to facts; a line in other words is not understood. */
+/** What `iptables -t TABLE -S` and `arptables -n -L` print, back to facts; a line in other words is not understood. */
 
 const hooks: Readonly<Record<string, FilterChainFacts["hook"]>> = {
   PREROUTING: "prerouting",
@@ -99,7 +99,12 @@ function verdictOf(
 /** Chains without rules and with policy accept decide nothing and are left out. */
 export function readRules(tool: "iptables" | "arptables", table: string, text: string): FilterChainFacts[] {
   const chains = new Map<string, { policy: "accept" | "drop"; rules: (FilterRuleFacts | NotUnderstoodFacts)[] }>();
-  for (const line of text.split("\n")) {
+  let listed = "";
+  for (const raw of text.split("\n")) {
+    const header = /^Chain (\S+) \(policy (\w+)/.exec(raw);
+    if (header !== null) listed = header[1] ?? "";
+    const line = header === null ? (listed === "" ? raw : `-A ${listed} ${raw}`) : `-P ${listed} ${header[2]}`;
+    if (raw.trim() === "") continue;
     const [verb, chain, ...words] = line.trim().split(/ +/);
     if (chain === undefined) continue;
     const entry = chains.get(chain) ?? { policy: "accept", rules: [] };

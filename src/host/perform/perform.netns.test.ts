@@ -60,10 +60,7 @@ class Wire {
     this.peer = createNamespace(`${name}peer`);
     const rs = openRtnetlink(this.rs);
     const peer = openRtnetlink(this.peer);
-    rs.createVeth(
-      { name: "eth0", mac: RS_MAC },
-      { name: "wire", mac: PEER_MAC, namespace: this.peer },
-    );
+    rs.createVeth({ name: "eth0", mac: RS_MAC }, { name: "wire", mac: PEER_MAC, namespace: this.peer });
     for (const [rt, link, address] of [
       [rs, "eth0", "10.0.0.11/24"],
       [peer, "wire", "10.0.0.1/24"],

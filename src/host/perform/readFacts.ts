@@ -146,8 +146,10 @@ function filters(unread: UnreadFacts[]): FilterChainFacts[] {
 }
 
 function words(program: "iptables" | "arptables", table: string, unread: UnreadFacts[]): string {
+  // `arptables -S` and arptables-save ask the name server about every address, and wait for it; -n -L does not.
+  const args = program === "arptables" ? ["-n", "-L"] : ["-t", table, "-S"];
   try {
-    return execFileSync(program, ["-t", table, "-S"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+    return execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], timeout: 60_000 });
   } catch {
     unread.push({ what: `${program} table ${table}`, why: `${program} cannot list it` });
     return "";
