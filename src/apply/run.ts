@@ -128,9 +128,9 @@ async function perform(
       intents.push(range);
       await journal.append({ type: "intent", run: id, range });
       const batch = changes.slice(range.from, range.to + 1);
-      request.progress?.(
-        batch.length === 1 ? describe(batch[0] as Change) : `${batch.length} times: ${describe(batch[0] as Change)}`,
-      );
+      const [first] = batch;
+      if (first !== undefined)
+        request.progress?.(`${describe(first)}${batch.length > 1 ? `, and ${batch.length - 1} more like it` : ""}`);
       await ports.performer.perform(batch.flatMap(operationsOf));
       await journal.append({ type: "done", run: id, range });
       done.push(range);

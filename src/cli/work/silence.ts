@@ -62,7 +62,7 @@ function factsOf(o: SilenceOptions): HostFacts {
   if (o.facts === undefined) return readFacts();
   const result = parseFacts(readText(o.facts));
   if (!result.ok) {
-    const lines = result.problems.slice(0, 10).map((p) => `  ${JSON.stringify(p)}`);
+    const lines = result.problems.slice(0, 10).map((p) => `  ${p.path}: ${p.message}`);
     throw badData(`${o.facts} is no facts file:\n${lines.join("\n")}`, "make it with `vipward facts`");
   }
   return result.value;
@@ -201,7 +201,7 @@ function planText(policy: string, plan: Plan, notes: readonly string[], diff: bo
   const lines: string[] = [];
   if (plan.steps.length === 0) lines.push(`nothing to do: all is as wanted (${policy})`);
   else {
-    lines.push(`${plan.steps.length} changes, by ${policy}, in this order:`);
+    lines.push(`${plan.steps.length} ${plan.steps.length === 1 ? "change" : "changes"}, by ${policy}, in this order:`);
     plan.steps.slice(0, SHOWN).forEach((s, i) => {
       lines.push(`  ${String(i + 1).padStart(3)}. ${describe(s.change)}`);
       lines.push(`       ${s.why}${s.rules.length === 0 ? "" : ` (${s.rules.join(", ")})`}`);
@@ -351,7 +351,7 @@ export async function runStatus(o: SilenceOptions, io: Io): Promise<number> {
   else {
     io.out(`${owned.length} things here were made by vipward, ${drifted.length} of them are not as it left them\n`);
     for (const c of drifted)
-      io.out(`  drifted: ${describe(c)}: ${standing(c, host) === "before" ? "undone" : "changed"} by others\n`);
+      io.out(`  drifted (${standing(c, host) === "before" ? "undone" : "changed"} by others): ${describe(c)}\n`);
     if (pending !== undefined) io.out(planText("as wanted", pending, [], false));
   }
   const healthy = drifted.length === 0 && (pending === undefined || pending.proof.holds);
