@@ -54,31 +54,35 @@ function planWith(policy: Policy, s: Situation, r: PolicyRequest): Plan {
   return makePlan({ world: r.world, owned: r.owned, wanted, goal: goalOf(r.wish), kernel: r.kernel });
 }
 
+function considerOne(policy: Policy, s: Situation): Considered {
+  const { name, summary, where } = policy;
+  const answer = policy.suits(s);
+  return answer.suits
+    ? { policy: name, summary, where, suits: true, cost: answer.cost, why: "suits", notes: answer.notes }
+    : { policy: name, summary, where, suits: false, why: answer.why, notes: [] };
+}
+
 /** Suits or not, for every policy: `vipward policies`. */
 export function consider(request: PolicyRequest): Considered[] {
   const s = situation(request);
-  return policies.map((policy) => {
-    const { name, summary, where } = policy;
-    const answer = policy.suits(s);
-    return answer.suits
-      ? { policy: name, summary, where, suits: true, cost: answer.cost, why: "suits", notes: answer.notes }
-      : { policy: name, summary, where, suits: false, why: answer.why, notes: [] };
-  });
+  return policies.map((policy) => considerOne(policy, s));
 }
 
 /** One policy by name. A policy that does not suit is no plan, and its reason is in `considered`. */
 export function planNamed(name: string, request: PolicyRequest): Choice {
-  const considered = consider(request).filter((c) => c.policy === name);
   const policy = policyNamed(name);
-  const found = considered[0];
-  if (policy === undefined || found === undefined || !found.suits) return { policy: "none", considered };
-  return { policy: name, plan: planWith(policy, situation(request), request), notes: found.notes, considered };
+  if (policy === undefined) return { policy: "none", considered: [] };
+  const s = situation(request);
+  const found = considerOne(policy, s);
+  const considered = [found];
+  if (!found.suits) return { policy: "none", considered };
+  return { policy: name, plan: planWith(policy, s, request), notes: found.notes, considered };
 }
 
 /** The first by cost whose plan can be made and proves all five laws; else the first that suits, with what it breaks. */
 export function planAuto(request: PolicyRequest): Choice {
   const s = situation(request);
-  const considered = consider(request);
+  const considered = policies.map((policy) => considerOne(policy, s));
   const order = considered.filter((c) => c.suits).sort((a, b) => (a.cost ?? 0) - (b.cost ?? 0));
   const why = new Map<string, string>();
   let chosen: PolicyPlan | undefined;
