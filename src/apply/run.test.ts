@@ -90,17 +90,23 @@ async function killedAt(host: MemoryHost, fuel: number, r: RunRequest): Promise<
   }
 }
 
-for (const policy of ["arp-sysctl", "nft-arp"])
-  test(`${policy}: killed before and after every single step, the next run finishes or takes back, and undo is exact`, async () => {
+const killed: readonly [policy: string, name: string, request: RunRequest][] = [
+  ["arp-sysctl", "tunl0", request("arp-sysctl")],
+  ["nft-arp", "tunl0", request("nft-arp")],
+  // A dummy is made by two operations: between them it is neither as before nor as after.
+  ["arp-sysctl", "a new dummy", request("arp-sysctl", { carrier: "dummy", forwarding: "dr" })],
+];
+for (const [policy, name, asked] of killed)
+  test(`${policy} on ${name}: killed before and after every single step, the next run finishes or takes back, and undo is exact`, async () => {
     const whole = new MemoryHost(facts);
     const before = structuredClone(state(whole));
-    await run(whole.ports(), request(policy));
+    await run(whole.ports(), asked);
     const after = structuredClone(state(whole));
     let kills = 0;
     const results = new Set<string>();
     for (let fuel = 0; ; fuel++) {
       const host = new MemoryHost(facts);
-      if (!(await killedAt(host, fuel, request(policy)))) break;
+      if (!(await killedAt(host, fuel, asked))) break;
       kills++;
       const recovered = await recover(host.ports(), kernelModel);
       assert.notEqual(recovered, "busy");
@@ -117,6 +123,24 @@ for (const policy of ["arp-sysctl", "nft-arp"])
     assert.ok(kills > 30, `only ${kills} places to die`);
     assert.deepEqual(results, new Set(["took back", "finished"]));
   });
+
+test("--confirm killed at every step before the word: always taken back, also when all of it was made", async () => {
+  const before = structuredClone(state(new MemoryHost(facts)));
+  let kills = 0;
+  for (let fuel = 0; fuel < 1000; fuel++) {
+    const host = new MemoryHost(facts);
+    const asked = { ...request("arp-sysctl"), confirmMs: 300 };
+    host.onSleep = () => {
+      host.fuel = 0;
+    };
+    if (!(await killedAt(host, fuel, asked))) break;
+    kills++;
+    await recover(host.ports(), kernelModel);
+    assert.deepEqual(state(host), before, `killed at ${fuel}`);
+    if (host.nowMs > 1_000_000) break; // it had come to the waiting
+  }
+  assert.ok(kills > 20, `${kills}`);
+});
 
 test("undo killed at every step is finished by the next run", async () => {
   const before = structuredClone(state(new MemoryHost(facts)));

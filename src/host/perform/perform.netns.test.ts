@@ -10,7 +10,8 @@ import { prefix } from "../../base/prefix.ts";
 import type { HostFacts } from "../../model/facts.ts";
 import { operationsOf } from "../../plan/change.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
-import { makePlan, type Plan } from "../../plan/plan.ts";
+import { plainChain } from "../../plan/kinds/filterChain.ts";
+import { makePlan, type Plan, worldAfter } from "../../plan/plan.ts";
 import { planNamed } from "../../policy/auto.ts";
 import type { Wish } from "../../policy/wish.ts";
 import { Wire } from "../../testing/arpWire.ts";
@@ -51,6 +52,12 @@ const undoRequest: RunRequest = {
 
 /** Without what moves by itself. */
 const still = (facts: HostFacts) => ({ ...facts, neighbours: [], takenAt: "", modules: [] });
+/** What the effects of changes predict and what the kernel then shows, in one form: order of addresses kept, routes as a set. */
+const comparable = (facts: HostFacts) => ({
+  ...still(facts),
+  routes: facts.routes.map((r) => `${r.type} ${r.dst} ${r.dev} ${r.table} ${r.scope}`).sort(),
+  filters: facts.filters.map((f) => ({ policy: "accept", ...plainChain(f) })),
+});
 const why = (o: Outcome): string => JSON.stringify(o, (k, v) => (k === "plan" ? undefined : v));
 
 async function withWire(label: string, body: (wire: Wire, stateDir: string) => Promise<void>): Promise<void> {
@@ -75,6 +82,11 @@ for (const policy of ["arp-sysctl", "nft-arp", "arptables", "local-route", "redi
       const before = still(readFacts(wire.rs));
       const outcome = await run(ports, request(policy));
       assert.equal(outcome.kind, "done", why(outcome));
+      assert.ok(outcome.kind === "done");
+      assert.deepEqual(
+        comparable(readFacts(wire.rs)),
+        comparable(worldAfter(outcome.plan, { facts: before, files: {} }).facts),
+      );
       for (const vip of VIPS) assert.deepEqual(wire.answered(vip), [], vip);
       assert.deepEqual(wire.answered("10.0.0.11"), ["broadcast", "unicast", "probe"]);
       if (policy !== "redirect") for (const vip of VIPS) assert.deepEqual(wire.shownFor(vip), ["10.0.0.11"]);
