@@ -489,8 +489,17 @@ export const director: readonly Entry[] = [
       if (ipvs.services.some((s) => s.fwmark !== undefined)) return [];
       if (filters.some((c) => c.hook === "ingress" || c.type === "nat")) return []; // another engine may serve it
       const served = new Set(ipvs.services.map((s) => s.vip));
-      const listening = new Set(sockets.map((s) => s.ip));
-      const dead = byVip(context, (v) => context.heldOnLan(v) && !served.has(v.text) && !listening.has(v.text));
+      const wildcard = (ip: string): boolean => ip === "0.0.0.0" || ip === "::";
+      const ports = (vip: string) => context.services.filter((s) => s.vips.includes(vip)).flatMap((s) => s.ports);
+      // A wildcard socket serves the VIP if it is on one of its ports; of unknown ports, any but SSH's may be one.
+      const listens = (vip: string): boolean =>
+        sockets.some(
+          (s) =>
+            s.ip === vip ||
+            (wildcard(s.ip) &&
+              (ports(vip).length > 0 ? ports(vip).some(([a, b]) => s.port >= a && s.port <= b) : s.port !== 22)),
+        );
+      const dead = byVip(context, (v) => context.heldOnLan(v) && !served.has(v.text) && !listens(v.text));
       if (dead.length === 0) return [];
       return [
         {

@@ -47,7 +47,8 @@ export const ipvs: readonly Entry[] = [
     rules: ["C-DIR-06", "C-DIR-01"],
     detect: (context) => {
       if (!context.realServer) return [];
-      const spared = vs(context, "backup_only", 0) === 1 && (context.facts.ipvs?.sync ?? []).includes("backup");
+      const backupOnly = vs(context, "backup_only", 0);
+      const spared = backupOnly === 1 && (context.facts.ipvs?.sync ?? []).includes("backup");
       if (spared) return [];
       const looping = services(context).filter((s) => {
         const vip = context.vips4.find((v) => v.text === s.vip);
@@ -62,7 +63,8 @@ export const ipvs: readonly Entry[] = [
       return [
         {
           vips: [...new Set(looping.flatMap((s) => s.vip ?? []))],
-          wrong: `This standby has IPVS services for ${list(looping.map(label))} and is a real server for them: what the active director sends here is scheduled again.`,
+          wrong: `This standby has IPVS services for ${list(looping.map(label))} and is a real server for them: what the active director sends here is scheduled again${backupOnly === undefined ? ", unless net.ipv4.vs.backup_only is 1, which these facts do not tell" : ""}.`,
+          ...(backupOnly === undefined ? { severity: "medium" as const } : {}),
           shell: [
             ...looping
               .slice(0, 8)

@@ -1,5 +1,5 @@
 import { type Ipv4, ipv4FromNumber } from "../../base/ipv4.ts";
-import { networkOf, parsePrefix } from "../../base/prefix.ts";
+import { covers, networkOf, parsePrefix } from "../../base/prefix.ts";
 import { type Address, holdsPrefix } from "../../model/host.ts";
 import { type Context, chainName, removeLines } from "../context.ts";
 import type { Entry, Hit } from "../entry.ts";
@@ -36,13 +36,15 @@ export const prefix: readonly Entry[] = [
     rules: ["A-2.2-05"],
     detect: (context) => {
       if (!context.realServer && !context.director) return [];
-      return wideOf(context).map((a) => {
+      const addresses = wideOf(context).map((a): Hit => {
         const text = ipText(a.ip);
         const effect = a.link.loopback
           ? `makes all of ${prefixText(a)} local to this host`
           : `routes all of ${prefixText(a)} into ${a.link.name}`;
         return {
-          vips: [text],
+          vips: context.vips4
+            .filter((v) => v.ip === a.ip || (a.link.loopback && holdsPrefix(a, v.ip)))
+            .map((v) => v.text),
           links: [a.link.name],
           wrong: `${text}/${a.prefixLength} on ${a.link.name} ${effect}.`,
           shell: [...removeLines(context, a), `ip address add ${text}/32 dev ${a.link.name}`],
@@ -54,6 +56,7 @@ export const prefix: readonly Entry[] = [
           ),
         };
       });
+      return [...addresses, ...wideRoutes(context)];
     },
   },
   {
@@ -169,6 +172,29 @@ export const prefix: readonly Entry[] = [
     },
   },
 ];
+
+/** Local routes that people added: a whole subnet of VIPs at once, and all its other hosts with them. */
+const wideRoutes = (context: Context): Hit[] =>
+  context.facts.routes.flatMap((r, i): Hit[] => {
+    const found =
+      r.type === "local" && r.protocol !== "kernel" && (r.table ?? 255) === 255 ? parsePrefix(r.dst) : undefined;
+    if (!found || found.length >= 32 || networkOf(found) >>> 24 === 127) return [];
+    const vips = context.vips4.filter((v) => covers(found, v.ip));
+    // A prefix of nothing but VIPs is an honest way to hold many.
+    if (vips.length === 0 || vips.length === 2 ** (32 - found.length)) return [];
+    return [
+      {
+        vips: vips.map((v) => v.text),
+        links: r.dev === undefined ? [] : [r.dev],
+        wrong: `The local route ${r.dst} makes all of that prefix local to this host, not only ${theVips(vips.map((v) => v.text))}.`,
+        shell: [
+          ...vips.slice(0, 16).map((v) => `ip route add local ${v.text}/32 dev ${r.dev ?? "lo"}`),
+          `ip route del local ${r.dst} dev ${r.dev ?? "lo"}`,
+        ],
+        evidence: [{ path: `routes[${i}]`, value: `local ${r.dst}` }],
+      },
+    ];
+  });
 
 /** Peers behind an interface: a host of each on-link route over it. */
 const hostRoutesOver = (context: Context, name: string): Ipv4[] =>

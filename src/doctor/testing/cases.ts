@@ -259,6 +259,18 @@ export const cases: readonly Case[] = [
     twin: "/32",
   },
   {
+    id: "vip-netmask-not-32",
+    has: edit(realServer, {
+      addresses: [home, rip],
+      routes: [...realServerFacts.routes, { dst: "10.10.0.96/28", type: "local", dev: "lo" }],
+    }),
+    hasNot: edit(realServer, {
+      addresses: [home, rip],
+      routes: [...realServerFacts.routes, { dst: `${VIP}/32`, type: "local", dev: "lo" }],
+    }),
+    twin: "a local route for the VIP alone",
+  },
+  {
     id: "arp-ignore-too-strong",
     has: edit(realServer, { sysctls: { "eth0.arp_ignore": 8 } }),
     hasNot: edit(realServer, { sysctls: { "eth0.arp_ignore": 2 } }),
@@ -524,6 +536,12 @@ export const cases: readonly Case[] = [
     has: edit(director, { ipvs: { services: [] } }),
     hasNot: edit(director, { ipvs: { services: [] }, sockets: [{ protocol: "tcp", ip: VIP, port: 443 }] }),
     twin: "a proxy listens on the VIP",
+  },
+  {
+    id: "service-dead-vip-stays",
+    has: edit(director, { ipvs: { services: [] }, sockets: [{ protocol: "tcp", ip: "0.0.0.0", port: 22 }] }),
+    hasNot: edit(director, { ipvs: { services: [] }, sockets: [{ protocol: "tcp", ip: "0.0.0.0", port: 80 }] }),
+    twin: "a proxy listens on the wildcard, at the service's port",
   },
   // IPVS
   {
