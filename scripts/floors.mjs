@@ -13,14 +13,14 @@ const floors = [
   ["model"],
   ["machine"],
   ["cluster"],
-  ["policy"],
   ["plan"],
+  ["policy"],
   ["doctor"],
   ["ports"],
   ["agent", "apply"],
   ["host", "sim"],
   ["lab"],
-  ["cli", "web"],
+  ["cli", "web", "bench"],
 ];
 const height = new Map(floors.flatMap((row, level) => row.map((folder) => [folder, level])));
 const firstWithIo = height.get("host");

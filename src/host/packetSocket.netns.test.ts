@@ -17,7 +17,7 @@ import {
   type ReceivedFrame,
   SendBatch,
 } from "./packetSocket.ts";
-import { type CapturedFrame, startCapture } from "./packetWorker.ts";
+import { type CapturedFrame, CREDIT, startCapture } from "./packetWorker.ts";
 
 const root = process.getuid?.() === 0;
 const arpFilter = filterProgram(isArp);
@@ -85,7 +85,9 @@ test("a VLAN tag that the kernel took off is back, and a long frame is cut but i
     });
     const long = new Uint8Array(500);
     long.set(question("10.8.0.9"));
+    assert.equal(to.wait(0), false);
     assert.equal(from.send([tagged, long]), 2);
+    assert.equal(to.wait(100), true);
     const seen: ReceivedFrame[] = [];
     to.receive((frame) => seen.push(copyFrame(frame)));
     assert.equal(seen.length, 2);
@@ -199,7 +201,7 @@ test("a reader that sleeps costs bounded memory, loses frames with a count, and 
   let batches = 0;
   const capture = await startCapture({
     sockets: [
-      { interface: "eth0", namespace: wires.machine("b").name, filter: arpFilter, receiveBufferOctets: 1 << 18 },
+      { interface: "eth0", namespace: wires.machine("b").name, filter: arpFilter, receiveBufferOctets: 1 << 20 },
     ],
     onFrames: (batch) => {
       frames += batch.count;
@@ -212,13 +214,18 @@ test("a reader that sleeps costs bounded memory, loses frames with a count, and 
   const probe = arpProbe({ senderMac: a1, targetIp: ipv4("10.8.0.99") });
   try {
     for (let slot = 0; slot < 256; slot++) batch.put(slot, probe);
-    // This thread sends without ever returning to its event loop: no batch is acknowledged.
-    for (let round = 0; round < 240; round++) from.sendBatch(batch, 0, 256);
+    // This thread sends without ever returning to its event loop: no batch is acknowledged. Slowly enough for the other
+    // thread to keep up, so that what is lost is lost because it was held back.
+    for (let round = 0; round < 240; round++) {
+      from.sendBatch(batch, 0, 256);
+      for (const endMs = performance.now() + 2; performance.now() < endMs; );
+    }
     await pause(200);
     const { received = 0, dropped = 0 } = (await capture.statistics())[0] ?? {};
     assert.equal(received, 240 * 256);
     assert.ok(dropped > 0, "the thread was never held back");
     assert.equal(frames, received - dropped);
+    assert.ok(frames <= CREDIT * 1024 + 4096, `${frames} frames were waiting in memory`);
     from.sendBatch(batch, 0, 10);
     await pause(100);
     assert.equal(frames, received - dropped + 10);

@@ -45,7 +45,7 @@ export interface PacketSocketOptions {
   readonly interface?: string;
   /** Where the interface is; the calling thread's own namespace when absent. */
   readonly namespace?: Namespace;
-  /** All when absent. Frames of a VLAN lose their tag before a socket of one type sees them, so prefer a filter. */
+  /** All when absent, 0 for none. Frames of a VLAN lose their tag before a socket of one type sees them, so prefer a filter. */
   readonly etherType?: number;
   readonly filter?: readonly Instruction[];
   readonly promiscuous?: boolean;
@@ -205,6 +205,17 @@ export class SendBatch {
   }
 }
 
+/** PacketSocket.sendBatch for a thread that has only the descriptor. */
+export function sendBatchOn(fd: number, batch: SendBatch, from: number, count: number, object: string): number {
+  if (from < 0 || from + count > batch.capacity) throw new RangeError(`slots ${from}+${count} of ${batch.capacity}`);
+  try {
+    return libc.sendmmsg(fd, batch.block.headersFrom(from), count, object) ?? 0;
+  } catch (error) {
+    if (error instanceof SystemCallError && error.errnoName === "ENOBUFS") return 0; // the queueing discipline's "not now"
+    throw error;
+  }
+}
+
 export interface PacketStatistics {
   /** Frames that passed the filter since the socket was opened, dropped ones included. */
   readonly received: number;
@@ -311,13 +322,7 @@ export class PacketSocket {
    * Errors: sendmmsg/ENETDOWN, sendmmsg/EMSGSIZE, sendmmsg/ENXIO.
    */
   sendBatch(batch: SendBatch, from: number, count: number): number {
-    if (from < 0 || from + count > batch.capacity) throw new RangeError(`slots ${from}+${count} of ${batch.capacity}`);
-    try {
-      return libc.sendmmsg(this.fd, batch.block.headersFrom(from), count, this.object) ?? 0;
-    } catch (error) {
-      if (error instanceof SystemCallError && error.errnoName === "ENOBUFS") return 0; // the queueing discipline's "not now"
-      throw error;
-    }
+    return sendBatchOn(this.fd, batch, from, count, this.object);
   }
 
   /** Copies and sends frames in order; gives how many the kernel took. */

@@ -1,5 +1,5 @@
 /** Asks who has VIPs, on the real interfaces of a namespace: plans, sends at full speed, listens, reports. */
-import type { Ipv4 } from "../base/ipv4.ts";
+import { ANY, type Ipv4 } from "../base/ipv4.ts";
 import { BROADCAST_MAC, type Mac, writeMac } from "../base/mac.ts";
 import { Asking, type AskingEvent, type Question } from "../machine/whoHas.ts";
 import { type LinkPlan, planWhoHas, type SourceChoice } from "../machine/whoHasPlan.ts";
@@ -8,10 +8,11 @@ import { arpProbe } from "../wire/frame.ts";
 import { writeU32 } from "../wire/octets.ts";
 import { filterProgram, isArp } from "../wire/packetFilter.ts";
 import { HostError, SystemCallError } from "./errors.ts";
-import { realtimeUs } from "./libc.ts";
+import { realtimeUs, type Watch } from "./libc.ts";
 import type { Namespace } from "./namespace.ts";
 import { openPacketSocket, type PacketSocket, type PacketStatistics, SendBatch } from "./packetSocket.ts";
 import { openRtnetlink } from "./rtnetlink.ts";
+import { BURST, openLanes, type SendLanes } from "./sendLanes.ts";
 
 export interface WhoHasOptions {
   readonly vips: readonly Ipv4[];
@@ -69,6 +70,12 @@ const RECEIVE_OCTETS = 32 << 20;
 
 const monotonicUs = (): number => performance.now() * 1000;
 
+function templateOf(mac: Mac): Uint8Array {
+  const frame = new Uint8Array(FRAME_OCTETS);
+  frame.set(arpProbe({ senderMac: mac, targetIp: ANY }));
+  return frame;
+}
+
 /** Frames are built once; for each question only the two addresses are patched, and the receiver where it changes. */
 class Outbox {
   readonly #batch = new SendBatch(BATCH, FRAME_OCTETS);
@@ -77,8 +84,7 @@ class Outbox {
   #unicast = false;
   constructor(mac: Mac, unicastTo: Mac | undefined) {
     this.#unicastTo = unicastTo;
-    const template = new Uint8Array(FRAME_OCTETS);
-    template.set(arpProbe({ senderMac: mac, targetIp: 0 as Ipv4 }));
+    const template = templateOf(mac);
     for (let slot = 0; slot < BATCH; slot++) this.#batch.put(slot, template);
   }
   fill(questions: readonly Question[]): void {
@@ -131,6 +137,8 @@ class LinkRun {
   /** Aborted by the caller or by a failure while listening. */
   readonly #ending = new AbortController();
   #failure: unknown;
+  #lanes: SendLanes | undefined;
+  #watch: Watch | undefined;
   #burst = { questions: 0, beganUs: 0, durationUs: 0 };
   #longest = { questions: 0, durationUs: 0 };
 
@@ -162,15 +170,29 @@ class LinkRun {
     this.#outbox = new Outbox(plan.mac, options.unicastTo);
   }
 
-  #listen(): void {
+  /** Hears what waits, 512 frames at most; true when there may be more. */
+  #listen(): boolean {
+    let heard = 0;
     try {
-      this.#socket.receive((f) => this.asking.hear(f.octets, f.timeUs, f.kind), 512);
+      heard = this.#socket.receive((f) => this.asking.hear(f.octets, f.timeUs, f.kind), 512);
     } catch (error) {
-      if (this.#options.watch === true && isDown(error)) return; // it may come back: the questions go on
-      this.#failure = error;
-      this.#ending.abort();
+      // A watched interface may come back: the questions go on.
+      if (this.#options.watch !== true || !isDown(error)) {
+        this.#failure = error;
+        this.#ending.abort();
+      }
     }
     this.#tell();
+    return heard >= 512;
+  }
+  /** Hears a whole burst's answers, several to each question; a flood that goes on for ever does not hold it. */
+  async #listenToBurst(): Promise<void> {
+    let turnUs = monotonicUs();
+    for (let turn = 0; turn < (BURST * 4) / 512 && this.#listen(); turn++) {
+      if (monotonicUs() - turnUs < TURN_US) continue;
+      await breathe();
+      turnUs = monotonicUs();
+    }
   }
   #tell(): void {
     const events = this.asking.takeEvents();
@@ -196,10 +218,41 @@ class LinkRun {
     }
     const lastUs = realtimeUs();
     this.asking.asked(sent, nowUs, firstUs, lastUs);
-    if (this.#burst.questions === 0) this.#burst.beganUs = firstUs;
-    this.#burst.questions += sent;
-    this.#burst.durationUs = lastUs - this.#burst.beganUs;
+    this.#count(sent, firstUs, lastUs);
     return sent < questions.length ? 1 : 0;
+  }
+  #count(questions: number, firstUs: number, lastUs: number): void {
+    if (this.#burst.questions === 0) this.#burst.beganUs = firstUs;
+    this.#burst.questions += questions;
+    this.#burst.durationUs = Math.max(this.#burst.durationUs, lastUs - this.#burst.beganUs);
+  }
+
+  /** The same for a flood, in the lanes. Answers wait in the kernel, as none may be heard before its question counts. */
+  async #askMany(lanes: SendLanes): Promise<number> {
+    const nowUs = monotonicUs();
+    const questions = this.asking.due(nowUs, BURST);
+    if (questions.length < BATCH || questions[0]?.kind === "unicast") return this.#ask();
+    this.#deaf();
+    try {
+      for (const { count, firstUs, lastUs } of await lanes.burst(questions)) {
+        this.asking.asked(count, nowUs, firstUs, lastUs);
+        this.#count(count, firstUs, lastUs);
+      }
+      await this.#listenToBurst();
+      return 0;
+    } catch (error) {
+      if (this.#options.watch === true && isDown(error)) return 500;
+      throw error;
+    } finally {
+      this.#hearing();
+    }
+  }
+  #hearing(): void {
+    this.#watch = this.#socket.onReadable(() => this.#listen());
+  }
+  #deaf(): void {
+    this.#watch?.close();
+    this.#watch = undefined;
   }
   #endBurst(): void {
     if (this.#burst.questions > this.#longest.questions)
@@ -212,11 +265,14 @@ class LinkRun {
     const abort = (): void => this.#ending.abort();
     if (outer?.aborted) abort();
     outer?.addEventListener("abort", abort, { once: true });
-    const watch = this.#socket.onReadable(() => this.#listen());
     try {
+      const { vips, link, mac } = this.#plan;
+      if (vips.length >= FLOOD_QUESTIONS && this.#options.questionsPerSecond === undefined)
+        this.#lanes = await openLanes(link.name, templateOf(mac), this.#options.namespace);
+      this.#hearing();
       let turnUs = monotonicUs();
       while (!this.#ending.signal.aborted && !this.asking.done(monotonicUs())) {
-        const waitMs = this.#ask();
+        const waitMs = this.#lanes === undefined ? this.#ask() : await this.#askMany(this.#lanes);
         if (waitMs > 0) await sleep(waitMs, this.#ending.signal);
         else {
           this.#listen();
@@ -226,7 +282,7 @@ class LinkRun {
         turnUs = monotonicUs();
       }
       this.#endBurst();
-      this.#listen(); // what came in the last instant
+      await this.#listenToBurst(); // what came in the last instant
       if (this.#failure !== undefined) throw this.#failure;
       this.asking.stop();
       return {
@@ -238,7 +294,8 @@ class LinkRun {
       };
     } finally {
       outer?.removeEventListener("abort", abort);
-      watch.close();
+      this.#deaf();
+      await this.#lanes?.close();
     }
   }
   /** Ends run() soon. */

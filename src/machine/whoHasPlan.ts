@@ -133,6 +133,7 @@ interface Place {
 function place(
   vip: Ipv4,
   all: readonly Subnet[],
+  links: readonly Link[],
   usable: ReadonlyMap<number, Link>,
   named: Link | undefined,
 ): Place | PlanProblem {
@@ -145,6 +146,10 @@ function place(
   if (named !== undefined) return best === undefined ? { link: named } : { link: named, subnet: best.prefix };
   const link = best && usable.get(best.linkIndex);
   if (best !== undefined && link !== undefined) return { link, subnet: best.prefix };
+  // The right subnet on a link that is down says more than "no subnet".
+  const unusable = all.filter((s) => covers(s.prefix, vip)).map((s) => links.find((l) => l.index === s.linkIndex));
+  const why = unusable.map((l) => l && unfit(l)).find((p) => p?.code === "no-input");
+  if (why !== undefined) return why;
   return problem(
     "no-input",
     `${formatIpv4(vip)} is in no subnet that this host is connected to, and ARP does not cross routers`,
@@ -263,7 +268,7 @@ export function planWhoHas(around: Surroundings, wish: PlanWish): WhoHasPlan | P
   for (const vip of new Set(wish.vips)) {
     const nobodys = notAVip(vip);
     if (nobodys !== undefined) return nobodys;
-    const at = place(vip, all, usable, named);
+    const at = place(vip, all, links, usable, named);
     if ("remedy" in at) return at;
     const { link, subnet } = at;
     const group: Group = groups.get(link.index) ?? { link, vips: [], subnets: new Map() };

@@ -1,4 +1,3 @@
-import { Option } from "commander";
 import type { CommandModule } from "./index.ts";
 
 export const whoHas: CommandModule = {
@@ -23,7 +22,6 @@ export const whoHas: CommandModule = {
       .option("-w, --watch", "go on asking; show owner changes, races, gratuitous ARP and leaks as they come")
       .option("-n, --netns <name>", "ask inside this network namespace")
       .option("-j, --json", "print one JSON document (with --watch: a line for each event, then the document)")
-      .addOption(new Option("--cluster <file>", "names from a cluster file").hideHelp())
       .addHelpText(
         "after",
         `

@@ -153,9 +153,9 @@ function optionsOf(vips: readonly string[], flags: WhoHasFlags, names: NameBook)
 /** 1 before 2: a race is worse news than a silence. */
 export function statusOf(report: WhoHasReport): number {
   const counts = countVerdicts(report);
-  if (counts.race > 0 || counts["wrong-owner"] > 0 || counts.spoiled > 0) return exitCode("no");
-  const spoiltSilence = report.links.some((l) => l.vips.some((v) => v.findings.some((f) => f.bad)));
-  if (spoiltSilence) return exitCode("no");
+  // A second claim to a VIP spoils it, whoever answers.
+  const claimed = report.links.some((l) => l.vips.some((v) => v.findings.some((f) => f.bad)));
+  if (counts.race > 0 || counts["wrong-owner"] > 0 || claimed) return exitCode("no");
   return counts.nobody > 0 ? exitCode("other") : exitCode("ok");
 }
 

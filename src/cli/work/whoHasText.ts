@@ -22,6 +22,13 @@ export const verdictWords: Record<Verdict, string> = {
   "wrong-owner": "WRONG OWNER",
 };
 
+const summaryWords: Record<Verdict, string> = {
+  "one-owner": "with one owner",
+  nobody: "that nobody answers for",
+  race: "in a race",
+  "wrong-owner": "with the wrong owner",
+};
+
 const times = (count: number): string => (count === 1 ? "once" : `${count} times`);
 const ms = (us: number): string => (us / 1000).toFixed(us < 10_000 ? 2 : 0);
 const sum = (claim: Claim): number => claim.answers.own + claim.answers.probe;
@@ -121,14 +128,18 @@ export function vipLine(v: VipReport, tell: Telling): string {
       ? tell.paint.yellow(word)
       : tell.paint.red(word);
   let text = `${formatIpv4(v.vip).padEnd(15)}  ${painted} ${owners.join(", ")}`.trimEnd();
-  for (const finding of v.findings) if (finding.bad) text += `\n  ${tell.paint.red("!")} ${findingText(finding, tell)}`;
+  // Who answers for a whole subnet is told once, under the list.
+  for (const finding of v.findings)
+    if (finding.bad && finding.kind !== "whole-subnet")
+      text += `\n  ${tell.paint.red("!")} ${findingText(finding, tell)}`;
   return `${text}\n`;
 }
 
-function decoyText(link: LinkReport, tell: Telling): string {
+/** `told` are MACs whose answering for everything stands with a VIP already. */
+function decoyText(link: LinkReport, told: ReadonlySet<Mac>, tell: Telling): string {
   let text = "";
   for (const { subnet, asked, answers, wholeSubnet } of link.decoys) {
-    for (const mac of wholeSubnet)
+    for (const mac of wholeSubnet.filter((m) => !told.has(m)))
       text += `${tell.paint.red("!")} ${called(mac, tell)} answers for unused addresses (${asked.map(formatIpv4).join(", ")}): a VIP set with the mask of ${formatPrefix(subnet)} on lo, or proxy ARP\n`;
     if (wholeSubnet.length > 0) continue;
     for (const { address, macs } of answers)
@@ -164,13 +175,15 @@ export function reportText(report: WhoHasReport, tell: Telling): string {
   const all = report.links.flatMap((link) => link.vips.map((v) => [v, link] as const));
   let text = report.notes.map((n) => `note: ${n}\n`).join("");
   for (const [v, link] of all) text += all.length > MOST_IN_FULL ? vipLine(v, tell) : vipText(v, link, tell);
-  for (const link of report.links) text += decoyText(link, tell) + frameText(link, tell);
+  const inFull = all.length > MOST_IN_FULL ? [] : all.flatMap(([v]) => v.findings);
+  const told = new Set(inFull.flatMap((f) => (f.kind === "whole-subnet" ? [f.mac] : [])));
+  for (const link of report.links) text += decoyText(link, told, tell) + frameText(link, tell);
   if (all.length > 1) {
     const counts = countVerdicts(report);
     const parts = (Object.keys(verdictWords) as Verdict[])
       .filter((v) => counts[v] > 0)
-      .map((v) => `${counts[v]} ${verdictWords[v]}`);
-    if (counts.spoiled > 0) parts.push(`${counts.spoiled} with a second claim`);
+      .map((v) => `${counts[v]} ${summaryWords[v]}`);
+    if (counts.spoiled > 0) parts.push(`${counts.spoiled} of the owners doubtful`);
     text += `${all.length} VIPs: ${parts.join(", ")}\n`;
   }
   return text;
