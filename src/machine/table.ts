@@ -1,6 +1,6 @@
 /** A director's table as values: what should stand in it, and what a kernel says stands there. */
 import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
-import type { Destination, DestinationWish, IpvsProtocol, Service, ServiceWish } from "../wire/ipvsMessages.ts";
+import type { Destination, DestinationWish, IpvsProtocol, Service, ServiceWish } from "../wire/ipvsValues.ts";
 
 /** How a director hands a packet on (LVS's words). */
 export type ForwardingMethod = "dr" | "tun" | "nat";
