@@ -1,26 +1,12 @@
 import type { Ipv4 } from "../base/ipv4.ts";
+import type { PortKey, TableRealServer, TableSettings } from "../machine/table.ts";
 
-/** How a director hands a packet on (LVS's words). */
-export type ForwardingMethod = "dr" | "tun" | "nat";
+export type { ForwardingMethod, TableService } from "../machine/table.ts";
 
-export interface EngineRealServer {
-  readonly name: string;
-  readonly rip: Ipv4;
-  /** Same as the service's port, except under nat. */
-  readonly port: number;
-  readonly weight: number;
-  readonly forwarding: ForwardingMethod;
-}
+export type EngineRealServer = TableRealServer;
 
-/** One virtual service as a director programs it. */
-export interface EngineService {
-  readonly vip: Ipv4;
-  /** IANA protocol number: 6 tcp, 17 udp, 132 sctp. */
-  readonly protocol: number;
-  readonly port: number;
-  readonly scheduler: string;
-  readonly realServers: readonly EngineRealServer[];
-}
+/** One virtual service as a director programs it: machine/table.ts has those known by a fwmark too. */
+export type EngineService = PortKey & TableSettings & { readonly realServers: readonly EngineRealServer[] };
 
 /** As counted by what forwards, since it was programmed. */
 export interface EngineCount {

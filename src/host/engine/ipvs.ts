@@ -1,10 +1,10 @@
 /** The kernel's own director, programmed over generic netlink. */
-import type { Engine, EngineCount, EngineService, ForwardingMethod } from "../../ports/engine.ts";
+import { toKernelServer, toKernelService } from "../../machine/table.ts";
+import type { Engine, EngineCount, EngineService } from "../../ports/engine.ts";
 import { type IpvsProtocol, openIpvs, type ServiceKey } from "../ipvs.ts";
 import type { Namespace } from "../namespace.ts";
 
 const protocols: Readonly<Record<number, IpvsProtocol>> = { 6: "tcp", 17: "udp", 132: "sctp" };
-const methods: Readonly<Record<ForwardingMethod, "dr" | "tun" | "masq">> = { dr: "dr", tun: "tun", nat: "masq" };
 
 const keyOf = (service: EngineService): ServiceKey => {
   const protocol = protocols[service.protocol];
@@ -29,10 +29,9 @@ export function ipvsEngine(namespace: Namespace): Engine {
       clear();
       for (const service of services) {
         const key = keyOf(service);
-        ipvs.addService({ ...key, scheduler: service.scheduler });
+        ipvs.addService(toKernelService(service));
         standing = [...standing, service];
-        for (const { rip, port, weight, forwarding } of service.realServers)
-          ipvs.addDestination(key, { address: rip, port, weight, forwarding: methods[forwarding] });
+        for (const server of service.realServers) ipvs.addDestination(key, toKernelServer(server));
       }
     },
     counts: () =>

@@ -1,0 +1,117 @@
+/**
+ * A handshake through the VIP path: a SYN for VIP and port to one real server's MAC (DR) or inside IPIP to its RIP
+ * (TUN), as the director forwards a client's. Its SYN,ACK proves three things at once: the VIP is there, packets for it
+ * are taken, the service listens on it. It is closed by RST, so that the service never sees a connection.
+ *
+ * The answer's sender is the VIP, which a director holds itself: its own kernel drops the packet as martian and no RST
+ * of its own disturbs; a packet socket sees it all the same.
+ */
+import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
+import type { Mac } from "../../base/mac.ts";
+import { dissectIpv4, tcpPacket, tcpSynPacket } from "../../wire/frame.ts";
+import { encodeIpip } from "../../wire/ipip.ts";
+import { decodeIpv4, PROTOCOL } from "../../wire/ipv4.ts";
+import { readU16 } from "../../wire/octets.ts";
+import { TCP_FLAG } from "../../wire/tcp.ts";
+import { type Checker, down, type ProbeEffect, type Turn, up } from "./probe.ts";
+
+export interface VipPathQuestion {
+  readonly vip: Ipv4;
+  readonly port: number;
+  /** The director's own address: the answer comes here. */
+  readonly dip: Ipv4;
+  readonly rip: Ipv4;
+  /** For DR the real server's MAC as the neighbour cache has it. */
+  readonly way: { readonly kind: "dr"; readonly mac: Mac } | { readonly kind: "tun" };
+}
+export interface VipPathState {
+  readonly sourcePort: number;
+  readonly sequence: number;
+}
+
+/** Above what Linux gives out of itself by default (32768 to 60999), so that no connection of the host is met. */
+const firstPort = 61_000;
+const portCount = 4_500;
+
+/** Another 32 bits from the nonce: Fibonacci hashing, so that port and sequence number do not tell each other. */
+const spread = (nonce: number): number => Math.imul(nonce ^ (nonce >>> 15), 0x9e3779b1) >>> 0;
+
+export function vipPathCheck(q: VipPathQuestion): Checker<VipPathState> {
+  const send = (inner: Uint8Array): ProbeEffect =>
+    q.way.kind === "dr"
+      ? { kind: "packet", octets: inner, to: { kind: "mac", mac: q.way.mac } }
+      : {
+          kind: "packet",
+          octets: encodeIpip({ source: q.dip, destination: q.rip }, inner),
+          to: { kind: "route", address: q.rip },
+        };
+  const ip = { source: q.dip, destination: q.vip };
+  const reset = ({ sourcePort, sequence }: VipPathState): ProbeEffect =>
+    send(
+      tcpPacket(ip, {
+        sourcePort,
+        destinationPort: q.port,
+        sequence: (sequence + 1) >>> 0,
+        flags: TCP_FLAG.rst,
+        window: 0,
+      }),
+    );
+
+  /** An ICMP error that quotes our SYN (or the packet it travelled in) is an answer too. */
+  function unreachable(state: VipPathState, octets: Uint8Array): Turn<VipPathState> {
+    const seen = dissectIpv4(octets);
+    if (seen.kind !== "ipv4" || seen.inside.kind !== "icmp" || seen.inside.quoted === undefined) return { state };
+    const { icmp, quoted } = seen.inside;
+    if (quoted.source !== q.dip) return { state };
+    const inTunnel = q.way.kind === "tun" && quoted.protocol === PROTOCOL.ipip && quoted.destination === q.rip;
+    const isOurs =
+      quoted.protocol === PROTOCOL.tcp &&
+      quoted.destination === q.vip &&
+      quoted.payloadEnd - quoted.payloadOffset >= 4 &&
+      readU16(octets, quoted.payloadOffset) === state.sourcePort;
+    if (!inTunnel && !isOurs) return { state };
+    const code = icmp.kind === "unreachable" ? ` code ${icmp.code}` : "";
+    const what = inTunnel && icmp.kind === "unreachable" && icmp.code === 2 ? ": no ipip device takes the packet" : "";
+    const why = `${formatIpv4(seen.ipv4.source)} says ${icmp.kind}${code}${what}`;
+    return { state, judgement: down("vip-path/unreachable", why) };
+  }
+
+  function heard(state: VipPathState, octets: Uint8Array, from: Mac | undefined): Turn<VipPathState> {
+    const packet = decodeIpv4(octets);
+    if (!packet.ok || packet.value.destination !== q.dip) return { state };
+    if (packet.value.protocol === PROTOCOL.icmp) return unreachable(state, octets);
+    if (packet.value.source !== q.vip) return { state };
+    const seen = dissectIpv4(octets);
+    if (seen.kind !== "ipv4" || seen.inside.kind !== "tcp") return { state };
+    const { tcp } = seen.inside;
+    const isOurs = tcp.sourcePort === q.port && tcp.destinationPort === state.sourcePort;
+    if (!isOurs || tcp.acknowledgment !== (state.sequence + 1) >>> 0) return { state };
+    if ((tcp.flags & TCP_FLAG.rst) !== 0)
+      return { state, judgement: down("vip-path/refused", "the VIP is there, and nothing listens on the port") };
+    if ((tcp.flags & (TCP_FLAG.syn | TCP_FLAG.ack)) !== (TCP_FLAG.syn | TCP_FLAG.ack)) return { state };
+    const who = from === undefined ? "" : ` from ${from}`;
+    return {
+      state,
+      effects: [reset(state)],
+      judgement: up(`handshake for ${formatIpv4(q.vip)}:${q.port} answered${who}`),
+    };
+  }
+
+  return {
+    name: "vip-path",
+    begin(nonce) {
+      const state = { sourcePort: firstPort + (nonce % portCount), sequence: spread(nonce) };
+      return { state, effects: [send(tcpSynPacket(ip, { ...state, destinationPort: q.port }))] };
+    },
+    on(state, event) {
+      if (event.kind === "packet") return heard(state, event.octets, event.from);
+      if (event.kind === "failed") return { state, judgement: down("vip-path/error", event.error.slice(0, 100)) };
+      return { state };
+    },
+    timeout: () =>
+      down(
+        "vip-path/no-answer",
+        `no answer for ${formatIpv4(q.vip)}:${q.port}: the VIP is not held, its packets are dropped, or the host is gone`,
+      ),
+  };
+}
