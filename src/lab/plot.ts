@@ -163,7 +163,7 @@ export function plotOf(
       shortLived: size.shortLived,
       durationMs: size.durationMs,
       pauseMs: 400,
-      patienceMs: 6000,
+      patienceMs: 12_000,
     },
     neighboursOf: (host) => {
       const wire = host.links[0]?.wire ?? lan;

@@ -18,7 +18,7 @@ export const EVENT_LINE = "vipward-event ";
 
 const clusterInside = "/tmp/cluster.yaml";
 const timeoutMs = 10 * 60_000;
-const stallMs = 90_000;
+const stallMs = 180_000;
 
 /** The VM's report, its backend named "vm". Errors: VmError, or what the lab inside said. */
 export async function runVmLab(options: VmLabOptions): Promise<LabReport> {

@@ -21,6 +21,7 @@ export async function runTestsInVm(files: readonly [string, ...string[]], timeou
     env: { [INSIDE]: "1" },
     withTests: true,
     timeoutMs,
+    stallMs: timeoutMs, // a busy machine may keep a test silent for long; the limit is the whole time
     onLine: (_stream, line) => lines.push(line),
   });
   const output = lines.join("\n");

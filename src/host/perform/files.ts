@@ -1,6 +1,7 @@
 import {
   chmodSync,
   closeSync,
+  existsSync,
   fsyncSync,
   lstatSync,
   mkdirSync,
@@ -46,11 +47,22 @@ export function writeAll(fd: number, octets: Uint8Array): void {
   for (let at = 0; at < octets.length; ) at += writeSync(fd, octets, at);
 }
 
+/** One level at a time: Node 20's recursive mkdir never returns where the kernel says ENOENT below a folder, as in /proc. */
+export function makeFolder(folder: string, mode = 0o755): void {
+  if (existsSync(folder)) return;
+  if (dirname(folder) !== folder) makeFolder(dirname(folder), mode);
+  try {
+    mkdirSync(folder, { mode });
+  } catch (error) {
+    if (!existsSync(folder)) throw error;
+  }
+}
+
 /** Written beside, synced and renamed over: whoever reads sees the old or the new, also after a power cut. */
 export function replaceFile(path: string, octets: Uint8Array, mode: number): void {
   const beside = `${path}.vipward-new`;
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     const fd = openSync(beside, "w", mode);
     try {
       writeAll(fd, octets);
@@ -62,7 +74,11 @@ export function replaceFile(path: string, octets: Uint8Array, mode: number): voi
     renameSync(beside, path);
     syncFolder(path);
   } catch (error) {
-    rmSync(beside, { force: true });
+    try {
+      rmSync(beside, { force: true });
+    } catch {
+      // what went wrong first is what a person needs to know
+    }
     throw fileError("write", path, error);
   }
 }
@@ -85,7 +101,7 @@ export function putFile(path: string, content: FileState): void {
   }
   if ("linkTo" in content) {
     try {
-      mkdirSync(dirname(path), { recursive: true });
+      makeFolder(dirname(path));
       const beside = `${path}.vipward-new`;
       rmSync(beside, { force: true });
       symlinkSync(content.linkTo, beside);

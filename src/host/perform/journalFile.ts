@@ -1,8 +1,8 @@
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Confirmations, JournalStorage, Release, RunLock } from "../../ports/apply.ts";
 import * as libc from "../libc.ts";
-import { fileError, replaceFile, syncFolder, writeAll } from "./files.ts";
+import { fileError, makeFolder, replaceFile, syncFolder, writeAll } from "./files.ts";
 
 const STATE = "/var/lib/vipward";
 
@@ -13,7 +13,7 @@ const STATE = "/var/lib/vipward";
 export function stateFolder(given: string | undefined): string {
   const folder = given ?? join(STATE, namespaceFolder());
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder, 0o700);
   } catch (error) {
     throw fileError("make the folder", folder, error);
   }

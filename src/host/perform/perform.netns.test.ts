@@ -138,9 +138,7 @@ test("a thousand VIPs come, nine hundred go again, and the rest stay silent", as
     const ports = machinePorts({ namespace: wire.rs, stateDir });
     const many = Array.from({ length: 1000 }, (_, i) => formatIpv4((ipv4("10.9.0.1") + i) as Ipv4));
     const before = still(readFacts(wire.rs));
-    const startMs = performance.now();
     assert.equal((await run(ports, request("nft-arp", many))).kind, "done");
-    t.diagnostic(`1,000 VIPs proven, applied and verified in ${Math.round(performance.now() - startMs)} ms`);
     const fewer = await run(ports, request("nft-arp", many.slice(0, 100)));
     assert.equal(fewer.kind, "done", why(fewer));
     assert.equal(readFacts(wire.rs).addresses.filter((a) => a.link === "lo").length, 101);

@@ -1,0 +1,42 @@
+import { formatIpv4, ipv4, ipv4FromNumber } from "../base/ipv4.ts";
+import { parseCluster } from "../cluster/index.ts";
+import { type Bench, median, nowMs } from "./measure.ts";
+
+const vipCount = 4096;
+const serverCount = 1000;
+const rounds = 5;
+
+function clusterText(): string {
+  const vips = Array.from(
+    { length: vipCount },
+    (_, i) => `  v${i}: ${formatIpv4(ipv4FromNumber(ipv4("10.100.0.1") + i))}\n`,
+  );
+  const servers = Array.from(
+    { length: serverCount },
+    (_, i) => `  w${i}: ${formatIpv4(ipv4FromNumber(ipv4("10.1.0.1") + i))}\n`,
+  );
+  return `version: 1\nname: large\nnetworks: {lan: 10.0.0.0/8}\ndirectors: {lb1: 10.0.0.2}\nrealServers:\n${servers.join("")}vips:\n${vips.join("")}services:\n  - {port: 80}\n`;
+}
+
+/** What commands do before they touch a host. */
+export const planBench: Bench = {
+  name: "plan",
+  title: "reading and planning, 4,096 VIPs",
+  async run() {
+    const text = clusterText();
+    const times = Array.from({ length: rounds }, () => {
+      const startMs = nowMs();
+      const read = parseCluster(text);
+      if (!read.ok) throw new Error(`the measurement's own cluster file has ${read.problems.length} problems`);
+      return nowMs() - startMs;
+    });
+    return [
+      {
+        what: "cluster file read",
+        unit: "ms",
+        ours: median(times),
+        note: `${vipCount} VIPs, ${serverCount} real servers, ${Math.round(text.length / 1024)} KiB`,
+      },
+    ];
+  },
+};
