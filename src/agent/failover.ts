@@ -250,7 +250,10 @@ export class Failover {
       const held = this.#soleAnnouncers.get(s.name)?.held ?? new Set<Ipv4>();
       const fresh = s.vips.filter((vip) => !held.has(vip));
       this.#ports.addVips(s.link, s.vips);
-      for (const event of [{ kind: "announce", vips: fresh }, { kind: "verify", vips: fresh }] as const)
+      for (const event of [
+        { kind: "announce", vips: fresh },
+        { kind: "verify", vips: fresh },
+      ] as const)
         this.#soleStep(s, event, nowMs);
     }
     this.#sole = sole;
@@ -263,9 +266,15 @@ export class Failover {
   /** `packet`: a whole IPv4 packet of protocol 112, as a raw socket or a sniffer on this link gave it. */
   heardVrrp(link: string, packet: Uint8Array, nowMs: number): void {
     const outer = decodeIpv4(packet);
-    if (!outer.ok) return this.#stray(outer.code);
+    if (!outer.ok) {
+      this.#stray(outer.code);
+      return;
+    }
     const { source, destination, ttl, protocol, payloadOffset, payloadEnd } = outer.value;
-    if (protocol !== PROTOCOL.vrrp) return this.#stray("vrrp/protocol");
+    if (protocol !== PROTOCOL.vrrp) {
+      this.#stray("vrrp/protocol");
+      return;
+    }
     const around = { source, destination, ttl };
     const here = [...this.#members.values()].filter((m) => m.config.link === link);
     const anyTtl = here.some((m) => m.config.vrrp.unicastPeers?.includes(source) === true);
@@ -273,11 +282,16 @@ export class Failover {
     if (!read.ok) {
       this.#stray(read.code);
       for (const m of here)
-        this.#give(this.#groupOf(m.config.vrrp.name), m.config.vrrp.name, { kind: "malformed", code: read.code }, nowMs);
+        this.#give(
+          this.#groupOf(m.config.vrrp.name),
+          m.config.vrrp.name,
+          { kind: "malformed", code: read.code },
+          nowMs,
+        );
       return;
     }
     const meant = here.filter((m) => m.config.vrrp.vrid === read.value.vrid);
-    if (meant.length === 0) return this.#stray("vrid");
+    if (meant.length === 0) this.#stray("vrid");
     for (const member of meant) {
       const name = member.config.vrrp.name;
       const group = this.#groupOf(name);
@@ -314,12 +328,7 @@ export class Failover {
     this.#up.set(link, up);
     for (const { config } of this.#members.values())
       if (config.link === link)
-        this.#give(
-          this.#groupOf(config.vrrp.name),
-          config.vrrp.name,
-          { kind: up ? "linkUp" : "linkDown" },
-          nowMs,
-        );
+        this.#give(this.#groupOf(config.vrrp.name), config.vrrp.name, { kind: up ? "linkUp" : "linkDown" }, nowMs);
     if (up)
       for (const s of this.#sole)
         if (s.link === link) {
@@ -458,7 +467,12 @@ export class Failover {
     const instances = [...this.#members.values()].map((m) => {
       const name = m.config.vrrp.name;
       const state = this.#groupOf(name).state.get(name) as VrrpState;
-      return instanceStatus(m.config, state, { last: m.last, switchedOver: m.switchedOver, announcer: m.announcer }, nowMs);
+      return instanceStatus(
+        m.config,
+        state,
+        { last: m.last, switchedOver: m.switchedOver, announcer: m.announcer },
+        nowMs,
+      );
     });
     const sole = this.#sole.map((s): InstanceStatus => {
       const announcer = this.#soleAnnouncers.get(s.name) ?? initialAnnouncer;

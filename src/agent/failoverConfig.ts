@@ -1,6 +1,7 @@
 /** The cluster file's failover, as one director takes part in it. */
-import type { Mac } from "../base/mac.ts";
+
 import type { Ipv4 } from "../base/ipv4.ts";
+import type { Mac } from "../base/mac.ts";
 import type { Cluster, Director, Vip, VrrpInstance } from "../cluster/cluster.ts";
 import type { AnnouncerConfig } from "../machine/announcer.ts";
 import type { FailoverConfig, InstanceConfig, SoleConfig } from "./failover.ts";
@@ -17,7 +18,11 @@ function neighboursOf(vips: readonly Vip[], own: Director): Ipv4[] {
   return [...new Set(routers)].filter((router) => !mine.has(router));
 }
 
-function instanceOf(instance: VrrpInstance, director: Director, macOf: (link: string) => Mac): InstanceConfig | undefined {
+function instanceOf(
+  instance: VrrpInstance,
+  director: Director,
+  macOf: (link: string) => Mac,
+): InstanceConfig | undefined {
   const member = instance.members.find((m) => m.director.name === director.name);
   if (member === undefined) return undefined;
   const link = member.interface;
@@ -57,7 +62,10 @@ export function failoverConfig(cluster: Cluster, director: Director, macOf: (lin
   const { instances, syncGroups } = cluster.failover;
   if (instances.length === 0) return { groups: [], sole: soleOf(cluster, director, macOf) };
   const grouped = new Set(syncGroups.flatMap((g) => g.instances));
-  const names = [...syncGroups.map((g) => g.instances), ...instances.filter((i) => !grouped.has(i.name)).map((i) => [i.name])];
+  const names = [
+    ...syncGroups.map((g) => g.instances),
+    ...instances.filter((i) => !grouped.has(i.name)).map((i) => [i.name]),
+  ];
   const groups = names.map((group) =>
     instances.filter((i) => group.includes(i.name)).flatMap((i) => instanceOf(i, director, macOf) ?? []),
   );

@@ -9,6 +9,8 @@ const statusOf: Record<string, ExitName> = {
   ENODEV: "noInput",
   ENOENT: "noInput",
   missing: "unavailable",
+  absent: "unavailable",
+  busy: "unavailable",
   "bad-data": "badData",
   "no-input": "noInput",
   usage: "usage",

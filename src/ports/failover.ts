@@ -35,8 +35,19 @@ export type FailoverEvent =
       readonly priority: number;
       readonly reason: string;
     }
-  | { readonly kind: "arpConflict"; readonly instance: string; readonly vip: Ipv4; readonly mac: Mac; readonly reason: string }
-  | { readonly kind: "note"; readonly instance: string; readonly code: NoteCode | FailoverNote; readonly reason: string }
+  | {
+      readonly kind: "arpConflict";
+      readonly instance: string;
+      readonly vip: Ipv4;
+      readonly mac: Mac;
+      readonly reason: string;
+    }
+  | {
+      readonly kind: "note";
+      readonly instance: string;
+      readonly code: NoteCode | FailoverNote;
+      readonly reason: string;
+    }
   | {
       readonly kind: "verified";
       readonly instance: string;

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { Io } from "../io.ts";
+import { agent } from "./agent.ts";
 import { apply } from "./apply.ts";
 import { check } from "./check.ts";
 import { confirm } from "./confirm.ts";
@@ -35,6 +36,7 @@ export const commands: readonly CommandModule[] = [
   undo,
   hide,
   render,
+  agent,
   lab,
   model,
 ];

@@ -112,11 +112,14 @@ function guarded(action: () => void): void {
   try {
     action();
   } catch (error) {
-    if (error instanceof HostError) hostFault(error);
-    else return fail(error);
+    if (!(error instanceof HostError)) {
+      fail(error);
+      return;
+    }
+    hostFault(error);
   }
-  if (failover.stopped) return end();
-  arm();
+  if (failover.stopped) end();
+  else arm();
 }
 function fail(error: unknown): void {
   const known = error instanceof HostError;

@@ -4,15 +4,21 @@
  */
 import type { Ipv4 } from "../../base/ipv4.ts";
 import { formatIpv4 } from "../../base/ipv4.ts";
-import { VRRP_GROUP, VRRP_TTL } from "../../wire/vrrp.ts";
 import { PROTOCOL } from "../../wire/ipv4.ts";
 import { LITTLE_ENDIAN_HOST as LE } from "../../wire/octets.ts";
+import { VRRP_GROUP, VRRP_TTL } from "../../wire/vrrp.ts";
 import { SystemCallError } from "../errors.ts";
 import { inetAddress } from "../inetSocket.ts";
 import * as libc from "../libc.ts";
 
 const IPPROTO_IP = 0;
-const IP = { headerIncluded: 3, multicastInterface: 32, multicastTtl: 33, multicastLoop: 34, addMembership: 35 } as const;
+const IP = {
+  headerIncluded: 3,
+  multicastInterface: 32,
+  multicastTtl: 33,
+  multicastLoop: 34,
+  addMembership: 35,
+} as const;
 const SO = { receiveBuffer: 8, priority: 12, bindToDevice: 25 } as const;
 /** TC_PRIO_CONTROL: before everything else in the queue. */
 const PRIORITY_CONTROL = 7;

@@ -89,13 +89,11 @@ function readingOf(table: readonly ServiceWithDestinations[]): TableReading {
 
 function applyTo(ipvs: Ipvs, changes: readonly TableChange[]): TableFailure[] {
   if (changes.length === 0) return [];
-  return ipvs
-    .batch(changes.map((change) => requestOf(ipvs, change)))
-    .map(({ index, error }) => ({
-      change: changes[index] as TableChange,
-      why: error.message,
-      remedy: error.remedy,
-    }));
+  return ipvs.batch(changes.map((change) => requestOf(ipvs, change))).map(({ index, error }) => ({
+    change: changes[index] as TableChange,
+    why: error.message,
+    remedy: error.remedy,
+  }));
 }
 
 const sameDaemon = (a: SyncDaemonWish, b: ReturnType<Ipvs["daemons"]>[number]): boolean =>
