@@ -3,7 +3,7 @@
  * agent, beside keepalived: who runs on a director is a process of its own, as in life.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -55,15 +55,15 @@ export function clusterText(
 name: failover
 networks: { lan: { prefix: 10.50.0.0/24, router: ${addresses.client} } }
 directors:
-  lb1: { address: ${addresses.lb1}, priority: 150 }
-  lb2: { address: ${addresses.lb2}, priority: 100 }
+  lb1: { dip: ${addresses.lb1}, priority: 150 }
+  lb2: { dip: ${addresses.lb2}, priority: 100 }
 realServers: { web1: ${addresses.web1}, web2: ${addresses.web2} }
 vips: { web: ${vip} }
 services:
-  - { name: http, vip: web, port: 80, scheduler: rr, onFailure: remove${more.service ?? ""}, health: ${more.health ?? "[{ type: tcp, port: 80, interval: 1s, timeout: 500ms, rise: 1, fall: 1 }]"} }
-silenceCheck: ${more.silence ?? "{ interval: 1s, action: remove }"}
+  - { name: http, vip: web, port: 80, scheduler: rr, onFailure: remove${more.service ?? ""}, health: ${more.health ?? "[{ type: tcp, port: 80, intervalMs: 1000, timeoutMs: 500, rise: 1, fall: 1 }]"} }
+silenceCheck: ${more.silence ?? "{ intervalMs: 1000, action: remove }"}
 failover:
-  vrrp: { id: 51, version: ${version}, interval: ${intervalMs}ms${more.failover ?? ""} }
+  vrrp: { id: 51, version: ${version}, intervalMs: ${intervalMs}${more.failover ?? ""} }
 agent: { socket: /nowhere }
 `;
 }
@@ -195,17 +195,22 @@ export class DirectorLab {
   pids(name: DirectorName): number[] {
     const pid = this.process(name).pid;
     if (pid === undefined) return [];
-    const children = execFileSync("ps", ["-o", "pid=", "--ppid", String(pid)], { encoding: "utf8" }).trim();
-    return [
-      pid,
-      ...children
-        .split(/\s+/)
-        .filter((t) => t !== "")
-        .map(Number),
-    ];
+    let children = "";
+    try {
+      children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8");
+    } catch {
+      // it has ended
+    }
+    const more = children.split(/\s+/).filter((text) => text !== "");
+    return [pid, ...more.map(Number)];
   }
   signal(name: DirectorName, signal: NodeJS.Signals): void {
-    for (const pid of this.pids(name)) process.kill(pid, signal);
+    for (const pid of this.pids(name))
+      try {
+        process.kill(pid, signal);
+      } catch {
+        // it has ended meanwhile
+      }
   }
   async ended(name: DirectorName, withinMs: number): Promise<void> {
     const child = this.process(name);
@@ -223,6 +228,11 @@ export class DirectorLab {
     return (["lb1", "lb2"] as const).filter((lb) =>
       this.run(lb, "ip", "-o", "-4", "address", "show", "dev", "eth0").includes(`${vip}/`),
     );
+  }
+  /** Takes a machine's wire out of the switch, or puts it back. */
+  wire(name: MachineName, state: "up" | "down"): void {
+    const port = `p${Object.keys(addresses).indexOf(name) + 1}`;
+    this.#wires.switch.run(() => execFileSync("ip", ["link", "set", port, state]));
   }
   async status(name: DirectorName): Promise<AgentStatus> {
     const answer = await askAgent(this.socket(name), { command: "status" });
