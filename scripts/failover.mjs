@@ -31,7 +31,8 @@ await main(async ([rounds = "3", systems = "vipward,keepalived", failures = ""])
   });
   const names = [...new Set(rows.map((r) => r.failure))];
   const asked = systems.split(",");
-  const of = (system, failure, what) => rows.filter((r) => r.system === system && r.failure === failure).map((r) => r[what]);
+  const of = (system, failure, what) =>
+    rows.filter((r) => r.system === system && r.failure === failure).map((r) => r[what]);
   console.log(`\n| failure | ${asked.flatMap((s) => [`${s}: outage`, "noticed", "lost"]).join(" | ")} |`);
   console.log(`| --- |${" --- |".repeat(asked.length * 3)}`);
   for (const name of names) {
