@@ -198,7 +198,7 @@ test("a reload that would delete too much is refused as a whole, unless forced",
 test("a reload with one weight changed is one change", () => {
   const bench = new Bench(clusterOf()).run(1500);
   bench.batches.length = 0;
-  const next = clusterOf({ service: ", realServers: [web1 5, web2, web3, web4]" });
+  const next = clusterOf({ service: ", realServers: { web1: 5, web2: 1, web3: 1, web4: 1 }" });
   assert.ok(bench.load(next).ok);
   assert.deepEqual(bench.batches, [1]);
   assert.equal(bench.weights(), "1:5 2:1 3:1 4:1");

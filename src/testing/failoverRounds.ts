@@ -29,6 +29,8 @@ const start = (lab: DirectorLab, system: System, name: "lb1" | "lb2"): void => {
 };
 const other = (lab: DirectorLab): boolean => lab.holders().includes("lb2");
 const out = (lab: DirectorLab): boolean => !table(lab, "lb1").includes("10.50.0.12:80");
+/** Reading the table runs a program: not more often than this, or the measurement is of that. */
+const pollMs = 100;
 const table = (lab: DirectorLab, name: "lb1" | "lb2"): string => lab.run(name, "ipvsadm", "-S", "-n");
 
 function arpIgnore(lab: DirectorLab, value: 0 | 1): void {
@@ -89,7 +91,7 @@ async function round(lab: DirectorLab, system: System, name: string, failure: Fa
   while (epochMs() - fromMs < capMs) {
     if (noticedMs === undefined && (await failure.noticed(lab, system))) noticedMs = epochMs() - fromMs;
     if (noticedMs !== undefined && epochMs() - fromMs > noticedMs + 1000 && served()) break;
-    await sleep(20);
+    await sleep(pollMs);
   }
   const seen = lab.attempts.filter((a) => a.atMs >= fromMs).sort((a, b) => a.atMs - b.atMs);
   const lost = seen.filter((a) => a.by === undefined);

@@ -36,7 +36,7 @@ testsInVm(import.meta.url, "two vipward directors: election, health, drain, swit
   });
 
   test("a dead server leaves the table, and comes back", async () => {
-    lab.stopServing("web2");
+    await lab.stopServing("web2");
     await lab.until("web2 is out", () => !table("lb1").includes("10.50.0.12"), 20_000);
     await lab.serve("web2");
     await lab.until("web2 is back", () => table("lb1").includes("10.50.0.12:80 -g -w 1"), 20_000);
