@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { moduleState } from "../../host/modules.ts";
+import { clusterText } from "../../testing/directorLab.ts";
+import { needsRoot, testPrefix } from "../../testing/root.ts";
+import { buildWires } from "../../testing/wires.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "vipward-run-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const main = fileURLToPath(new URL("../main.js", import.meta.url));
+
+test("run says why it does not start, with a status for each reason", (t) => {
+  if (!needsRoot(t)) return;
+  const wires = buildWires(testPrefix("run"), { lb1: ["address add 10.50.0.2/24 dev eth0"] });
+  try {
+    const run = (text: string, ...more: string[]): { status: number | null; said: string } => {
+      const file = join(folder, "cluster.yaml");
+      writeFileSync(file, text);
+      const args = [main, "run", "--config", file, "--socket", join(folder, "s.sock"), "--state-dir", folder, ...more];
+      const { status, stderr } = wires
+        .machine("lb1")
+        .run(() => spawnSync(process.execPath, args, { encoding: "utf8", timeout: 30_000 }));
+      return { status, said: stderr };
+    };
+    const good = clusterText({ version: 3, intervalMs: 1000 });
+    const bad = run("version: 1\nnonsense: 3\n");
+    assert.equal(bad.status, 65, bad.said);
+    assert.match(bad.said, /nonsense/);
+    const stranger = run(good.replace("10.50.0.2", "10.50.0.77"));
+    assert.equal(stranger.status, 64, stranger.said);
+    assert.match(stranger.said, /--as/);
+    const nobody = run(good, "--as", "lb7");
+    assert.equal(nobody.status, 64, nobody.said);
+    if (moduleState("ip_vs") !== "missing") return;
+    const absent = run(good);
+    assert.equal(absent.status, 69, absent.said);
+    assert.match(absent.said, /IPVS is not in the kernel/);
+  } finally {
+    wires.close();
+  }
+});
