@@ -47,8 +47,8 @@ export interface HostFacts {
   readonly rules: readonly PolicyRuleFacts[];
   /**
    * Flat. `all.arp_ignore`, `default.rp_filter`, `eth0.arp_ignore` are under net.ipv4.conf; `ipv6.eth0.proxy_ndp`
-   * under net.ipv6.conf; `neigh.eth0.locktime` under net.ipv4.neigh (milliseconds for *_ms, else the file's own
-   * unit); a name without a dot, `ip_forward`, under net.ipv4. The part after the last dot is the file's name, so
+   * under net.ipv6.conf; `neigh.eth0.locktime` under net.ipv4.neigh, in the file's own unit; a name without a dot,
+   * `ip_forward`, under net.ipv4. The part after the last dot is the file's name, so
    * `eth0.100.arp_ignore` is link eth0.100. What is not named has the kernel's default.
    */
   readonly sysctls: Readonly<Record<string, number>>;

@@ -7,6 +7,7 @@ import {
   DEFAULT_TABLE,
   type Flow,
   type Hop,
+  isErrorType,
   LOCAL_TABLE,
   MAIN_TABLE,
   type PolicyRule,
@@ -147,8 +148,9 @@ export function compileHost(facts: HostFacts): Host {
   const byName = new Map<string, DraftLink>();
   const byIndex = new Map<number, Link>();
   const links: DraftLink[] = [];
+  const conf = confReader(facts.sysctls, switches);
   for (const link of facts.links) {
-    const draft = draftLink(link, facts, switches);
+    const draft = draftLink(link, conf);
     links.push(draft);
     byName.set(draft.name, draft);
     byIndex.set(draft.index, draft);
@@ -160,18 +162,18 @@ export function compileHost(facts: HostFacts): Host {
       link.ipv4State = facts.links[i]?.ipv4State ?? (link.addresses.length > 0 || link.loopback);
 
   const loopback = links.find((l) => l.loopback);
-  const { tables, customLocalRoutes } = buildTables(facts, switches, links, byName);
   const rules = compileRules(facts, links, byName);
   const customRules = facts.kernel.hadCustomRules === true || rules.custom;
+  const { tables, customLocalRoutes } = buildTables(
+    facts,
+    switches,
+    links,
+    byName,
+    switches.mergedTables && !customRules,
+  );
   const local = tables.get(LOCAL_TABLE);
   const main = tables.get(MAIN_TABLE);
-  const other = tables.get(DEFAULT_TABLE);
-  let merged = local;
-  if (switches.mergedTables && !customRules) {
-    merged = new RoutingTable();
-    for (const table of [local, main]) for (const route of table ?? []) merged.add(route);
-  }
-  const plain = switches.mergedTables && !customRules ? [merged, other] : [local, main, other];
+  const plain = new Set([local, main, tables.get(DEFAULT_TABLE)]);
   const published = compilePublished(facts, byName);
   return {
     facts,
@@ -182,8 +184,8 @@ export function compileHost(facts: HostFacts): Host {
     linkByName: byName,
     ownAddresses,
     tables,
-    plainTables: plain.filter((t) => t !== undefined),
-    localTable: merged,
+    plainTables: [...plain].filter((t) => t !== undefined),
+    localTable: local,
     rules: rules.list,
     customRules,
     customLocalRoutes,
@@ -195,7 +197,7 @@ export function compileHost(facts: HostFacts): Host {
   };
 }
 
-function draftLink(link: LinkFacts, facts: HostFacts, switches: Switches): DraftLink {
+function draftLink(link: LinkFacts, conf: (name: string) => Conf): DraftLink {
   const kind = link.kind ?? "";
   const up = link.flags.includes("UP");
   const loopback = link.flags.includes("LOOPBACK");
@@ -226,21 +228,70 @@ function draftLink(link: LinkFacts, facts: HostFacts, switches: Switches): Draft
     ipv4State: link.ipv4State ?? true,
     aliasFlags: link.aliasFlags ?? {},
     addresses: [],
-    conf: confOf(link.name, facts.sysctls, switches),
+    conf: conf(link.name),
   };
 }
 
-function confOf(name: string, sysctls: Readonly<Record<string, number>>, switches: Switches): Conf {
-  const value = (key: SysctlName): number => effective(switches, key, sysctls[`all.${key}`], sysctls[`${name}.${key}`]);
+type Values = Readonly<Record<string, number>>;
+const noValues: Values = {};
+/** Most links of most hosts have nothing but defaults: one object for all of them. */
+const defaults = new WeakMap<Switches, Conf>();
+
+/** Sorts the flat record by link once, so that a host with thousands of sysctls is read in one pass. */
+function confReader(sysctls: Values, switches: Switches): (name: string) => Conf {
+  const own = new Map<string, Record<string, number>>();
+  const neighbours = new Map<string, Record<string, number>>();
+  for (const key in sysctls) {
+    const dot = key.lastIndexOf(".");
+    const value = sysctls[key];
+    if (dot <= 0 || value === undefined || key.startsWith("ipv6.")) continue;
+    const isNeighbour = key.startsWith("neigh.");
+    const groups = isNeighbour ? neighbours : own;
+    const name = key.slice(isNeighbour ? 6 : 0, dot);
+    const group = groups.get(name);
+    if (group) group[key.slice(dot + 1)] = value;
+    else groups.set(name, { [key.slice(dot + 1)]: value });
+  }
+  const forAll = own.get("all") ?? noValues;
+  const plain = forAll === noValues && neighbours.size === 0 && sysctls.ip_forward === undefined;
+  return (name) => {
+    const values = own.get(name);
+    if (plain && values === undefined) {
+      let conf = defaults.get(switches);
+      if (!conf) {
+        conf = confOf(noValues, noValues, noValues, noValues, 0, switches);
+        defaults.set(switches, conf);
+      }
+      return conf;
+    }
+    return confOf(
+      forAll,
+      values ?? noValues,
+      neighbours.get(name) ?? noValues,
+      neighbours.get("default") ?? noValues,
+      sysctls.ip_forward ?? 0,
+      switches,
+    );
+  };
+}
+
+function confOf(
+  forAll: Values,
+  own: Values,
+  neighbour: Values,
+  neighbourDefault: Values,
+  ipForward: number,
+  switches: Switches,
+): Conf {
+  const value = (key: SysctlName): number => effective(switches, key, forAll[key], own[key]);
   const on = (key: SysctlName): boolean => value(key) !== 0;
-  const neigh = (key: string, unitMs: number, byDefault: number): number => {
-    const inMs = sysctls[`neigh.${name}.${key}_ms`] ?? sysctls[`neigh.default.${key}_ms`];
-    if (inMs !== undefined) return inMs;
-    const plain = sysctls[`neigh.${name}.${key}`] ?? sysctls[`neigh.default.${key}`];
-    return plain === undefined ? byDefault : plain * unitMs;
+  /** The plain files count in 1/100 s (USER_HZ), those named _ms in milliseconds. */
+  const neigh = (key: "locktime" | "proxy_delay", byDefaultMs: number): number => {
+    const plain = neighbour[key] ?? neighbourDefault[key];
+    return plain === undefined ? byDefaultMs : plain * 10;
   };
   // all.forwarding and ip_forward are one thing, and a write to it reaches every device (S-ALL-02).
-  const forwarding = sysctls[`${name}.forwarding`] ?? sysctls["all.forwarding"] ?? sysctls.ip_forward ?? 0;
+  const forwarding = own.forwarding ?? forAll.forwarding ?? ipForward;
   const rp = value("rp_filter");
   return {
     hidden: on("hidden"),
@@ -264,8 +315,8 @@ function confOf(name: string, sysctls: Readonly<Record<string, number>>, switche
     forwarding: forwarding !== 0,
     broadcastForwarding: on("bc_forwarding"),
     ignoreLinkDown: on("ignore_routes_with_linkdown"),
-    lockTimeMs: neigh("locktime", 10, 1000), // in 1/100 s (USER_HZ)
-    proxyDelayMs: neigh("proxy_delay", 10, 800),
+    lockTimeMs: neigh("locktime", 1000),
+    proxyDelayMs: neigh("proxy_delay", 800),
   };
 }
 
@@ -324,16 +375,22 @@ function buildTables(
   switches: Switches,
   links: readonly Link[],
   byName: ReadonlyMap<string, Link>,
+  merged: boolean,
 ): { tables: Map<number, RoutingTable>; customLocalRoutes: boolean } {
   const tables = new Map<number, RoutingTable>();
   let customLocalRoutes = false;
+  if (merged) {
+    // Until the first policy rule, local and main are one trie (fib_trie_unmerge has not run): the longest prefix of
+    // both wins, and table local only where the prefix is the same.
+    const both = new RoutingTable();
+    tables.set(LOCAL_TABLE, both).set(MAIN_TABLE, both);
+  }
   const add = (route: Route): void => {
     const table = tables.get(route.table) ?? new RoutingTable();
     tables.set(route.table, table);
     table.add(route);
   };
-  if (facts.routesGiven === "added")
-    for (const link of links) for (const route of derivedRoutes(link, switches)) add(route);
+  if (facts.routesGiven === "added") for (const link of links) derivedRoutes(link, switches, add);
   for (const given of facts.routes) {
     const route = makeRoute(given, byName, tables);
     if (route.type === "local" && given.protocol !== "kernel") customLocalRoutes = true;
@@ -345,38 +402,41 @@ function buildTables(
 }
 
 /** fib_add_ifaddr: what the kernel makes of a link's addresses by itself (section 2). */
-function* derivedRoutes(link: Link, switches: Switches): IterableIterator<Route> {
+function derivedRoutes(link: Link, switches: Switches, add: (route: Route) => void): void {
   const own = link.vrf?.vrfTable ?? (link.isVrf ? link.vrfTable : undefined);
   const hops: readonly Hop[] = [{ link, via: undefined }];
-  const route = (network: number, prefixLength: number, type: Route["type"], prefsrc: Ipv4): Route => ({
-    network: (network >>> 0) as Ipv4,
-    prefixLength,
-    type,
-    table: own ?? (type === "unicast" ? MAIN_TABLE : LOCAL_TABLE),
-    hops,
-    scope: type === "local" ? 254 : 253,
-    prefsrc,
-    metric: 0,
-    tos: 0,
-  });
-  const seen = new Set<string>();
-  const once = function* (made: Route): IterableIterator<Route> {
-    const key = `${made.type} ${made.network}/${made.prefixLength}`;
-    if (!seen.has(key)) yield made;
+  const seen = new Set<number>();
+  const make = (network: number, prefixLength: number, type: Route["type"], prefsrc: Ipv4): void => {
+    // A prefix is there once, whichever of the addresses made it.
+    const kind = type === "local" ? 0 : type === "unicast" ? 1 : 2;
+    const key = ((network >>> 0) * 64 + prefixLength) * 4 + kind;
+    if (seen.has(key)) return;
     seen.add(key);
+    add({
+      network: (network >>> 0) as Ipv4,
+      prefixLength,
+      type,
+      table: own ?? (type === "unicast" ? MAIN_TABLE : LOCAL_TABLE),
+      hops,
+      scope: type === "local" ? 254 : 253,
+      prefsrc,
+      metric: 0,
+      tos: 0,
+      isError: false,
+    });
   };
   for (const address of link.addresses) {
     const { ip, prefixAddress, prefixLength, mask } = address;
-    yield* once(route(ip, 32, "local", ip));
+    make(ip, 32, "local", ip);
     if (!link.up) continue;
     if (address.broadcast !== undefined && address.broadcast !== 0xffffffff)
-      yield* once(route(address.broadcast, 32, "broadcast", ip));
+      make(address.broadcast, 32, "broadcast", ip);
     const network = (prefixAddress & mask) >>> 0;
     if (network >>> 24 === 0 || address.secondary || (network === ip && prefixLength === 32)) continue;
-    yield* once(route(network, prefixLength, link.loopback ? "local" : "unicast", ip));
+    make(network, prefixLength, link.loopback ? "local" : "unicast", ip);
     if (prefixLength < 31) {
-      if (switches.lowestIsBroadcast) yield* once(route(network, 32, "broadcast", ip));
-      yield* once(route(network | ~mask, 32, "broadcast", ip));
+      if (switches.lowestIsBroadcast) make(network, 32, "broadcast", ip);
+      make(network | ~mask, 32, "broadcast", ip);
     }
   }
 }
@@ -407,6 +467,7 @@ function makeRoute(
     prefsrc: optional4(given.prefsrc),
     metric: given.metric ?? 0,
     tos: given.tos ?? 0,
+    isError: isErrorType(type),
   };
 }
 
@@ -421,7 +482,8 @@ function compileRules(
   facts: HostFacts,
   links: readonly Link[],
   byName: ReadonlyMap<string, Link>,
-): { list: PolicyRule[]; custom: boolean } {
+): { list: readonly PolicyRule[]; custom: boolean } {
+  if (facts.rules.length === 0 && !links.some((l) => l.isVrf)) return { list: plainRules, custom: false };
   const given = [...facts.rules];
   if (facts.routesGiven === "added" || given.length === 0)
     for (const rule of firstRules) if (!given.some((g) => sameRule(g, rule))) given.push(rule);
@@ -490,6 +552,8 @@ function compileRule(given: PolicyRuleFacts, byName: ReadonlyMap<string, Link>):
     suppressPrefixLength: given.suppressPrefixLength ?? -1,
   };
 }
+
+const plainRules: readonly PolicyRule[] = firstRules.map((rule) => compileRule(rule, new Map()));
 
 function compilePublished(facts: HostFacts, byName: ReadonlyMap<string, Link>): Published[] {
   return facts.neighbours

@@ -91,7 +91,7 @@ export function routeInput(host: Host, link: Link, question: InputQuestion): Inp
   if (!route) return refused(conf.forwarding ? "no route" : "not a router");
   if (route.type === "broadcast" && !conf.broadcastForwarding) return broadcastInput(host, link, question);
   if (route.type === "local") {
-    const fault = validateSource(host, link, { ...question, oif: 0 });
+    const fault = validateSource(host, link, question, destination, 0);
     return fault ? sourceRefusal[fault] : local;
   }
   if (route.type !== "broadcast") {
@@ -101,7 +101,7 @@ export function routeInput(host: Host, link: Link, question: InputQuestion): Inp
   }
   const out = deviceOf(route);
   if (!out?.ipv4State) return refused("no route");
-  const fault = validateSource(host, link, { ...question, oif: out.index });
+  const fault = validateSource(host, link, question, destination, out.index);
   if (fault) return sourceRefusal[fault];
   if (question.arp && out === link && !conf.proxyPvlan) return refused("same device");
   return { kind: "forward", route, out };
@@ -110,7 +110,7 @@ export function routeInput(host: Host, link: Link, question: InputQuestion): Inp
 function broadcastInput(host: Host, link: Link, question: InputQuestion): InputOutcome {
   if (question.arp) return refused("target is broadcast");
   if (question.source >>> 24 !== 0) {
-    const fault = validateSource(host, link, { ...question, destination: 0 as Ipv4, oif: 0 });
+    const fault = validateSource(host, link, question, 0 as Ipv4, 0);
     if (fault) return sourceRefusal[fault];
   }
   return broadcast;

@@ -19,6 +19,8 @@ export interface Route {
   readonly prefsrc: Ipv4 | undefined;
   readonly metric: number;
   readonly tos: number;
+  /** blackhole, unreachable, prohibit or throw: ends the lookup without a way. */
+  readonly isError: boolean;
 }
 
 /** What a lookup asks. 0 stands for "any" in iif, oif and mark. */
@@ -45,27 +47,31 @@ export const LOOPBACK_INDEX = 1;
 
 /** Longest prefix first; inside a prefix tos, then metric, then order of adding (fib_trie's leaf order). */
 export class RoutingTable {
-  private readonly byLength: (Map<number, Route[]> | undefined)[] = new Array(33).fill(undefined);
-  private lengths: number[] = [];
+  private readonly byLength: {
+    readonly length: number;
+    readonly mask: number;
+    readonly routes: Map<number, Route[]>;
+  }[] = [];
   private sorted = true;
 
   add(route: Route): void {
-    let map = this.byLength[route.prefixLength];
-    if (!map) {
-      map = new Map();
-      this.byLength[route.prefixLength] = map;
-      this.lengths = [...this.lengths, route.prefixLength].sort((a, b) => b - a);
+    let at = this.byLength.findIndex((l) => l.length <= route.prefixLength);
+    if (at < 0) at = this.byLength.length;
+    let level = this.byLength[at];
+    if (level?.length !== route.prefixLength) {
+      level = { length: route.prefixLength, mask: maskOf(route.prefixLength), routes: new Map() };
+      this.byLength.splice(at, 0, level);
     }
-    const routes = map.get(route.network);
+    const routes = level.routes.get(route.network);
     if (routes) {
       routes.push(route);
       this.sorted = false;
-    } else map.set(route.network, [route]);
+    } else level.routes.set(route.network, [route]);
   }
 
   private sort(): void {
-    for (const map of this.byLength)
-      for (const routes of map?.values() ?? [])
+    for (const level of this.byLength)
+      for (const routes of level.routes.values())
         if (routes.length > 1) routes.sort((a, b) => b.table - a.table || b.tos - a.tos || a.metric - b.metric);
     this.sorted = true;
   }
@@ -76,25 +82,21 @@ export class RoutingTable {
    */
   lookup(destination: Ipv4, tos: number, oif: number, ignoreLinkState: boolean): Route | undefined {
     if (!this.sorted) this.sort();
-    for (const length of this.lengths) {
-      const routes = this.byLength[length]?.get((destination & maskOf(length)) >>> 0);
+    for (const level of this.byLength) {
+      const routes = level.routes.get((destination & level.mask) >>> 0);
       if (!routes) continue;
       for (const route of routes) {
         if (route.tos !== 0 && route.tos !== tos) continue;
-        if (errorTypes.has(route.type)) return route;
+        if (route.isError) return route;
         if (usableHop(route, oif, ignoreLinkState)) return route;
       }
     }
     return undefined;
   }
-
-  *[Symbol.iterator](): IterableIterator<Route> {
-    if (!this.sorted) this.sort();
-    for (const length of this.lengths) for (const routes of this.byLength[length]?.values() ?? []) yield* routes;
-  }
 }
 
-const errorTypes: ReadonlySet<RouteType> = new Set(["blackhole", "unreachable", "prohibit", "throw"]);
+export const isErrorType = (type: RouteType): boolean =>
+  type === "blackhole" || type === "unreachable" || type === "prohibit" || type === "throw";
 
 /** fib_lookup_good_nhc: what is local survives its device going down, all else does not. */
 export function usableHop(route: Route, oif: number, ignoreLinkState: boolean): Hop | undefined {
@@ -113,8 +115,7 @@ export function usableHop(route: Route, oif: number, ignoreLinkState: boolean): 
 export const deviceOf = (route: Route, oif = 0): Link | undefined => usableHop(route, oif, false)?.link;
 
 const notThrow = (route: Route | undefined): Route | undefined => (route?.type === "throw" ? undefined : route);
-const usable = (route: Route | undefined): Route | undefined =>
-  route !== undefined && errorTypes.has(route.type) ? undefined : route;
+const usable = (route: Route | undefined): Route | undefined => (route?.isError ? undefined : route);
 
 /** fib_lookup: policy rules, or the short way of a host that never had any. undefined: no route, or an error route. */
 export function fibLookup(host: Host, flow: Flow, ignoreLinkState = false): Route | undefined {
@@ -123,7 +124,7 @@ export function fibLookup(host: Host, flow: Flow, ignoreLinkState = false): Rout
   for (const table of host.plainTables) {
     const route = notThrow(table.lookup(destination, tos, oif, ignoreLinkState));
     if (route) {
-      if (!errorTypes.has(route.type)) return route;
+      if (!route.isError) return route;
       // Without rules an error in main does not keep the kernel from trying table default (fib_lookup).
       if (!host.switches.mergedTables) return undefined;
     }
@@ -160,7 +161,7 @@ function lookupByRules(host: Host, flow: Flow, ignoreLinkState: boolean): Route 
     if (number === undefined) continue;
     const route = notThrow(host.tables.get(number)?.lookup(flow.destination, flow.tos, flow.oif, ignoreLinkState));
     if (!route) continue;
-    if (!errorTypes.has(route.type) && route.prefixLength <= rule.suppressPrefixLength) continue;
+    if (!route.isError && route.prefixLength <= rule.suppressPrefixLength) continue;
     return route;
   }
   return undefined;

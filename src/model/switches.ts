@@ -122,7 +122,8 @@ const cache = new Map<string, Switches>();
  * and parseFacts refuses them.
  */
 export function switchesOf(kernel: KernelFacts): Switches {
-  const key = JSON.stringify([kernel.release, kernel.generation, kernel.patches, kernel.switches]);
+  const plain = kernel.patches === undefined && kernel.switches === undefined;
+  const key = `${kernel.generation} ${kernel.release}${plain ? "" : JSON.stringify([kernel.patches, kernel.switches])}`;
   const before = cache.get(key);
   if (before) return before;
   const release = releaseOf(kernel.generation, kernel.release);

@@ -10,22 +10,28 @@ export type SourceFault = "type" | "own" | "strict" | "unnumbered" | "noroute";
 
 export interface SourceQuestion {
   readonly source: Ipv4;
-  readonly destination: Ipv4;
   readonly tos: number;
   readonly mark: number;
-  /** ifindex the packet would leave by; 0 for local delivery. */
-  readonly oif: number;
   readonly protocol: number;
   readonly sourcePort: number;
   readonly destinationPort: number;
 }
 
-/** fib_validate_source: C-ALL-03, A-2.2-07, A-2.6-13, A-2.6-14. undefined: the source is fine. */
-export function validateSource(host: Host, link: Link, question: SourceQuestion): SourceFault | undefined {
+/**
+ * fib_validate_source: C-ALL-03, A-2.2-07, A-2.6-13, A-2.6-14. undefined: the source is fine.
+ * `oif` is the ifindex the packet would leave by, 0 for local delivery; `destination` is 0 for a broadcast.
+ */
+export function validateSource(
+  host: Host,
+  link: Link,
+  question: SourceQuestion,
+  destination: Ipv4,
+  oif: number,
+): SourceFault | undefined {
   const { switches } = host;
   const { conf } = link;
   const mode = conf.rpFilter;
-  const leavesWhereItCame = question.oif === link.index && conf.sendRedirects;
+  const leavesWhereItCame = oif === link.index && conf.sendRedirects;
   if (mode === 0) {
     if (switches.localSourceCheck === "none") return undefined;
     if (!leavesWhereItCame) {
@@ -34,15 +40,22 @@ export function validateSource(host: Host, link: Link, question: SourceQuestion)
         return host.ownAddresses.has(question.source) ? "own" : undefined;
     }
   }
-  return fullCheck(host, link, question, mode);
+  return fullCheck(host, link, question, destination, oif, mode);
 }
 
-function fullCheck(host: Host, link: Link, question: SourceQuestion, mode: number): SourceFault | undefined {
+function fullCheck(
+  host: Host,
+  link: Link,
+  question: SourceQuestion,
+  destination: Ipv4,
+  oif: number,
+  mode: number,
+): SourceFault | undefined {
   const { conf } = link;
   const route = fibLookup(host, {
     destination: question.source,
-    source: question.destination,
-    iif: question.oif || LOOPBACK_INDEX,
+    source: destination,
+    iif: oif || LOOPBACK_INDEX,
     oif: 0,
     tos: question.tos,
     mark: conf.sourceValidMark ? question.mark : 0,
