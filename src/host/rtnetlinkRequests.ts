@@ -399,6 +399,14 @@ export const list = {
     operation: "list",
     object: "rules",
   }),
+  /** The times of every link's ARP; one message a link. */
+  neighbourTimes: (): NetlinkRequest => ({
+    type: RTM.GETNEIGHTBL,
+    flags: 0,
+    payload: header([AF_INET], 4),
+    operation: "list",
+    object: "neighbour table parameters",
+  }),
   neighbours: (index: number, proxy: boolean): NetlinkRequest => {
     const fixed = header([AF_INET], 12);
     if (proxy) fixed[10] = NTF_PROXY;

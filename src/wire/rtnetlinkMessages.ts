@@ -20,6 +20,8 @@ export const RTM = {
   NEWRULE: 32,
   DELRULE: 33,
   GETRULE: 34,
+  NEWNEIGHTBL: 64,
+  GETNEIGHTBL: 66,
 } as const;
 
 export const IFF = {
@@ -44,6 +46,7 @@ export const IFLA = {
   TXQLEN: 13,
   OPERSTATE: 16,
   LINKINFO: 18,
+  AF_SPEC: 26,
   NET_NS_FD: 28,
   EXT_MASK: 29,
   PROMISCUITY: 30,
@@ -55,6 +58,9 @@ export const IFLA_VLAN_ID = 1;
 export const IFLA_MACVLAN_MODE = 1;
 export const IFLA_BR = { FORWARD_DELAY: 1, STP_STATE: 5, MCAST_SNOOPING: 23 } as const;
 export const VETH_INFO_PEER = 1;
+export const IFLA_VRF_TABLE = 1;
+/** In IFLA_AF_SPEC, in the part of AF_INET: every file of net.ipv4.conf.IFACE as one array. */
+export const IFLA_INET_CONF = 1;
 
 export const MACVLAN_MODES = { private: 1, vepa: 2, bridge: 4, passthru: 8 } as const;
 export type MacvlanMode = keyof typeof MACVLAN_MODES;
@@ -90,6 +96,8 @@ export interface Link {
   /** Set when `parent` counts in another namespace. */
   readonly parentNamespaceId?: number;
   readonly vlanId?: number;
+  /** Of a VRF. */
+  readonly vrfTable?: number;
   readonly macvlanMode?: MacvlanMode;
   /** Of an ipip link; 0.0.0.0 is any. */
   readonly tunnel?: { readonly local: Ipv4; readonly remote: Ipv4; readonly ttl: number };
@@ -110,6 +118,7 @@ function linkDetails(info: Attributes | undefined) {
   return present({
     kind,
     vlanId: kind === "vlan" ? data?.u16(IFLA_VLAN_ID) : undefined,
+    vrfTable: kind === "vrf" ? data?.u32(IFLA_VRF_TABLE) : undefined,
     macvlanMode: (Object.keys(MACVLAN_MODES) as MacvlanMode[]).find((name) => MACVLAN_MODES[name] === mode),
     tunnel:
       kind === "ipip" && data !== undefined
@@ -316,12 +325,17 @@ export const FRA = {
   DST: 1,
   SRC: 2,
   IIFNAME: 3,
+  GOTO: 4,
   PRIORITY: 6,
   FWMARK: 10,
   SUPPRESS_PREFIXLEN: 14,
   TABLE: 15,
   FWMASK: 16,
   OIFNAME: 17,
+  L3MDEV: 19,
+  IP_PROTO: 22,
+  SPORT_RANGE: 23,
+  DPORT_RANGE: 24,
 } as const;
 export const RULE_ACTIONS = { table: 1, goto: 2, nop: 3, blackhole: 6, unreachable: 7, prohibit: 8 } as const;
 export type RuleAction = keyof typeof RULE_ACTIONS;
@@ -339,7 +353,24 @@ export interface Rule {
   readonly outputLink?: string;
   readonly fwmark?: number;
   readonly fwmask?: number;
+  readonly typeOfService: number;
+  /** IP protocol number. */
+  readonly protocol?: number;
+  readonly sourcePorts?: readonly [number, number];
+  readonly destinationPorts?: readonly [number, number];
+  /** The table of the packet's VRF. */
+  readonly vrf?: boolean;
+  /** The priority to go on at, of action `goto`. */
+  readonly goto?: number;
+  readonly suppressPrefixLength?: number;
   readonly invert: boolean;
+}
+
+/** struct fib_rule_port_range: first and last port. */
+function portRange(octets: Uint8Array | undefined): readonly [number, number] | undefined {
+  if (octets === undefined || octets.length < 4) return undefined;
+  const view = viewOf(octets);
+  return [view.getUint16(0, LITTLE_ENDIAN), view.getUint16(2, LITTLE_ENDIAN)];
 }
 
 /** A payload of RTM_NEWRULE or RTM_DELRULE; undefined when it is not an IPv4 rule. */
@@ -351,10 +382,12 @@ export function decodeRule(payload: Uint8Array): Rule | undefined {
     return address === undefined && length === 0 ? undefined : { address: address ?? ANY, length };
   };
   const action = payload[7] as number;
+  const suppress = attributes.s32(FRA.SUPPRESS_PREFIXLEN);
   return {
     priority: attributes.u32(FRA.PRIORITY) ?? 0,
     action: (Object.keys(RULE_ACTIONS) as RuleAction[]).find((name) => RULE_ACTIONS[name] === action) ?? "other",
     table: attributes.u32(FRA.TABLE) ?? (payload[4] as number),
+    typeOfService: payload[3] as number,
     invert: (viewOf(payload).getUint32(8, LITTLE_ENDIAN) & FIB_RULE_INVERT) !== 0,
     ...present({
       source: selector(FRA.SRC, payload[2] as number),
@@ -363,11 +396,17 @@ export function decodeRule(payload: Uint8Array): Rule | undefined {
       outputLink: attributes.text(FRA.OIFNAME),
       fwmark: attributes.u32(FRA.FWMARK),
       fwmask: attributes.u32(FRA.FWMASK),
+      protocol: attributes.u8(FRA.IP_PROTO),
+      sourcePorts: portRange(attributes.octets(FRA.SPORT_RANGE)),
+      destinationPorts: portRange(attributes.octets(FRA.DPORT_RANGE)),
+      vrf: attributes.u8(FRA.L3MDEV) === 1 ? true : undefined,
+      goto: attributes.u32(FRA.GOTO),
+      suppressPrefixLength: suppress === undefined || suppress < 0 ? undefined : suppress,
     }),
   };
 }
 
-export const NDA = { DST: 1, LLADDR: 2, IFINDEX: 8 } as const;
+export const NDA = { DST: 1, LLADDR: 2, CACHEINFO: 3, IFINDEX: 8 } as const;
 export const NEIGHBOUR_STATES = {
   none: 0,
   incomplete: 0x01,
@@ -389,6 +428,35 @@ export interface Neighbour {
   readonly state: NeighbourState;
   /** We answer ARP for it ourselves, on someone's order. */
   readonly proxy: boolean;
+  /** Since its state or MAC last changed, in steps of 10 ms (struct nda_cacheinfo counts in USER_HZ). */
+  readonly ageMs?: number;
+}
+
+/** A payload of RTM_NEWNEIGHTBL: the times of one link's ARP, or the defaults for new links. */
+export interface NeighbourTimes {
+  /** Undefined for the defaults. */
+  readonly linkIndex: number | undefined;
+  readonly lockTimeMs: number;
+  readonly proxyDelayMs: number;
+}
+
+const NDTA = { NAME: 1, PARMS: 6 } as const;
+const NDTPA = { IFINDEX: 1, PROXY_DELAY: 13, LOCKTIME: 15 } as const;
+
+/** Undefined for other tables than ARP's. A negative lock time, which the kernel takes, comes as one. */
+export function decodeNeighbourTimes(payload: Uint8Array): NeighbourTimes | undefined {
+  if (payload.length < 4) return undefined;
+  const attributes = new Attributes(payload, 4);
+  if (attributes.text(NDTA.NAME) !== "arp_cache") return undefined;
+  const times = attributes.nested(NDTA.PARMS);
+  if (times === undefined) return undefined;
+  const ms = (type: number): number => Number(BigInt.asIntN(32, times.u64(type) ?? 0n));
+  const linkIndex = times.u32(NDTPA.IFINDEX);
+  return {
+    linkIndex: linkIndex === 0 ? undefined : linkIndex,
+    lockTimeMs: ms(NDTPA.LOCKTIME),
+    proxyDelayMs: ms(NDTPA.PROXY_DELAY),
+  };
 }
 
 /** A payload of RTM_NEWNEIGH or RTM_DELNEIGH; undefined when it is not of IPv4 (bridges report theirs too). */
@@ -400,11 +468,15 @@ export function decodeNeighbour(payload: Uint8Array): Neighbour | undefined {
   if (address === undefined) return undefined;
   const state = view.getUint16(8, LITTLE_ENDIAN);
   const names = Object.keys(NEIGHBOUR_STATES) as NeighbourState[];
+  const times = attributes.octets(NDA.CACHEINFO);
   return {
     linkIndex: view.getInt32(4, LITTLE_ENDIAN),
     address: ipv4FromNumber(address),
     state: names.find((name) => NEIGHBOUR_STATES[name] === state) ?? "none",
     proxy: ((payload[10] as number) & NTF_PROXY) !== 0,
-    ...present({ mac: attributes.mac(NDA.LLADDR) }),
+    ...present({
+      mac: attributes.mac(NDA.LLADDR),
+      ageMs: times === undefined || times.length < 12 ? undefined : viewOf(times).getUint32(8, LITTLE_ENDIAN) * 10,
+    }),
   };
 }

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { Io } from "../io.ts";
+import { facts } from "./facts.ts";
 import { lab } from "./lab.ts";
 
 /**
@@ -10,4 +11,4 @@ export interface CommandModule {
   register(program: Command, io: Io, finish: (status: Promise<number>) => void): void;
 }
 
-export const commands: readonly CommandModule[] = [lab];
+export const commands: readonly CommandModule[] = [facts, lab];
