@@ -4,6 +4,7 @@ import { parseMac } from "../base/mac.ts";
 import { parsePrefix } from "../base/prefix.ts";
 import { FACTS_VERSION, generations, type HostFacts, neighbourStates, routeTypes } from "./facts.ts";
 import { parseIpv6 } from "./ipv6.ts";
+import { switchProblems } from "./switches.ts";
 
 /**
  * The facts file's shape, once for the check and once for schema/facts.schema.json, and the checks that a shape
@@ -310,6 +311,7 @@ function contradictions(facts: HostFacts): FactsProblem[] {
   const say = (path: string, message: string): void => {
     problems.push({ path, message });
   };
+  for (const [name, what] of switchProblems(facts.kernel)) say(`kernel.switches.${name}`, what);
   facts.links.forEach((link, i) => {
     if (names.has(link.name)) say(`links[${i}].name`, `a second link is named ${link.name}`);
     if (indexes.has(link.ifindex)) say(`links[${i}].ifindex`, `a second link has the index ${link.ifindex}`);

@@ -402,7 +402,7 @@ function buildTables(
 }
 
 /** fib_add_ifaddr: what the kernel makes of a link's addresses by itself (section 2). */
-function derivedRoutes(link: Link, switches: Switches, add: (route: Route) => void): void {
+export function derivedRoutes(link: Link, switches: Switches, add: (route: Route) => void): void {
   const own = link.vrf?.vrfTable ?? (link.isVrf ? link.vrfTable : undefined);
   const hops: readonly Hop[] = [{ link, via: undefined }];
   const seen = new Set<number>();
@@ -432,7 +432,8 @@ function derivedRoutes(link: Link, switches: Switches, add: (route: Route) => vo
     if (address.broadcast !== undefined && address.broadcast !== 0xffffffff)
       make(address.broadcast, 32, "broadcast", ip);
     const network = (prefixAddress & mask) >>> 0;
-    if (network >>> 24 === 0 || address.secondary || (network === ip && prefixLength === 32)) continue;
+    const unusable = network === 0 || (switches.zeroNetUnusable && network >>> 24 === 0);
+    if (unusable || address.secondary || (network === ip && prefixLength === 32)) continue;
     make(network, prefixLength, link.loopback ? "local" : "unicast", ip);
     if (prefixLength < 31) {
       if (switches.lowestIsBroadcast) make(network, 32, "broadcast", ip);

@@ -1,6 +1,6 @@
 import type { Ipv4 } from "../base/ipv4.ts";
 import type { Host, Link } from "./host.ts";
-import { deviceOf, fibLookup, type Route } from "./routes.ts";
+import { deviceOf, fibLookup, isZero, type Route } from "./routes.ts";
 import { type SourceFault, validateSource } from "./validateSource.ts";
 
 /** A packet, or an ARP request seen as a packet from sender to target (A-2.2-02), that came in on a link. */
@@ -69,8 +69,8 @@ export function routeInput(host: Host, link: Link, question: InputQuestion): Inp
   if (sourceTop >>> 4 === 0xe || source === 0xffffffff) return refused("source is multicast");
   if (switches.classESourceRefused && sourceTop >>> 4 === 0xf) return refused("source is class E");
   if (destination === 0xffffffff || (source === 0 && destination === 0)) return broadcastInput(host, link, question);
-  if (sourceTop === 0) return refused("source is zero");
-  if (targetTop === 0) return refused("target is zero");
+  if (isZero(host, source)) return refused("source is zero");
+  if (isZero(host, destination)) return refused("target is zero");
   if (switches.classESourceRefused && targetTop >>> 4 === 0xf) return refused("target is class E");
   if (targetTop === 127) {
     if (!conf.routeLocalnet) return refused("target is loopback");
@@ -109,7 +109,7 @@ export function routeInput(host: Host, link: Link, question: InputQuestion): Inp
 
 function broadcastInput(host: Host, link: Link, question: InputQuestion): InputOutcome {
   if (question.arp) return refused("target is broadcast");
-  if (question.source >>> 24 !== 0) {
+  if (!isZero(host, question.source)) {
     const fault = validateSource(host, link, question, 0 as Ipv4, 0);
     if (fault) return sourceRefusal[fault];
   }

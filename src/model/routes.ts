@@ -183,15 +183,19 @@ const noFlow: Flow = {
 /** A flow with what is not said left open. */
 export const flowOf = (parts: Partial<Flow> & { readonly destination: Ipv4 }): Flow => ({ ...noFlow, ...parts });
 
+/** ipv4_is_zeronet: the whole of 0.0.0.0/8 up to 5.2, 0.0.0.0 alone since (seen on 6.18: 0.0.0.7 is answered). */
+export const isZero = (host: Host, address: number): boolean =>
+  address === 0 || (host.switches.zeroNetUnusable && address >>> 24 === 0);
+
 /** ip_route_output: the device a packet of the host's own would leave by, or undefined (arp_filter, section A-2.6-11). */
 export function outputDevice(host: Host, destination: Ipv4, source: Ipv4, vrf: Link | undefined): Link | undefined {
   if (source !== 0) {
     const top = source >>> 24;
-    if (top >>> 4 === 0xe || source === 0xffffffff || top === 0) return undefined;
+    if (top >>> 4 === 0xe || source === 0xffffffff || isZero(host, source)) return undefined;
     if (!host.ownAddresses.has(source) && host.tables.get(LOCAL_TABLE)?.lookup(source, 0, 0, false)?.type !== "local")
       return undefined;
   }
-  if (destination >>> 24 === 0) return undefined;
+  if (isZero(host, destination)) return undefined;
   const route = fibLookup(host, {
     ...noFlow,
     destination,

@@ -62,7 +62,7 @@ export const rules = {
   ),
   "A-2.2-07": at(
     "routeInput.ts",
-    "No answer to senders that are multicast, zero, loopback, local here or refused by rp_filter.",
+    "No answer to senders that are multicast, zero (all of 0.0.0.0/8 up to 5.2), loopback, local here or refused by rp_filter.",
   ),
   "A-2.2-08": at("routeInput.ts", "Broadcast targets are never answered."),
   "A-2.2-09": at(
@@ -154,7 +154,7 @@ export const rules = {
   ),
   "A-2.6-21": seen(
     "answerArp.ts",
-    "Bridges and bonds hear for their ports, macvlans hear beside their parent, VRFs have their own local table. Not modelled: balance-alb, ipvlan.",
+    "Bridges and bonds hear for their ports, macvlans hear beside their parent, in a VRF a probe asks the VRF's table, a request the policy rules. Not modelled: balance-alb, ipvlan.",
   ),
   "A-2.6-22": at("answerArp.ts", "2.6.30 alone treats sender = target like a probe."),
   "B-2.0-01": at("announce.ts", "2.0: a request carries the address of the device it leaves by."),
@@ -278,8 +278,8 @@ export const rules = {
   ),
   "S-ALL-01": at("host.ts", "Which link's value counts: receiving, outgoing, changing or holding one."),
   "S-ALL-02": at("host.ts", "Writing all is combined at use; forwarding alone is copied."),
-  "S-ALL-03": at(
-    "sysctlWrite.ts",
+  "S-ALL-03": not(
+    "facts hold every link's own value; what a later write to default reaches is a matter of plans",
     "default is copied to new links; later writes reach only untouched, unnumbered ones.",
   ),
   "S-ALL-04": not(
@@ -301,6 +301,19 @@ const sections: Readonly<Record<string, string>> = {
   D: "IPv6",
   S: "Sysctls",
 };
+
+/** Where a running kernel or a closer reading corrected what was first written down. */
+const corrections: readonly [RuleId, string][] = [
+  ["A-2.2-07", "From 5.3 only 0.0.0.0 counts as zero: on 6.18 a request from 0.0.0.7 is answered. Seen live."],
+  [
+    "A-2.6-13",
+    "From 4.1 local and main are one trie until the first policy rule: a longer prefix in main beats a local prefix.",
+  ],
+  [
+    "A-2.6-21",
+    "In a VRF only probes and the neighbour rules ask the VRF's table; a request follows the policy rules, of which table local is the first unless it was moved.",
+  ],
+];
 
 /** The content of docs/kernel-rules.md. */
 export function rulesDocument(
@@ -326,6 +339,14 @@ export function rulesDocument(
       lines.push(`| ${id} | ${rule.text}${marks.length > 0 ? ` *${marks.join(", ")}*` : ""} | ${where} |`);
     }
   }
+  lines.push(
+    "",
+    "## Corrections",
+    "",
+    "Where a running kernel or a closer reading of its source differs from the first description:",
+    "",
+  );
+  for (const [id, what] of corrections) lines.push(`- ${id}: ${what}`);
   lines.push(
     "",
     "## Switches",

@@ -63,6 +63,7 @@ export const switchTable = {
   acceptLocal: flag("2.6.33", since("2.6.33")),
   acceptLocalSkipsCheck: flag("about 3.17: with rp_filter 0 accept_local skips the whole check", since("3.17")),
   sourceValidMark: flag("2.6.33", since("2.6.33")),
+  zeroNetUnusable: flag("all of 0.0.0.0/8, not 0.0.0.0 alone, up to 5.2", until("5.3")),
   classESourceRefused: flag("up to 2.6.24", until("2.6.25")),
   garpOverride: row(["never", "with arp_accept", "always"], "with arp_accept from 4.1 (3.17), always from 4.12", (r) =>
     steps(r, "never", ["with arp_accept", "3.17"], ["always", "4.12"]),
