@@ -15,6 +15,8 @@ import {
   IFLA,
   IFLA_INFO,
   NDA,
+  NDTA,
+  NDTPA,
   NEIGHBOUR_STATES,
   type NeighbourState,
   NTF_PROXY,
@@ -360,6 +362,17 @@ export const ask = {
   removeNeighbour: (index: number, address: Ipv4, linkName = `link ${index}`, proxy = false): NetlinkRequest =>
     neighbourRequest("remove", index, { address, proxy }, linkName),
 } as const;
+
+/** How long a link's ARP keeps a MAC before another may take its place: neigh/LINK/locktime, without its rounding. */
+export function setLockTime(index: number, ms: number): NetlinkRequest {
+  const w = new AttributeWriter(header([AF_INET], 4)).text(NDTA.NAME, "arp_cache");
+  w.nest(NDTA.PARMS, (inner) => {
+    const octets = new Uint8Array(8);
+    new DataView(octets.buffer).setBigUint64(0, BigInt(ms), LITTLE_ENDIAN);
+    inner.u32(NDTPA.IFINDEX, index).octets(NDTPA.LOCKTIME, octets);
+  });
+  return { type: RTM.SETNEIGHTBL, flags: 0, payload: w.finish(), operation: "set lock time", object: `link ${index}` };
+}
 
 /** RTEXT_FILTER_SKIP_STATS: counters make a link's message three times as long. */
 const SKIP_STATS = 8;

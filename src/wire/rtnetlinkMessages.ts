@@ -22,6 +22,7 @@ export const RTM = {
   GETRULE: 34,
   NEWNEIGHTBL: 64,
   GETNEIGHTBL: 66,
+  SETNEIGHTBL: 67,
 } as const;
 
 export const IFF = {
@@ -440,8 +441,8 @@ export interface NeighbourTimes {
   readonly proxyDelayMs: number;
 }
 
-const NDTA = { NAME: 1, PARMS: 6 } as const;
-const NDTPA = { IFINDEX: 1, PROXY_DELAY: 13, LOCKTIME: 15 } as const;
+export const NDTA = { NAME: 1, PARMS: 6 } as const;
+export const NDTPA = { IFINDEX: 1, PROXY_DELAY: 13, LOCKTIME: 15 } as const;
 
 /** Undefined for other tables than ARP's. A negative lock time, which the kernel takes, comes as one. */
 export function decodeNeighbourTimes(payload: Uint8Array): NeighbourTimes | undefined {

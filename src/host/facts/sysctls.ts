@@ -97,8 +97,8 @@ export function readSysctls(
     const name = linkIndex === undefined ? "default" : names.get(linkIndex);
     if (name === undefined) continue;
     // These two files count in 1/100 s (USER_HZ).
-    sysctls[`neigh.${name}.locktime`] = Math.round(lockTimeMs / 10);
-    sysctls[`neigh.${name}.proxy_delay`] = Math.round(proxyDelayMs / 10);
+    sysctls[`neigh.${name}.locktime`] = Math.floor(lockTimeMs / 10);
+    sysctls[`neigh.${name}.proxy_delay`] = Math.floor(proxyDelayMs / 10);
   }
   readIpv6(links, read6(sysctls));
   return { sysctls, hasHidden: patched[0] === true, hasInvisible: patched[1] === true };
