@@ -3,9 +3,9 @@ import { formatIpv4, type Ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import { inetAddress } from "../host/inetSocket.ts";
 import { announce } from "../model/announce.ts";
-import { type ArpPacket, type ArpReply, answerArp, decide, type FrameKind } from "../model/answerArp.ts";
+import { type ArpPacket, type ArpReply, answerArp, decide, type FrameKind, heardBy } from "../model/answerArp.ts";
 import type { HostFacts, NeighbourState } from "../model/facts.ts";
-import { compileHost, type Host, linkIndex, receiverOf } from "../model/host.ts";
+import { compileHost, type Host, type Link, linkIndex, receiverOf } from "../model/host.ts";
 import { cacheOf, type NeighbourCache, type NeighbourEntry, neighbour, neighbourKey } from "../model/neighbour.ts";
 import { neighbourUse } from "../model/neighbourTimers.ts";
 import { type IpHeader, type IpVerdict, receive } from "../model/receive.ts";
@@ -24,7 +24,7 @@ import {
   targetMacOf,
 } from "./frames.ts";
 import type { PacketPlan, Question } from "./plan.ts";
-import type { Stage } from "./stage.ts";
+import { type Stage, sleep } from "./stage.ts";
 
 export interface Difference {
   readonly n: number;
@@ -46,9 +46,6 @@ export interface Examined {
   /** How often each rule decided. */
   readonly rules: ReadonlyMap<string, number>;
 }
-
-const waitCell = new Int32Array(new SharedArrayBuffer(4));
-const sleep = (ms: number): void => void Atomics.wait(waitCell, 0, 0, ms);
 
 type Asked<Kind extends Question["ask"]> = Extract<Question, { ask: Kind }>;
 
@@ -327,24 +324,31 @@ class Exam {
       const link = this.#host.linkByIndex.get(packet.link);
       if (!link?.up || (q.frame === "macvlan" && !this.#reaches(q.link))) continue;
       const receiver = receiverOf(link);
-      const effect = decide(this.#host, receiver, packet).cache;
-      const key = neighbourKey(receiver.index, packet.senderIp);
-      const old = cache.get(key);
-      const next = neighbour(this.#host, cache, packet, 0);
-      const entry = next.get(key);
-      if (old?.state === "INCOMPLETE" && entry?.state !== "INCOMPLETE") {
-        this.#count("B-N-01");
-        // The packet that waited leaves, which uses the entry (neigh_update, __neigh_event_send).
-        if (entry?.state === "STALE") {
-          cache = new Map(next).set(key, neighbourUse(entry, 0).entry);
-          continue;
-        }
-      } else if (effect === "create") this.#count("B-N-02");
-      else if (effect === "existing")
-        this.#count(old === undefined && entry !== undefined ? "B-N-05" : packet.senderIp === packet.targetIp ? "B-N-04" : "B-N-03");
+      const hearers = packet.frame === "unicast" ? [receiver] : [receiver, ...receiver.macvlans];
+      let next = neighbour(this.#host, cache, packet, 0);
+      for (const hearer of hearers) next = this.#afterOne(hearer, packet, cache, next);
       cache = next;
     }
     return cache;
+  }
+
+  /** Counts what became of the sender's entry on one link, and lets the packet go that waited for it. */
+  #afterOne(link: Link, packet: ArpPacket, before: NeighbourCache, after: NeighbourCache): NeighbourCache {
+    const heard = heardBy(this.#host, link, packet);
+    const key = neighbourKey(link.index, heard.senderIp);
+    const old = before.get(key);
+    const entry = after.get(key);
+    if (old?.state === "INCOMPLETE" && entry !== undefined && entry.state !== "INCOMPLETE") {
+      this.#count("B-N-01");
+      // The packet that waited leaves, which uses the entry (neigh_update, __neigh_event_send).
+      return entry.state === "STALE" ? new Map(after).set(key, neighbourUse(entry, 0).entry) : after;
+    }
+    const effect = decide(this.#host, link, packet).cache;
+    if (effect === "create") this.#count("B-N-02");
+    else if (effect === "existing" && old === undefined && entry !== undefined) this.#count("B-N-05");
+    else if (effect === "existing" && old !== undefined)
+      this.#count(heard.senderIp === heard.targetIp ? "B-N-04" : "B-N-03");
+    return after;
   }
 
   /** [kernel, model, key] of each entry that differs. */

@@ -4,7 +4,7 @@ import { type Mac, mac } from "../base/mac.ts";
 import type { Prefix } from "../base/prefix.ts";
 import type { RouteType } from "../model/facts.ts";
 import type { Dice } from "./dice.ts";
-import type { HostPlan, LinkPlan, PacketPlan, Part, Question, Topology } from "./plan.ts";
+import type { HostPlan, LinkKind, LinkPlan, PacketPlan, Part, Question, Topology } from "./plan.ts";
 
 /** What the kernel can do, tried out once. */
 export interface Abilities {
@@ -34,7 +34,7 @@ export function drawTopology(dice: Dice, abilities: Abilities): Topology {
       over: "eth0",
       mode: dice.pick(["bridge", "private", "vepa"]),
     });
-  if (dice.chance(0.6)) links.push({ name: "dummy0", kind: abilities.dummy ? "dummy" : "bridge", mac: linkMac(13) });
+  if (dice.chance(0.6)) links.push({ name: "dummy0", kind: carrierKind(dice, abilities), mac: linkMac(13) });
   if (abilities.ipip && dice.chance(0.6)) {
     if (dice.chance(0.7)) links.push({ name: "tunl0", kind: "tunl0" });
     if (dice.chance(0.5))
@@ -54,6 +54,10 @@ export function drawTopology(dice: Dice, abilities: Abilities): Topology {
     withNft: abilities.nft && dice.chance(0.15),
   };
 }
+
+/** What holds VIPs where the kernel has no dummy; now and then one without a carrier, which takes long to settle. */
+const carrierKind = (dice: Dice, { dummy }: Abilities): LinkKind =>
+  dice.chance(0.1) ? "portless" : dummy ? "dummy" : "quiet";
 
 /** Links that ARP and packets can come in on from outside. */
 export const outerLinks = (t: Topology): LinkPlan[] => t.links.filter((l) => l.kind === "veth" || l.kind === "port");

@@ -1,7 +1,7 @@
 /** A group: one topology, many hosts on it one after another. */
 import { HostError } from "../host/errors.ts";
 import { Dice } from "./dice.ts";
-import { type Difference, type Examined, examine } from "./exam.ts";
+import { type Examined, examine } from "./exam.ts";
 import { type Abilities, drawHost, drawQuestions, drawTopology } from "./generate.ts";
 import type { HostPlan, Question, Topology } from "./plan.ts";
 import { Stage } from "./stage.ts";
@@ -31,34 +31,36 @@ export interface GroupReport {
   readonly failures: readonly { readonly host: number; readonly case: Case; readonly examined: Examined }[];
 }
 
-/** Runs hosts `from` to `from + count` of one group. Must be called in a thread that lives in no namespace of others. */
+/** Runs hosts of one group until `told` says that it is enough. The calling thread is left in a namespace made here. */
 export function runGroup(
   seed: number,
   group: number,
   hosts: readonly number[],
   abilities: Abilities,
   name: string,
-  told: (asked: number) => void,
+  told: (asked: number) => boolean,
 ): GroupReport {
   const first = drawCase(seed, group, 0, abilities);
   const stage = new Stage(first.topology, name);
   const rules = new Map<string, number>();
   const failures: GroupReport["failures"][number][] = [];
   let asked = 0;
+  let ran = 0;
   try {
     for (const host of hosts) {
       const drawn = drawCase(seed, group, host, abilities);
       stage.apply(drawn.plan);
       const examined = examine(stage, drawn.questions, host + 1);
       asked += examined.asked;
-      told(examined.asked);
       for (const [rule, count] of examined.rules) rules.set(rule, (rules.get(rule) ?? 0) + count);
       if (examined.differences.length > 0) failures.push({ host, case: drawn, examined });
+      ran++;
+      if (!told(examined.asked)) break;
     }
   } finally {
     stage.close();
   }
-  return { asked, hosts: hosts.length, rules, failures };
+  return { asked, hosts: ran, rules, failures };
 }
 
 /** One case on a fresh stage: what a replay and every step of making it smaller do. */
@@ -81,10 +83,9 @@ export function tryAbilities(name: string): Abilities {
       new Stage({ links: [veth, link], withRules: false, withLocalRoutes: false, withNft: false }, name).close();
       return true;
     } catch (error) {
-      if (error instanceof HostError) { if (process.env.DEBUG) console.log(error); return false; }
+      if (error instanceof HostError) return false;
       throw error;
     }
   };
   return { dummy: can("dummy"), ipip: can("ipip"), macvlan: can("macvlan"), nft: true };
 }
-export type { Difference };

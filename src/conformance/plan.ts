@@ -4,7 +4,8 @@ import type { Mac } from "../base/mac.ts";
 import type { Prefix } from "../base/prefix.ts";
 import type { RouteType } from "../model/facts.ts";
 
-export type LinkKind = "veth" | "port" | "bridge" | "dummy" | "macvlan" | "ipip" | "tunl0";
+/** `quiet`: a veth whose far end nobody uses, `portless`: a bridge without ports, so without a carrier. */
+export type LinkKind = "veth" | "port" | "bridge" | "dummy" | "macvlan" | "ipip" | "tunl0" | "quiet" | "portless";
 
 /** A link of one group of hosts: made once, as making links is what costs time. */
 export interface LinkPlan {

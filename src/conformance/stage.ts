@@ -13,7 +13,7 @@ import { linkAddress, openPacketSocket, type PacketSocket, SendBatch } from "../
 import { ask, openRtnetlink, type Rtnetlink } from "../host/rtnetlink.ts";
 import { setLockTime } from "../host/rtnetlinkRequests.ts";
 import type { HostFacts } from "../model/facts.ts";
-import { type HostPlan, type NftHook, type Part, type Topology } from "./plan.ts";
+import type { HostPlan, LinkKind, NftHook, Part, Topology } from "./plan.ts";
 import { sysctlDefault, sysctlNames } from "./generate.ts";
 
 const PROTOCOLS = [4, 6, 17, 253];
@@ -49,6 +49,12 @@ const neighbourDefaults: Readonly<Record<string, number>> = {
   gc_stale_time: 36_000,
   locktime: LONG_LOCK_MS / 10,
 };
+
+const isVeth = (kind: LinkKind): boolean => kind === "veth" || kind === "port" || kind === "quiet";
+
+const waitCell = new Int32Array(new SharedArrayBuffer(4));
+/** Blocks the thread: everything here happens in one. */
+export const sleep = (ms: number): void => void Atomics.wait(waitCell, 0, 0, ms);
 
 export class Stage {
   readonly topology: Topology;
@@ -118,13 +124,13 @@ export class Stage {
     for (const link of this.topology.links) {
       const { name, kind, mac } = link;
       const withMac = mac === undefined ? {} : { mac };
-      if (kind === "veth" || kind === "port") rt.createVeth({ name, ...withMac }, { name, namespace: this.#peer });
-      else if (kind === "bridge") rt.createBridge(name, { stp: false, multicastSnooping: false });
+      if (isVeth(kind)) rt.createVeth({ name, ...withMac }, { name, namespace: this.#peer });
+      else if (kind === "bridge" || kind === "portless") rt.createBridge(name, { stp: false, multicastSnooping: false });
       else if (kind === "dummy") rt.createDummy(name);
       else if (kind === "macvlan")
         rt.createMacvlan(name, { parent: link.over as string, mode: link.mode ?? "bridge" });
       else if (kind === "ipip") rt.createIpip(name, link.tunnel ?? {});
-      if (mac !== undefined && kind !== "veth" && kind !== "port") rt.setLink(name, { mac });
+      if (mac !== undefined && !isVeth(kind)) rt.setLink(name, { mac });
       if (kind === "port") rt.setLink(name, { master: link.over as string });
     }
     for (const link of rt.links()) this.index.set(link.name, link.index);
@@ -139,6 +145,12 @@ export class Stage {
       this.linkOfFar.set(link.index, link.name);
       this.#peerRt.setLink(link.index, { up: true });
     }
+    for (const { name, kind } of this.topology.links) if (kind === "portless") this.#awaitNoCarrier(name);
+  }
+
+  /** Routes learn of a missing carrier up to a second late (linkwatch); its state turns "down" at that moment. */
+  #awaitNoCarrier(name: string): void {
+    for (let i = 0; i < 300 && this.#rt.link(name)?.operationalState !== "down"; i++) sleep(5);
   }
 
   #must(failures: readonly { readonly error: Error }[]): void {

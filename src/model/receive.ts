@@ -148,10 +148,13 @@ function routed(host: Host, link: Link, packet: IpPacket, again: (inner: IpPacke
   switch (outcome.kind) {
     case "local":
       return { ...local(host, link, packet, result, again), ...doubt };
-    case "broadcast":
+    case "broadcast": {
+      const hook = oldFirewall ? undefined : runHook(filters.input, { ...before.packet, target: destination });
+      if (hook?.verdict === "drop") return { ...drop("C-2.6-01", "an input filter drops it"), ...doubt };
       return packet.protocol === "tcp"
         ? { ...drop("C-2.6-01", "TCP takes no broadcasts"), ...doubt }
         : { ...delivered(host, link, packet, result, "C-2.6-01", "it is a broadcast"), ...doubt };
+    }
     case "forward":
     case "nat": {
       if (oldFirewall && divert?.kind === "redirect") return redirectedByIpchains(link, packet, result.port);
