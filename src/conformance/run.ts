@@ -2,7 +2,6 @@
 import { Worker } from "node:worker_threads";
 import { leftoverNamespaces, removeNamespace } from "../host/namespace.ts";
 import { rules } from "../model/rules.ts";
-import { tryAbilities } from "./group.ts";
 import type { Abilities } from "./generate.ts";
 import type { Finding, WorkerNews, WorkerOrder } from "./messages.ts";
 

@@ -171,7 +171,11 @@ export class Stage {
     for (const p of plan.parts) if (p.part === "sysctl") wish.set(p.key, p.value);
     for (const key of new Set([...this.#sysctls.keys(), ...wish.keys()])) this.#setSysctl(key, wish.get(key));
     const order: readonly Part["part"][] = ["link", "address", "route", "rule", "neighbour"];
-    this.#rt.batch(order.flatMap((kind) => plan.parts.filter((p) => p.part === kind).flatMap((p) => this.#add(p))));
+    const tasks = order.flatMap((kind) =>
+      plan.parts.filter((p) => p.part === kind).flatMap((p) => this.#add(p).map((request) => ({ p, request }))),
+    );
+    const refused = new Set(this.#rt.batch(tasks.map((t) => t.request)).map((f) => f.index));
+    this.#hadLocalRoute ||= tasks.some(({ p }, i) => p.part === "route" && p.type === "local" && !refused.has(i));
     const rules = plan.parts.filter((p) => p.part === "nft");
     if (rules.length > 0) applyNft(nftCommands(rules));
   }
@@ -201,7 +205,6 @@ export class Stage {
       case "address":
         return [ask.addAddress(this.#indexOf(p.link), p)];
       case "route":
-        if (p.type === "local") this.#hadLocalRoute = true;
         return [ask.addRoute(this.#routeWish(p))];
       case "rule":
         return [ask.addRule(p)];

@@ -75,7 +75,14 @@ const deepest = 4;
 
 /** What becomes of an IPv4 packet: rules C. `packet.link` must be a link of the host, else RangeError. */
 export function receive(host: Host, packet: IpPacket): IpVerdict {
-  return receiveAt(host, packet, 0);
+  const verdict = receiveAt(host, packet, 0);
+  if (packet.frame !== "broadcast" || verdict.kind !== "drop" || !linkAt(host, packet.link).up) return verdict;
+  // A macvlan gets its copy of every group frame beside its parent (A-2.6-21).
+  for (const macvlan of receiverOf(linkAt(host, packet.link)).macvlans) {
+    const second = receiveAt(host, { ...packet, link: macvlan.index }, 0);
+    if (second.kind !== "drop") return second;
+  }
+  return verdict;
 }
 
 function receiveAt(host: Host, packet: IpPacket, depth: number): IpVerdict {
