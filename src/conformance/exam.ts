@@ -1,4 +1,5 @@
 /** One host is asked all its questions, by the wire and by the model, and every disagreement is a difference. */
+import { readFileSync } from "node:fs";
 import { formatIpv4, type Ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import { inetAddress } from "../host/inetSocket.ts";
@@ -48,6 +49,12 @@ export interface Examined {
 }
 
 type Asked<Kind extends Question["ask"]> = Extract<Question, { ask: Kind }>;
+
+/** Packets that a link has received, from the calling thread's namespace. */
+function received(link: string): number {
+  const line = new RegExp(`^ *${link}: *\\d+ +(\\d+)`, "m").exec(readFileSync("/proc/thread-self/net/dev", "latin1"));
+  return Number(line?.[1] ?? 0);
+}
 
 const isGroup = (q: Asked<"arp">): boolean => q.frame === "broadcast" || q.frame === "multicast";
 
@@ -126,7 +133,7 @@ class Exam {
   #listenUntil(done: () => boolean): void {
     this.#lookAtWire();
     if (this.#hasMacvlan) sleep(3);
-    for (let i = 0; i < 12; i++) {
+    for (let i = 0; i < 16; i++) {
       this.#lookAtWire();
       if (done()) return;
       sleep(i < 4 ? 1 : 5);
@@ -253,12 +260,24 @@ class Exam {
       some.map((q) => ({ link: q.link, octets: frameOf(t, q, this.#serial) }));
     const group = this.#arps.filter(isGroup);
     if (this.#hasMacvlan && group.length > 0) {
+      const copies = this.#copiesToCome(group);
       this.#stage.send(frames(group));
-      sleep(6);
+      copies();
       this.#stage.send(frames(this.#arps.filter((q) => !isGroup(q))));
     } else this.#stage.send(frames(this.#arps));
     this.#listenUntil(() => [...this.#replies.values()].reduce((sum, list) => sum + list.length, 0) >= expected);
     return checks;
+  }
+
+  /** Waits until each macvlan has counted its copies of group frames. */
+  #copiesToCome(group: readonly Asked<"arp">[]): () => void {
+    const counts = this.#stage.topology.links
+      .filter((l) => l.kind === "macvlan" && this.#reaches(l.name) && this.#reaches(l.over as string))
+      .map((l) => ({ name: l.name, until: received(l.name) + group.filter((q) => q.link === l.over).length }));
+    return () => {
+      for (let i = 0; i < 100 && counts.some((c) => received(c.name) < c.until); i++) sleep(2);
+      sleep(2); // counted as they are put in the queue that they are taken from at once
+    };
   }
 
   #checkReply(q: Asked<"arp">, replies: readonly ArpReply[], rule: string): void {

@@ -41,10 +41,12 @@ export function drawTopology(dice: Dice, abilities: Abilities): Topology {
       links.push({
         name: "ipip1",
         kind: "ipip",
-        tunnel: {
-          ...(dice.chance(0.6) ? { local: at("10.1.0.2") } : {}),
-          ...(dice.chance(0.6) ? { remote: at("10.1.0.20") } : {}),
-        },
+        // One with neither would be tunl0's twin, which the kernel refuses.
+        tunnel: dice.pick([
+          { local: at("10.1.0.2") },
+          { remote: at("10.1.0.20") },
+          { local: at("10.1.0.2"), remote: at("10.1.0.20") },
+        ]),
       });
   }
   return {

@@ -1,4 +1,5 @@
 /** A group: one topology, many hosts on it one after another. */
+import { ipv4 } from "../base/ipv4.ts";
 import { HostError } from "../host/errors.ts";
 import { Dice } from "./dice.ts";
 import { type Examined, examine } from "./exam.ts";
@@ -76,10 +77,11 @@ export function runCase(c: Case, name: string): Examined {
 
 /** Tries out what the kernel can make. */
 export function tryAbilities(name: string): Abilities {
+  const extra = { dummy: {}, ipip: { tunnel: { remote: ipv4("10.1.0.20") } }, macvlan: { over: "eth0" } };
   const can = (kind: "dummy" | "ipip" | "macvlan"): boolean => {
     try {
       const veth = { name: "eth0", kind: "veth" as const };
-      const link = { name: kind === "macvlan" ? "mac0" : "x0", kind, ...(kind === "macvlan" ? { over: "eth0" } : {}) };
+      const link = { name: kind === "macvlan" ? "mac0" : "x0", kind, ...extra[kind] };
       new Stage({ links: [veth, link], withRules: false, withLocalRoutes: false, withNft: false }, name).close();
       return true;
     } catch (error) {

@@ -10,7 +10,7 @@ import * as libc from "../host/libc.ts";
 import { createNamespace, type Namespace, removeNamespace } from "../host/namespace.ts";
 import { applyNft } from "../host/nft.ts";
 import { linkAddress, openPacketSocket, type PacketSocket, SendBatch } from "../host/packetSocket.ts";
-import { ask, openRtnetlink, type Rtnetlink } from "../host/rtnetlink.ts";
+import { ask, type Link, openRtnetlink, type Rtnetlink } from "../host/rtnetlink.ts";
 import { setLockTime } from "../host/rtnetlinkRequests.ts";
 import type { HostFacts } from "../model/facts.ts";
 import type { HostPlan, LinkKind, NftHook, Part, Topology } from "./plan.ts";
@@ -145,12 +145,21 @@ export class Stage {
       this.linkOfFar.set(link.index, link.name);
       this.#peerRt.setLink(link.index, { up: true });
     }
-    for (const { name, kind } of this.topology.links) if (kind === "portless") this.#awaitNoCarrier(name);
+    this.#settle();
   }
 
-  /** Routes learn of a missing carrier up to a second late (linkwatch); its state turns "down" at that moment. */
-  #awaitNoCarrier(name: string): void {
-    for (let i = 0; i < 300 && this.#rt.link(name)?.operationalState !== "down"; i++) sleep(5);
+  /**
+   * A carrier that comes or goes reaches queues and routes later, up to a second (net/core/link_watch.c); a link's
+   * operational state turns at that moment. Until then frames get lost and routes do not know.
+   */
+  #settle(): void {
+    const settled = (link: Link): boolean => {
+      if (!link.up || link.loopback) return true;
+      const isDown = /down|notpresent/.test(link.operationalState);
+      return link.lowerUp ? link.operationalState === "up" || (link.kind !== "veth" && !isDown) : isDown;
+    };
+    const ends = (): boolean => this.#rt.links().every(settled) && this.#peerRt.links().every((l) => !l.lowerUp || settled(l));
+    for (let i = 0; i < 400 && !ends(); i++) sleep(i < 20 ? 1 : 5);
   }
 
   #must(failures: readonly { readonly error: Error }[]): void {
@@ -165,6 +174,7 @@ export class Stage {
 
   /** Puts a host on the links. What the kernel refuses (a route to nowhere) is simply not there. */
   apply(plan: HostPlan): void {
+    const links = [...this.#applied, ...plan.parts].some((p) => p.part === "link");
     this.#reset();
     this.#applied = plan.parts;
     const wish = new Map<string, number>();
@@ -176,6 +186,7 @@ export class Stage {
     );
     const refused = new Set(this.#rt.batch(tasks.map((t) => t.request)).map((f) => f.index));
     this.#hadLocalRoute ||= tasks.some(({ p }, i) => p.part === "route" && p.type === "local" && !refused.has(i));
+    if (links) this.#settle();
     const rules = plan.parts.filter((p) => p.part === "nft");
     if (rules.length > 0) applyNft(nftCommands(rules));
   }
