@@ -103,7 +103,8 @@ class Exam {
     const name = frame === "macvlan" ? macvlanOn(t, link) : receiverName(t, link);
     const iif = this.#host.linkByName.get(name ?? link)?.index ?? 1;
     const ways = (flow: Parameters<typeof flowOf>[0]): boolean =>
-      new Set(fibLookup(this.#host, flowOf(flow))?.hops.map((h) => `${h.link?.index} ${gateways ? h.via : ""}`)).size > 1;
+      new Set(fibLookup(this.#host, flowOf(flow))?.hops.map((h) => `${h.link?.index} ${gateways ? h.via : ""}`)).size >
+      1;
     return ways({ destination, source, iif }) || ways({ destination: source, source: destination });
   }
 
@@ -198,7 +199,8 @@ class Exam {
   /** Whether what leaves by the link is heard at a far end. A bridge needs a port that is up. */
   #audible(link: string): boolean {
     const host = this.#host;
-    const up = (name: string): boolean => host.linkByName.get(name)?.up === true && host.linkByName.get(name)?.carrier === true;
+    const up = (name: string): boolean =>
+      host.linkByName.get(name)?.up === true && host.linkByName.get(name)?.carrier === true;
     const plan = this.#stage.topology.links.find((l) => l.name === link);
     if (plan?.kind === "bridge")
       return this.#stage.topology.links.some((l) => l.over === link && l.kind === "port" && up(l.name));
@@ -210,8 +212,7 @@ class Exam {
     if (!this.#audible(q.link)) return;
     const seen = this.#requests.get(q.nextHop)?.[0];
     const kernel = seen === undefined ? "no request" : `${formatIpv4(seen.senderIp)} at ${seen.senderMac}`;
-    const model =
-      verdict.kind === "none" ? "no request" : `${formatIpv4(verdict.senderIp)} at ${verdict.senderMac}`;
+    const model = verdict.kind === "none" ? "no request" : `${formatIpv4(verdict.senderIp)} at ${verdict.senderMac}`;
     if (kernel === model) return;
     const expect = { spa: seen === undefined ? null : formatIpv4(seen.senderIp) };
     this.#differences.push({ n: q.n, question: q, what: "announce", kernel, model, rule: verdict.rule, expect });
@@ -466,7 +467,11 @@ class Exam {
     const wanted = this.#innermost(q.header);
     const delivered = this.#delivered.get(id)?.has(wanted) === true;
     const ways = [...(this.#forwarded.get(id) ?? [])].map((l) => receiverName(this.#stage.topology, l));
-    const kernel = delivered ? "deliver" : ways.length > 0 ? `forward by ${[...new Set(ways)].sort().join(" and ")}` : "drop";
+    const kernel = delivered
+      ? "deliver"
+      : ways.length > 0
+        ? `forward by ${[...new Set(ways)].sort().join(" and ")}`
+        : "drop";
     let model: string = verdict.kind;
     // Raw sockets hear what TCP itself would not take.
     if (verdict.kind === "drop" && /^TCP takes/.test(verdict.because)) model = "deliver";
@@ -492,4 +497,3 @@ class Exam {
     return { tcp: 6, udp: 17, ipip: 4, other: 253 }[p.protocol];
   }
 }
-

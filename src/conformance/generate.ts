@@ -69,7 +69,11 @@ const arpLinks = (t: Topology): LinkPlan[] =>
 const holders = (t: Topology): string[] => ["lo", ...t.links.filter((l) => l.kind !== "port").map((l) => l.name)];
 
 /** The subnet that belongs to a link by habit; other links may hold addresses of it, too. */
-const subnetOf = (t: Topology, name: string): number => Math.max(0, t.links.findIndex((l) => l.name === name));
+const subnetOf = (t: Topology, name: string): number =>
+  Math.max(
+    0,
+    t.links.findIndex((l) => l.name === name),
+  );
 const inSubnet = (subnet: number, host: number): Ipv4 => ((10 << 24) | (1 << 16) | (subnet << 8) | host) as Ipv4;
 
 const vips = ["10.1.0.100", "10.1.1.100", "192.168.7.7", "172.16.0.1", "203.0.113.9"].map(at);
@@ -164,7 +168,10 @@ const scopesDrawn = [0, 0, 0, 0, 0, 253, 254, 200];
 function drawAddresses(dice: Dice, t: Topology, link: string, parts: Part[]): void {
   const subnet = subnetOf(t, link);
   const own = (): Part => {
-    const prefix = { address: inSubnet(subnet, dice.between(2, 3)), length: dice.pick([24, 24, 24, 24, 25, 16, 31, 32]) };
+    const prefix = {
+      address: inSubnet(subnet, dice.between(2, 3)),
+      length: dice.pick([24, 24, 24, 24, 25, 16, 31, 32]),
+    };
     const broadcast = dice.chance(0.5) && prefix.length === 24 ? inSubnet(subnet, 255) : undefined;
     return {
       part: "address",
@@ -191,7 +198,12 @@ function drawAddresses(dice: Dice, t: Topology, link: string, parts: Part[]): vo
     if (dice.chance(0.6)) parts.push(vip());
     if (dice.chance(0.2)) parts.push(vip());
     if (link === "lo" && dice.chance(0.1))
-      parts.push({ part: "address", link, prefix: { address: at("127.5.5.5"), length: 32 }, scope: dice.pick([0, 254]) });
+      parts.push({
+        part: "address",
+        link,
+        prefix: { address: at("127.5.5.5"), length: 32 },
+        scope: dice.pick([0, 254]),
+      });
     if (dice.chance(0.15)) parts.push(own());
     return;
   }
@@ -221,7 +233,8 @@ function drawRoute(dice: Dice, t: Topology, parts: Part[]): void {
   }
   const links = arpLinks(t).map((l) => l.name);
   const link = dice.pick([...links, ...links, ...holders(t)]);
-  const gateway = (name: string) => (dice.chance(0.4) ? { gateway: inSubnet(subnetOf(t, name), dice.between(20, 22)) } : {});
+  const gateway = (name: string) =>
+    dice.chance(0.4) ? { gateway: inSubnet(subnetOf(t, name), dice.between(20, 22)) } : {};
   if (dice.chance(0.1)) {
     const hops = [dice.pick(links), dice.pick(links)].map((name) => ({ link: name, ...gateway(name) }));
     parts.push({ part: "route", destination, type, table, hops, ...metric });
@@ -267,11 +280,16 @@ function drawNeighbour(dice: Dice, t: Topology, parts: Part[]): void {
 
 function drawNft(dice: Dice, t: Topology, parts: Part[]): void {
   const address = (): string => text(dice.pick([...vips, inSubnet(dice.below(3), dice.pick([2, 20])), ...distant]));
-  const match = (left: unknown, right: unknown): unknown => ({ match: { op: dice.chance(0.1) ? "!=" : "==", left, right } });
+  const match = (left: unknown, right: unknown): unknown => ({
+    match: { op: dice.chance(0.1) ? "!=" : "==", left, right },
+  });
   if (dice.chance(0.3)) {
     const hook = dice.pick(["input", "prerouting", "forward"] as const);
     const field = dice.pick(["saddr", "daddr"]);
-    const expr = [match({ payload: { protocol: "ip", field } }, address()), { [dice.pick(["drop", "drop", "accept"])]: null }];
+    const expr = [
+      match({ payload: { protocol: "ip", field } }, address()),
+      { [dice.pick(["drop", "drop", "accept"])]: null },
+    ];
     parts.push({ part: "nft", family: "ip", hook, expr });
     return;
   }
@@ -279,8 +297,10 @@ function drawNft(dice: Dice, t: Topology, parts: Part[]): void {
   const expr: unknown[] = [];
   if (dice.chance(0.3))
     expr.push(match({ meta: { key: hook === "input" ? "iifname" : "oifname" } }, dice.pick(arpLinks(t)).name));
-  if (dice.chance(0.3)) expr.push(match({ payload: { protocol: "arp", field: "operation" } }, dice.pick(["request", "reply"])));
-  if (dice.chance(0.7)) expr.push(match({ payload: { protocol: "arp", field: dice.pick(["saddr ip", "daddr ip"]) } }, address()));
+  if (dice.chance(0.3))
+    expr.push(match({ payload: { protocol: "arp", field: "operation" } }, dice.pick(["request", "reply"])));
+  if (dice.chance(0.7))
+    expr.push(match({ payload: { protocol: "arp", field: dice.pick(["saddr ip", "daddr ip"]) } }, address()));
   if (dice.chance(0.3)) {
     const field = hook === "output" ? "saddr ip" : dice.pick(["saddr ip", "daddr ip"]);
     expr.push({ mangle: { key: { payload: { protocol: "arp", field } }, value: address() } });
@@ -340,7 +360,16 @@ export function drawQuestions(dice: Dice, t: Topology, host: HostPlan, count: nu
       const wire = wireOf(link);
       const operation = dice.chance(0.82) ? 1 : dice.chance(0.95) ? 2 : 3;
       const senderIp = asked.length > 0 && dice.chance(0.06) ? dice.pick(asked) : anyone(wire);
-      const frames = ["broadcast", "broadcast", "broadcast", "broadcast", "unicast", "unicast", "unicast", "other"] as const;
+      const frames = [
+        "broadcast",
+        "broadcast",
+        "broadcast",
+        "broadcast",
+        "unicast",
+        "unicast",
+        "unicast",
+        "other",
+      ] as const;
       let frame: Extract<Question, { ask: "arp" }>["frame"] = dice.pick(frames);
       if (hasMacvlan(link.name)) {
         if (frame === "unicast" && dice.chance(0.4)) frame = "macvlan";
@@ -351,7 +380,15 @@ export function drawQuestions(dice: Dice, t: Topology, host: HostPlan, count: nu
     } else {
       const link = dice.pick(outer);
       const wire = wireOf(link);
-      let frame: Extract<Question, { ask: "ip" }>["frame"] = dice.pick(["unicast", "unicast", "unicast", "unicast", "unicast", "other", "broadcast"]);
+      let frame: Extract<Question, { ask: "ip" }>["frame"] = dice.pick([
+        "unicast",
+        "unicast",
+        "unicast",
+        "unicast",
+        "unicast",
+        "other",
+        "broadcast",
+      ]);
       if (frame === "unicast" && hasMacvlan(link.name) && dice.chance(0.3)) frame = "macvlan";
       const plain = (): PacketPlan => ({
         source: anyone(wire),
@@ -362,7 +399,12 @@ export function drawQuestions(dice: Dice, t: Topology, host: HostPlan, count: nu
       const tunnels = t.links.some((l) => l.kind === "ipip" || l.kind === "tunl0");
       const header: PacketPlan =
         tunnels && dice.chance(0.5)
-          ? { ...plain(), protocol: "ipip", destination: dice.chance(0.7) ? outerTarget(dice, t, own) : someTarget(wire), inner: plain() }
+          ? {
+              ...plain(),
+              protocol: "ipip",
+              destination: dice.chance(0.7) ? outerTarget(dice, t, own) : someTarget(wire),
+              inner: plain(),
+            }
           : plain();
       questions.push({ n, ask: "ip", link: link.name, frame, header });
     }

@@ -68,8 +68,7 @@ export async function runConformance(options: RunOptions): Promise<RunReport> {
     );
   } finally {
     clearInterval(timer);
-    for (let i = 0; i < options.workers; i++)
-      for (const end of ["h", "p"]) removeNamespace(`${name(i)}${end}`);
+    for (let i = 0; i < options.workers; i++) for (const end of ["h", "p"]) removeNamespace(`${name(i)}${end}`);
   }
   return {
     seed: options.seed,
@@ -83,7 +82,11 @@ export async function runConformance(options: RunOptions): Promise<RunReport> {
   };
 }
 
-function oneWorker(order: WorkerOrder, signal: AbortSignal | undefined, hear: (news: WorkerNews) => void): Promise<void> {
+function oneWorker(
+  order: WorkerOrder,
+  signal: AbortSignal | undefined,
+  hear: (news: WorkerNews) => void,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(new URL("./worker.js", import.meta.url), { workerData: order });
     const abort = (): void => {
@@ -117,7 +120,10 @@ function abilitiesInWorker(name: string): Promise<Abilities> {
 
 /** Why a rule can never be the one that decides in a run on a kernel of today; all others should be. */
 const reasons: readonly (readonly [RegExp, string])[] = [
-  [/^[ABC]-2\.(0|2|4)|^A-2\.(2|4)h|^A-2\.2(sdw|inv)|^B-2\.(2|4)h|^C-2\.2/, "a rule of older or patched kernels, or restated by a later one"],
+  [
+    /^[ABC]-2\.(0|2|4)|^A-2\.(2|4)h|^A-2\.2(sdw|inv)|^B-2\.(2|4)h|^C-2\.2/,
+    "a rule of older or patched kernels, or restated by a later one",
+  ],
   [/^D-/, "IPv6 is not part of the harness"],
   [/^C-DIR/, "IPVS, not part of the model"],
   [/^S-/, "says how values combine: at work in every decision that reads one, decides none by itself"],

@@ -50,7 +50,10 @@ export function shrink(c: Case, wanted: Difference, name: string): Shrunk | unde
       const { topology, plan, questions } = current();
       const parts = plan.parts.filter((p) => linksOf(p).every((l) => names.has(l)));
       const left = questions.filter((q: Question) => names.has(q.link));
-      return left.some((q) => q.n === wanted.n) && better({ topology: { ...topology, links }, plan: { parts }, questions: left });
+      return (
+        left.some((q) => q.n === wanted.n) &&
+        better({ topology: { ...topology, links }, plan: { parts }, questions: left })
+      );
     },
   );
   return { ...(best as Omit<Shrunk, "runs">), runs };

@@ -5,16 +5,19 @@
  */
 import { closeSync, existsSync, openSync, writeSync } from "node:fs";
 import type { Ipv4 } from "../base/ipv4.ts";
+import type { Mac } from "../base/mac.ts";
 import { readFacts } from "../host/facts.ts";
 import * as libc from "../host/libc.ts";
 import { createNamespace, type Namespace, removeNamespace } from "../host/namespace.ts";
 import { applyNft } from "../host/nft.ts";
 import { linkAddress, openPacketSocket, type PacketSocket, SendBatch } from "../host/packetSocket.ts";
 import { ask, type Link, openRtnetlink, type Rtnetlink } from "../host/rtnetlink.ts";
-import { setLockTime } from "../host/rtnetlinkRequests.ts";
+import { linkHeader, setLockTime, writeNewLink } from "../host/rtnetlinkRequests.ts";
 import type { HostFacts } from "../model/facts.ts";
-import type { HostPlan, LinkKind, NftHook, Part, Topology } from "./plan.ts";
+import { LITTLE_ENDIAN } from "../wire/netlinkAttributes.ts";
+import { VETH_INFO_PEER } from "../wire/rtnetlinkMessages.ts";
 import { sysctlDefault, sysctlNames } from "./generate.ts";
+import type { HostPlan, LinkKind, NftHook, Part, Topology } from "./plan.ts";
 
 const PROTOCOLS = [4, 6, 17, 253];
 const IPPROTO_RAW = 255;
@@ -105,8 +108,7 @@ export class Stage {
     for (const namespace of [this.host, this.#peer])
       namespace.run(() => {
         for (const scope of ["all", "default"])
-          if (existsSync(`/proc/sys/net/ipv6/conf/${scope}/disable_ipv6`))
-            write(`ipv6/conf/${scope}/disable_ipv6`, 1);
+          if (existsSync(`/proc/sys/net/ipv6/conf/${scope}/disable_ipv6`)) write(`ipv6/conf/${scope}/disable_ipv6`, 1);
         write("ipv4/ip_forward", 0);
         for (const scope of ["all", "default", "lo"]) for (const name of sysctlNames) this.#setConf(scope, name);
       });
@@ -124,11 +126,11 @@ export class Stage {
     for (const link of this.topology.links) {
       const { name, kind, mac } = link;
       const withMac = mac === undefined ? {} : { mac };
-      if (isVeth(kind)) rt.createVeth({ name, ...withMac }, { name, namespace: this.#peer });
-      else if (kind === "bridge" || kind === "portless") rt.createBridge(name, { stp: false, multicastSnooping: false });
+      if (isVeth(kind)) this.#must(rt.batch([this.#vethRequest(name, withMac)]));
+      else if (kind === "bridge" || kind === "portless")
+        rt.createBridge(name, { stp: false, multicastSnooping: false });
       else if (kind === "dummy") rt.createDummy(name);
-      else if (kind === "macvlan")
-        rt.createMacvlan(name, { parent: link.over as string, mode: link.mode ?? "bridge" });
+      else if (kind === "macvlan") rt.createMacvlan(name, { parent: link.over as string, mode: link.mode ?? "bridge" });
       else if (kind === "ipip") rt.createIpip(name, link.tunnel ?? {});
       if (mac !== undefined && !isVeth(kind)) rt.setLink(name, { mac });
       if (kind === "port") rt.setLink(name, { master: link.over as string });
@@ -149,6 +151,28 @@ export class Stage {
   }
 
   /**
+   * Both ends with numbers of their own: the kernel is in no hurry to tell of carriers where the two are equal, as it
+   * takes them for one device (linkwatch_urgent_event).
+   */
+  #vethRequest(name: string, mac: { readonly mac?: Mac }) {
+    const place = this.topology.links.findIndex((l) => l.name === name);
+    const request = ask.createLink(
+      "veth",
+      { name, ...mac },
+      {
+        data: (w) =>
+          w.nest(
+            VETH_INFO_PEER,
+            (inner) => writeNewLink(inner, { name, namespaceFd: this.#peer.fd }),
+            linkHeader(100 + place),
+          ),
+      },
+    );
+    new DataView(request.payload.buffer, request.payload.byteOffset).setInt32(4, 20 + place, LITTLE_ENDIAN);
+    return request;
+  }
+
+  /**
    * A carrier that comes or goes reaches queues and routes later, up to a second (net/core/link_watch.c); a link's
    * operational state turns at that moment. Until then frames get lost and routes do not know.
    */
@@ -158,7 +182,8 @@ export class Stage {
       const isDown = /down|notpresent/.test(link.operationalState);
       return link.lowerUp ? link.operationalState === "up" || (link.kind !== "veth" && !isDown) : isDown;
     };
-    const ends = (): boolean => this.#rt.links().every(settled) && this.#peerRt.links().every((l) => !l.lowerUp || settled(l));
+    const ends = (): boolean =>
+      this.#rt.links().every(settled) && this.#peerRt.links().every((l) => !l.lowerUp || settled(l));
     for (let i = 0; i < 400 && !ends(); i++) sleep(i < 20 ? 1 : 5);
   }
 
@@ -212,7 +237,10 @@ export class Stage {
   #add(p: Part) {
     switch (p.part) {
       case "link":
-        return [ask.setLink(this.#indexOf(p.link), { noArp: p.noArp }), ask.setLink(this.#indexOf(p.link), { up: p.up })];
+        return [
+          ask.setLink(this.#indexOf(p.link), { noArp: p.noArp }),
+          ask.setLink(this.#indexOf(p.link), { up: p.up }),
+        ];
       case "address":
         return [ask.addAddress(this.#indexOf(p.link), p)];
       case "route":
@@ -222,7 +250,13 @@ export class Stage {
       case "neighbour":
         return p.state === "proxy"
           ? [ask.setNeighbour(this.#indexOf(p.link), { address: p.address, proxy: true })]
-          : [ask.setNeighbour(this.#indexOf(p.link), { address: p.address, state: p.state, ...(p.mac ? { mac: p.mac } : {}) })];
+          : [
+              ask.setNeighbour(this.#indexOf(p.link), {
+                address: p.address,
+                state: p.state,
+                ...(p.mac ? { mac: p.mac } : {}),
+              }),
+            ];
       default:
         return [];
     }

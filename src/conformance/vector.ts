@@ -35,7 +35,8 @@ export function vectorOf(id: string, t: Topology, facts: HostFacts, d: Differenc
 function hostOf(facts: HostFacts): Json {
   const sysctl = Object.fromEntries(
     Object.entries(facts.sysctls).filter(
-      ([key, value]) => !/^(default|neigh|ipv6)\./.test(key) && value !== (kernelDefaults[key.split(".").at(-1) ?? ""] ?? 0),
+      ([key, value]) =>
+        !/^(default|neigh|ipv6)\./.test(key) && value !== (kernelDefaults[key.split(".").at(-1) ?? ""] ?? 0),
     ),
   );
   const filters = facts.filters.flatMap(filterOf);
@@ -64,7 +65,15 @@ function hostOf(facts: HostFacts): Json {
     })),
     routes: facts.routes
       .filter((r) => r.protocol !== "kernel")
-      .map((r) => ({ dst: r.dst, type: r.type, table: r.table, ...(r.dev ? { dev: r.dev } : {}), ...(r.via ? { via: r.via } : {}), ...(r.metric ? { metric: r.metric } : {}), ...(r.nexthops ? { nexthops: r.nexthops } : {}) })),
+      .map((r) => ({
+        dst: r.dst,
+        type: r.type,
+        table: r.table,
+        ...(r.dev ? { dev: r.dev } : {}),
+        ...(r.via ? { via: r.via } : {}),
+        ...(r.metric ? { metric: r.metric } : {}),
+        ...(r.nexthops ? { nexthops: r.nexthops } : {}),
+      })),
     rules: facts.rules.filter((r) => ![0, 32766, 32767].includes(r.priority)),
     sysctl,
     ...(filters.length === 0 ? {} : { filters }),
@@ -98,7 +107,9 @@ function eventOf(t: Topology, d: Difference): Json {
       if (d.what !== "neighbour") return packet;
       const before = d.before;
       const cache =
-        before === undefined ? [] : [{ ip: formatIpv4(before.ip), lladdr: before.mac ?? null, state: before.state, age_s: 0 }];
+        before === undefined
+          ? []
+          : [{ ip: formatIpv4(before.ip), lladdr: before.mac ?? null, state: before.state, age_s: 0 }];
       return { cache, packet };
     }
     case "ip": {
@@ -109,7 +120,10 @@ function eventOf(t: Topology, d: Difference): Json {
         dport: p.destinationPort,
       });
       const { header } = q;
-      const carried = { iface: q.frame === "macvlan" ? macvlanOn(t, q.link) : q.link, frame: q.frame === "macvlan" ? "unicast" : q.frame };
+      const carried = {
+        iface: q.frame === "macvlan" ? macvlanOn(t, q.link) : q.link,
+        frame: q.frame === "macvlan" ? "unicast" : q.frame,
+      };
       if (header.inner === undefined) return { ...carried, ...plain(header) };
       return {
         ...carried,

@@ -25,7 +25,8 @@ try {
       for (const difference of examined.differences.slice(0, 2)) {
         const small = shrunk++ < mostShrunk ? shrink(drawn, difference, name) : undefined;
         const shown = small?.difference ?? difference;
-        const vector = small && vectorOf(`CF-${seed}-${group}-${host}-${difference.n}`, small.case.topology, small.facts, shown);
+        const vector =
+          small && vectorOf(`CF-${seed}-${group}-${host}-${difference.n}`, small.case.topology, small.facts, shown);
         tell({
           kind: "finding",
           finding: {

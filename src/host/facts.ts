@@ -131,7 +131,7 @@ function hadCustomRules(rules: readonly PolicyRuleFacts[], routes: readonly Rout
   if (rules.length !== 3) return true;
   const file = "/proc/thread-self/net/fib_triestat";
   if (!existsSync(file)) return false;
-  const main = /^Main:\n[^]*?^\s*Prefixes:\s*(\d+)/m.exec(readFileSync(file, "latin1"));
+  const main = /^Main:\n(?:^\s.*\n)*?^\s*Prefixes:\s*(\d+)/m.exec(readFileSync(file, "latin1"));
   if (main === null) return false;
   const count = (table: number): number => routes.filter((r) => r.table === table).length;
   return count(255) > 0 && Number(main[1]) <= count(254);

@@ -146,15 +146,16 @@ function readMangle(content: unknown): Mangle | Extract<FilterVerdictFacts, { ki
 }
 
 /** What the left side of a match asks, in the words of the facts; a field may stand in one match only. */
-function addMatch(match: MutableMatch, content: unknown, named: (set: string) => unknown): void {
+function addMatch(match: MutableMatch, content: unknown, named: (set: string) => unknown): true {
   if (!isObject(content)) return unknown();
   const { left, op } = content;
   if (op !== "==" && op !== "!=" && op !== "in") return unknown();
   const not = op === "!=" ? { not: true } : {};
   const values = valuesOf(content.right, named);
-  const put = <Key extends keyof MutableMatch>(key: Key, value: MutableMatch[Key]): void => {
+  const put = <Key extends keyof MutableMatch>(key: Key, value: MutableMatch[Key]): true => {
     if (match[key] !== undefined) unknown();
     match[key] = value;
+    return true;
   };
   const names = (): NameMatchFacts => ({ any: values.map((v) => (typeof v === "string" ? v : unknown())), ...not });
   const addresses = (): AddressMatchFacts => ({ any: values.map(addressText), ...not });
@@ -210,11 +211,11 @@ function addMatch(match: MutableMatch, content: unknown, named: (set: string) =>
 }
 
 /** `tcp dport 80` says the protocol, too. */
-function withProtocol(match: MutableMatch, protocol: string, then: () => void): void {
+function withProtocol(match: MutableMatch, protocol: string, then: () => true): true {
   const { any, not } = match.protocol ?? { any: [protocol] };
   if (not || any.length !== 1 || any[0] !== protocol) unknown();
   match.protocol = { any: [protocol] };
-  then();
+  return then();
 }
 
 function valuesOf(right: unknown, named: (set: string) => unknown): unknown[] {
