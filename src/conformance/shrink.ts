@@ -13,13 +13,13 @@ export interface Shrunk {
 const mostRuns = 250;
 
 /** undefined: it did not happen again on a fresh stage. */
-export function shrink(c: Case, wanted: Difference, name: string): Shrunk | undefined {
+export function shrink(c: Case, wanted: Difference, name: string, run = runCase): Shrunk | undefined {
   let runs = 0;
   const fails = (tried: Case): Omit<Shrunk, "runs"> | undefined => {
     if (runs >= mostRuns) return undefined;
     runs++;
     try {
-      const examined = runCase(tried, name);
+      const examined = run(tried, name);
       const difference = examined.differences.find((d) => d.what === wanted.what && d.n === wanted.n);
       return difference && { case: tried, difference, facts: examined.facts };
     } catch {
