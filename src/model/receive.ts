@@ -158,6 +158,8 @@ function routed(host: Host, link: Link, packet: IpPacket, again: (inner: IpPacke
     case "broadcast": {
       const hook = oldFirewall ? undefined : runHook(filters.input, { ...before.packet, target: destination });
       if (hook?.verdict === "drop") return { ...drop("C-2.6-01", "an input filter drops it"), ...doubt };
+      if (packet.protocol === "ipip" && packet.inner)
+        return { ...decapsulated(host, packet, packet.inner, again), ...doubt };
       return packet.protocol === "tcp"
         ? { ...drop("C-2.6-01", "TCP takes no broadcasts"), ...doubt }
         : { ...delivered(host, link, packet, result, "C-2.6-01", "it is a broadcast"), ...doubt };
