@@ -40,7 +40,7 @@ test("every value of every range is drawn, and every kind of question", () => {
         values.set(name, (values.get(name) ?? new Set()).add(p.value));
       }
     for (const q of drawQuestions(dice, topology, plan, 50))
-      asked.add(q.ask === "announce" ? q.ask : `${q.ask} ${q.frame}`);
+      asked.add(q.ask === "announce" || q.ask === "flap" ? q.ask : `${q.ask} ${q.frame}`);
   }
   assert.deepEqual([...(values.get("arp_ignore") ?? [])].sort(), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
   assert.deepEqual(
@@ -49,6 +49,7 @@ test("every value of every range is drawn, and every kind of question", () => {
   );
   for (const kind of [
     "announce",
+    "flap",
     "arp broadcast",
     "arp multicast",
     "arp unicast",

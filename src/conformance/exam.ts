@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { formatIpv4, type Ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import { inetAddress } from "../host/inetSocket.ts";
-import { announce } from "../model/announce.ts";
+import { announce, announcesByItself } from "../model/announce.ts";
 import { type ArpPacket, type ArpReply, answerArp, decide, type FrameKind, heardBy } from "../model/answerArp.ts";
 import type { HostFacts, NeighbourState } from "../model/facts.ts";
 import { compileHost, type Host, type Link, linkIndex, receiverOf } from "../model/host.ts";
@@ -30,7 +30,7 @@ import { type Stage, sleep } from "./stage.ts";
 export interface Difference {
   readonly n: number;
   readonly question: Question;
-  readonly what: "arp" | "announce" | "ip" | "neighbour";
+  readonly what: "arp" | "announce" | "ip" | "neighbour" | "flap";
   readonly kernel: string;
   readonly model: string;
   readonly rule: string;
@@ -71,6 +71,7 @@ class Exam {
   readonly #announces: Asked<"announce">[] = [];
   readonly #arps: Asked<"arp">[] = [];
   readonly #packets: Asked<"ip">[] = [];
+  readonly #flaps: Asked<"flap">[] = [];
   readonly #replies = new Map<Mac, ArpSeen[]>();
   readonly #requests = new Map<number, ArpSeen[]>();
   readonly #delivered = new Map<number, Set<number>>();
@@ -91,7 +92,8 @@ class Exam {
         const { source, destination, inner } = q.header;
         const innerToo = inner && this.#ambiguous(q.link, q.frame, inner.source, inner.destination, true);
         if (!innerToo && !this.#ambiguous(q.link, q.frame, source, destination, true)) this.#packets.push(q);
-      } else this.#announces.push(q);
+      } else if (q.ask === "announce") this.#announces.push(q);
+      else this.#flaps.push(q);
     this.#hasMacvlan = stage.topology.links.some((l) => l.kind === "macvlan");
     // macvlans get group frames from a work queue, later than what follows on the wire: they go first, and have time.
     if (this.#hasMacvlan) this.#arps.sort((a, b) => Number(isGroup(b)) - Number(isGroup(a)));
@@ -116,7 +118,8 @@ class Exam {
     this.#askPackets();
     this.#lookAtWire();
     for (const check of [...announced, ...arp]) check();
-    const asked = this.#announces.length + this.#arps.length + this.#packets.length;
+    for (const q of this.#flaps) this.#flap(q);
+    const asked = this.#flaps.length + this.#announces.length + this.#arps.length + this.#packets.length;
     return { facts: this.#facts, asked, differences: this.#differences, rules: this.#rules };
   }
 
@@ -216,6 +219,34 @@ class Exam {
     if (kernel === model) return;
     const expect = { spa: seen === undefined ? null : formatIpv4(seen.senderIp) };
     this.#differences.push({ n: q.n, question: q, what: "announce", kernel, model, rule: verdict.rule, expect });
+  }
+
+  // ---- what a link announces by itself
+
+  #flap(q: Asked<"flap">): void {
+    const link = this.#host.linkByIndex.get(linkIndex(this.#host, q.link));
+    if (!link?.up) return;
+    const verdict = announcesByItself(this.#host, { kind: "link up", link: link.index });
+    this.#count(verdict.rule);
+    this.#requests.clear();
+    this.#stage.flap(q.link);
+    const heard = (): Ipv4[] =>
+      link.addresses.filter((a) => this.#requests.get(a.ip)?.some((r) => r.link === q.link)).map((a) => a.ip);
+    this.#listenUntil(() => heard().length >= verdict.addresses.length);
+    const kernel = heard().map(formatIpv4);
+    const model = verdict.addresses.map(formatIpv4);
+    if (kernel.join() === model.join()) return;
+    const expect = { announced: kernel };
+    const text = (list: readonly string[]): string => list.join(", ") || "nothing";
+    this.#differences.push({
+      n: q.n,
+      question: q,
+      what: "flap",
+      kernel: text(kernel),
+      model: text(model),
+      rule: verdict.rule,
+      expect,
+    });
   }
 
   // ---- ARP

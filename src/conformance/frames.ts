@@ -45,7 +45,7 @@ export const targetMacOf = (t: Topology, q: Extract<Question, { ask: "arp" }>, s
       ? askerMac(serial, q.n)
       : macOf(t, receiverName(t, q.link));
 
-export function frameOf(t: Topology, q: Exclude<Question, { ask: "announce" }>, serial: number): Uint8Array {
+export function frameOf(t: Topology, q: Exclude<Question, { ask: "announce" | "flap" }>, serial: number): Uint8Array {
   const body = q.ask === "arp" ? undefined : packetOctets(q.header, packetId(serial, q.n));
   const octets = new Uint8Array(14 + (body?.length ?? 28));
   const view = new DataView(octets.buffer);

@@ -409,6 +409,8 @@ export function drawQuestions(dice: Dice, t: Topology, host: HostPlan, count: nu
       questions.push({ n, ask: "ip", link: link.name, frame, header });
     }
   }
+  const veths = t.links.filter((l) => l.kind === "veth");
+  if (dice.chance(0.25)) questions.push({ n: count, ask: "flap", link: dice.pick(veths).name });
   return questions;
 }
 

@@ -1,10 +1,13 @@
-/** `npm run conformance -- --cases 100000 [--seed N] [--workers N] [--vm] [--json] [--replay GROUP.HOST]`. */
+/** `npm run conformance -- --cases 100000 [--seed N] [--workers N] [--vm] [--json] [--only GROUP.HOST]`. */
 import { release } from "node:os";
 import { parseArgs } from "node:util";
 import { runInVm } from "../host/vm/machine.ts";
 import { projectInside } from "../host/vm/rootfs.ts";
+import { drawCase, runCase, tryAbilities } from "./group.ts";
 import type { Finding } from "./messages.ts";
 import { type RunReport, runConformance } from "./run.ts";
+import { shrink } from "./shrink.ts";
+import { vectorOf } from "./vector.ts";
 
 const { values } = parseArgs({
   options: {
@@ -13,6 +16,7 @@ const { values } = parseArgs({
     workers: { type: "string", default: "2" },
     vm: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
+    only: { type: "string" },
   },
 });
 
@@ -28,8 +32,10 @@ const workers = whole("workers", values.workers);
 const out = (text: string): void => void process.stdout.write(`${text}\n`);
 const live = process.stderr.isTTY === true;
 
+const insideVm = process.env.VIPWARD_IN_VM !== undefined;
+
 function describe(f: Finding): string {
-  const again = `npm run conformance -- --seed ${f.seed} --cases ${(f.group + 1) * 2400}   (group ${f.group}, host ${f.host})`;
+  const again = `npm run conformance -- --seed ${f.seed} --only ${f.group}.${f.host}${insideVm ? " --vm" : ""}`;
   const lines = [
     `difference (${f.what}, ${f.rule})${f.repeatable ? "" : ", not seen again on a fresh host"}`,
     `  kernel: ${f.kernel}`,
@@ -57,6 +63,7 @@ async function here(): Promise<number> {
     process.stderr.write("conformance: making network namespaces needs root: use sudo, or --vm\n");
     return 77;
   }
+  if (values.only !== undefined) return once(values.only);
   const aborted = new AbortController();
   for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => aborted.abort(new Error(name)));
   let spokenMs = 0;
@@ -81,11 +88,34 @@ async function here(): Promise<number> {
   return report.findings.length > 0 ? 1 : 0;
 }
 
+/** One host once more, on fresh links: what it differs in, made small. */
+function once(place: string): number {
+  const [group, host] = place.split(".").map(Number);
+  if (!/^\d+\.\d+$/.test(place) || group === undefined || host === undefined) {
+    process.stderr.write(`conformance: --only takes a group and a host, such as 12.3, not "${place}"\n`);
+    return 64;
+  }
+  const name = `vw-c${process.pid}-o`;
+  const drawn = drawCase(seed, group, host, tryAbilities(name));
+  const { differences, asked } = runCase(drawn, name);
+  for (const difference of differences) {
+    const small = shrink(drawn, difference, name);
+    const shown = small?.difference ?? difference;
+    out(`difference (${shown.what}, ${shown.rule})\n  kernel: ${shown.kernel}\n  model:  ${shown.model}`);
+    const id = `CF-${seed}-${group}-${host}-${shown.n}`;
+    if (small) out(JSON.stringify(vectorOf(id, small.case.topology, small.facts, shown)));
+  }
+  out(`${asked} cases on one host, seed ${seed}: ${differences.length} differences`);
+  return differences.length > 0 ? 1 : 0;
+}
+
 async function inVm(): Promise<number> {
   const args = ["--cases", String(cases), "--seed", String(seed), "--workers", String(workers)];
+  if (values.only !== undefined) args.push("--only", values.only);
   const result = await runInVm({
     command: ["node", `${projectInside}/dist/conformance/main.js`, ...args, ...(values.json ? ["--json"] : [])],
     cpus: workers,
+    env: { VIPWARD_IN_VM: "1" },
     timeoutMs: 3 * 3_600_000,
     stallMs: 180_000,
     onProgress: (text) => process.stderr.write(`... ${text}\n`),

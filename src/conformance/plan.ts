@@ -98,6 +98,8 @@ export type Question = { readonly n: number } & (
       readonly source: Ipv4;
       readonly nextHop: Ipv4;
     }
+  /** The link goes down and comes up again: what it announces by itself. Always asked last. */
+  | { readonly ask: "flap"; readonly link: string }
 );
 
 export interface PacketPlan {

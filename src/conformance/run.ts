@@ -146,7 +146,6 @@ const single: Readonly<Record<string, string>> = {
   "B-2.6-05": "3 is drawn; acts in B-2.6-02",
   "B-2.6-06": "acts inside B-2.6-03, B-2.6-04 and B-2.6-08",
   "B-2.6-07": "a combination of B-2.6-06 and A-2.2-07 over two hosts",
-  "B-G-01": "what a link announces when it comes up is not asked",
   "B-G-02": "a remark for people",
   "B-N-06": "aging is not asked: it takes seconds",
   "B-N-07": "2.6.9 - 4.11",
@@ -154,6 +153,9 @@ const single: Readonly<Record<string, string>> = {
   "C-ALL-02": "a remark for people",
   "C-ALL-04": "a remark for people",
   "C-2.4-01": "acts when a prerouting rule drops",
+  "B-2.2-02": "acts inside B-2.6-03, B-2.6-04 and B-2.6-08",
+  "B-2.2-03": "counts and times of probes are not asked: they take seconds",
+  "C-2.4-02": "redirects are not drawn: connection tracking would tie one question to the next",
   "C-2.6-06": "which source a UDP service answers from is not asked",
   "C-2.6-07": "a remark for people",
 };

@@ -78,6 +78,7 @@ export class Stage {
   readonly #sysctls = new Map<string, number>();
   #applied: readonly Part[] = [];
   #hadLocalRoute = false;
+  #flapped = false;
   readonly #incoming = new Uint8Array(4096);
 
   /** Leaves the calling thread inside the host's namespace. */
@@ -199,7 +200,8 @@ export class Stage {
 
   /** Puts a host on the links. What the kernel refuses (a route to nowhere) is simply not there. */
   apply(plan: HostPlan): void {
-    const links = [...this.#applied, ...plan.parts].some((p) => p.part === "link");
+    const links = this.#flapped || [...this.#applied, ...plan.parts].some((p) => p.part === "link");
+    this.#flapped = false;
     this.#reset();
     this.#applied = plan.parts;
     const wish = new Map<string, number>();
@@ -319,6 +321,12 @@ export class Stage {
   /** So that packets that are forwarded leave at once. */
   setNeighbours(wishes: readonly { readonly link: number; readonly address: Ipv4; readonly mac: string }[]): void {
     this.#rt.batch(wishes.map((w) => ask.setNeighbour(w.link, { address: w.address, mac: w.mac as never })));
+  }
+
+  flap(link: string): void {
+    this.#flapped = true;
+    const index = this.#indexOf(link);
+    this.#must(this.#rt.batch([ask.setLink(index, { up: false }), ask.setLink(index, { up: true })]));
   }
 
   /** Puts frames on the wires in order. */

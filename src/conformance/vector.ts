@@ -7,7 +7,13 @@ import type { PacketPlan, Topology } from "./plan.ts";
 
 type Json = Record<string, unknown>;
 
-const kinds = { arp: "arp_request", announce: "arp_solicit", ip: "ip_input", neighbour: "neigh" } as const;
+const kinds = {
+  arp: "arp_request",
+  announce: "arp_solicit",
+  ip: "ip_input",
+  neighbour: "neigh",
+  flap: "garp",
+} as const;
 const scopeNames: Readonly<Record<number, string>> = { 0: "global", 200: "site", 253: "link", 254: "host" };
 const kernelDefaults: Readonly<Record<string, number>> = {
   arp_evict_nocarrier: 1,
@@ -92,6 +98,8 @@ const filterOf = (chain: FilterChainFacts): Json[] =>
 function eventOf(t: Topology, d: Difference): Json {
   const q = d.question;
   switch (q.ask) {
+    case "flap":
+      return { type: "link_up", iface: q.link };
     case "announce":
       return { out_iface: q.link, packet_src: formatIpv4(q.source), nexthop: formatIpv4(q.nextHop) };
     case "arp": {
