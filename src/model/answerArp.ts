@@ -117,10 +117,24 @@ export function decide(host: Host, link: Link, packet: ArpPacket): ArpVerdict {
     const next =
       hook.verdict === "drop"
         ? silent("A-2.6-20", "an ARP input filter drops the packet", link, "none")
-        : arpProcess(host, link, { ...packet, senderIp: changed.source, targetIp: changed.target });
+        : arpProcess(host, link, rewritten(packet, changed));
     return hook.notUnderstood.length > 0 ? { ...next, notUnderstood: hook.notUnderstood } : next;
   }
   return arpProcess(host, link, packet);
+}
+
+const rewritten = (packet: ArpPacket, changed: HookPacket): ArpPacket => ({
+  ...packet,
+  senderIp: changed.source,
+  targetIp: changed.target,
+  senderMac: changed.sourceMac as Mac,
+  targetMac: changed.targetMac as Mac,
+});
+
+/** The packet as the link's ARP code gets it: an input filter may have rewritten it (A-2.6-20). */
+export function heardBy(host: Host, link: Link, packet: ArpPacket): ArpPacket {
+  if (host.filters.arpInput.length === 0) return packet;
+  return rewritten(packet, runHook(host.filters.arpInput, hookPacket(packet, link.name, "")).packet);
 }
 
 const hookPacket = (packet: ArpPacket, into: string, out: string): HookPacket => ({
@@ -311,6 +325,8 @@ function proxyRule(
   input: Extract<InputOutcome, { kind: "forward" | "nat" }>,
 ): Hush | string {
   const { conf } = link;
+  // bc_forwarding lets the lookup pass, but only a unicast route is proxied (arp_process).
+  if (input.kind === "forward" && input.route.type === "broadcast") return "the target is a broadcast address";
   if (input.kind === "nat") return { rule: "A-2.2-09", because: "a NAT route counts as a published entry" };
   const { out } = input;
   if (out === link)

@@ -72,6 +72,8 @@ export interface KernelFacts {
   readonly patches?: readonly PatchFacts[];
   /** True if a policy rule was ever added or removed since boot: the kernel never forgets (fib_has_custom_rules). */
   readonly hadCustomRules?: boolean;
+  /** The same for a local route that a person added (fib_has_custom_local_routes). Nothing shows it afterwards. */
+  readonly hadCustomLocalRoutes?: boolean;
 }
 
 export interface PatchFacts {

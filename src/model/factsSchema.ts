@@ -95,6 +95,7 @@ const shape = z.strictObject({
       )
       .optional(),
     hadCustomRules: z.boolean().optional(),
+    hadCustomLocalRoutes: z.boolean().optional(),
   }),
   links: z.array(
     z.strictObject({

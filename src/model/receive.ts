@@ -75,7 +75,14 @@ const deepest = 4;
 
 /** What becomes of an IPv4 packet: rules C. `packet.link` must be a link of the host, else RangeError. */
 export function receive(host: Host, packet: IpPacket): IpVerdict {
-  return receiveAt(host, packet, 0);
+  const verdict = receiveAt(host, packet, 0);
+  if (packet.frame !== "broadcast" || verdict.kind !== "drop" || !linkAt(host, packet.link).up) return verdict;
+  // A macvlan gets its copy of every group frame beside its parent (A-2.6-21).
+  for (const macvlan of receiverOf(linkAt(host, packet.link)).macvlans) {
+    const second = receiveAt(host, { ...packet, link: macvlan.index }, 0);
+    if (second.kind !== "drop") return second;
+  }
+  return verdict;
 }
 
 function receiveAt(host: Host, packet: IpPacket, depth: number): IpVerdict {
@@ -148,10 +155,15 @@ function routed(host: Host, link: Link, packet: IpPacket, again: (inner: IpPacke
   switch (outcome.kind) {
     case "local":
       return { ...local(host, link, packet, result, again), ...doubt };
-    case "broadcast":
+    case "broadcast": {
+      const hook = oldFirewall ? undefined : runHook(filters.input, { ...before.packet, target: destination });
+      if (hook?.verdict === "drop") return { ...drop("C-2.6-01", "an input filter drops it"), ...doubt };
+      if (packet.protocol === "ipip" && packet.inner)
+        return { ...decapsulated(host, packet, packet.inner, again), ...doubt };
       return packet.protocol === "tcp"
         ? { ...drop("C-2.6-01", "TCP takes no broadcasts"), ...doubt }
         : { ...delivered(host, link, packet, result, "C-2.6-01", "it is a broadcast"), ...doubt };
+    }
     case "forward":
     case "nat": {
       if (oldFirewall && divert?.kind === "redirect") return redirectedByIpchains(link, packet, result.port);

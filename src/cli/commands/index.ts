@@ -4,6 +4,7 @@ import { apply } from "./apply.ts";
 import { check } from "./check.ts";
 import { confirm } from "./confirm.ts";
 import { explain } from "./explain.ts";
+import { facts } from "./facts.ts";
 import { hide } from "./hide.ts";
 import { lab } from "./lab.ts";
 import { model } from "./model.ts";
@@ -25,6 +26,7 @@ export interface CommandModule {
 /** In the order of the help: look, plan and change, the lab, the model. */
 export const commands: readonly CommandModule[] = [
   whoHas,
+  facts,
   check,
   explain,
   policies,
