@@ -104,7 +104,7 @@ class Router {
       preemptDelayMs: s.preemptDelayMs ?? 0,
       downAdverts: 3,
       accept: true,
-      checksum: index % 2 === 0 ? "message" : "pseudo-header",
+      checksum: index === 1 && s.hosts === 2 ? "pseudo-header" : "message", // both forms where there are two
     };
     this.announcerConfig = {
       mac: mac(`02:00:00:00:00:0${index}`),
