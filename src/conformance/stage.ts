@@ -79,6 +79,7 @@ export class Stage {
   #applied: readonly Part[] = [];
   #hadLocalRoute = false;
   #flapped = false;
+  #hasNft = false;
   readonly #incoming = new Uint8Array(4096);
 
   /** Leaves the calling thread inside the host's namespace. */
@@ -205,7 +206,8 @@ export class Stage {
     this.#hadLocalRoute ||= tasks.some(({ p }, i) => p.part === "route" && p.type === "local" && !refused.has(i));
     if (links) this.#settle();
     const rules = plan.parts.filter((p) => p.part === "nft");
-    if (rules.length > 0) applyNft(nftCommands(rules));
+    if (rules.length > 0 || this.#hasNft) applyNft([{ flush: { ruleset: null } }, ...nftCommands(rules)]);
+    this.#hasNft = rules.length > 0;
   }
 
   #setSysctl(key: string, value: number | undefined): void {
@@ -276,7 +278,6 @@ export class Stage {
 
   #reset(): void {
     const parts = this.#applied;
-    if (parts.some((p) => p.part === "nft")) applyNft([{ flush: { ruleset: null } }]);
     const requests = [
       ...parts.flatMap((p) => (p.part === "rule" ? [ask.removeRule(p)] : [])),
       ...parts.flatMap((p) => (p.part === "route" ? [ask.removeRoute(this.#routeWish(p))] : [])),
