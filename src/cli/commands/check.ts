@@ -1,5 +1,5 @@
 import { Option } from "commander";
-import type { CommandModule } from "./index.ts";
+import type { CommandModule } from "../command.ts";
 
 export const check: CommandModule = {
   register(program, io, finish) {

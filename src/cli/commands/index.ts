@@ -1,5 +1,4 @@
-import type { Command } from "commander";
-import type { Io } from "../io.ts";
+import type { CommandModule } from "../command.ts";
 import { apply } from "./apply.ts";
 import { check } from "./check.ts";
 import { confirm } from "./confirm.ts";
@@ -14,14 +13,6 @@ import { render } from "./render.ts";
 import { status } from "./status.ts";
 import { undo } from "./undo.ts";
 import { whoHas } from "./whoHas.ts";
-
-/**
- * A command's face: name, options and help. Its work is imported when it runs, so that `--help` and completion cost
- * no more than this table. The action resolves to the exit status.
- */
-export interface CommandModule {
-  register(program: Command, io: Io, finish: (status: Promise<number>) => void): void;
-}
 
 /** In the order of the help: look, plan and change, the lab, the model. */
 export const commands: readonly CommandModule[] = [

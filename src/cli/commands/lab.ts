@@ -1,6 +1,6 @@
 import { Option } from "commander";
 import { cures } from "../../lab/report.ts";
-import type { CommandModule } from "./index.ts";
+import type { CommandModule } from "../command.ts";
 
 export const lab: CommandModule = {
   register(program, io, finish) {
