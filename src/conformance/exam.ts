@@ -140,7 +140,7 @@ class Exam {
     for (let i = 0; i < 16; i++) {
       this.#lookAtWire();
       if (done()) return;
-      sleep(i < 4 ? 1 : 5);
+      sleep(i < 4 ? 1 : 10);
     }
   }
 
@@ -357,8 +357,8 @@ class Exam {
     const expected = this.#simulate(before);
     const settled = (): [string, string, number][] => this.#cacheDifferences(expected);
     let differences = settled();
-    for (let i = 0; differences.length > 0 && i < 3; i++) {
-      sleep(5);
+    for (let i = 0; differences.length > 0 && i < 12; i++) {
+      sleep(i < 4 ? 2 : 15);
       differences = settled();
     }
     for (const [kernel, model, key] of differences) {
@@ -478,8 +478,8 @@ class Exam {
       return asked.flatMap(({ q, verdict }) => this.#comparePacket(q, verdict) ?? []);
     };
     let differences = differing();
-    for (let i = 0; differences.length > 0 && i < 6; i++) {
-      sleep(i < 3 ? 1 : 8);
+    for (let i = 0; differences.length > 0 && i < 14; i++) {
+      sleep(i < 4 ? 1 : 20);
       differences = differing();
     }
     this.#differences.push(...differences);

@@ -104,8 +104,10 @@ export const switchTable = {
   ),
   vrf: flag("4.4", since("4.4")),
   lowestIsBroadcast: flag("the first address of a prefix is a broadcast, up to 5.13", until("5.14")),
-  linkDownRoutes: row(["none", "interface", "or"], "ignore_routes_with_linkdown: 4.2, with all from about 6.3", (r) =>
-    steps(r, "none", ["interface", "4.2"], ["or", "6.3"]),
+  linkDownRoutes: row(
+    ["none", "interface", "or"],
+    "ignore_routes_with_linkdown: 4.2; with all from about 6.3, and in the repaired 6.1.0-56 of Debian (observed; 6.1-rc7 read has it not)",
+    (r) => steps(r, "none", ["interface", "4.2"], ["or", "6.1"]),
   ),
   redirectForm: row(["firewall", "ipchains", "netfilter"], "2.0, 2.2, 2.4", (r) =>
     steps(r, "firewall", ["ipchains", "2.2.0"], ["netfilter", "2.4.0"]),
