@@ -105,9 +105,11 @@ export function eventText(event: LabEvent, p: Paint): string {
       )}${trafficLines(event.step.traffic, p)}`;
     case "leak": {
       const s = event.step;
-      return `  ${p.bold("3  The leak")}: half a cure (arp_ignore only), and nothing looks wrong\n    who has ${s.vip}? only ${s.whoHas
-        .map((w) => w.machine)
-        .join(", ")} answers\n    then ${s.realServer} says one word in the VIP's name: ${s.leaked} ARP request${
+      const only = s.whoHas.length === 1;
+      const owners = s.whoHas.map((w) => w.machine).join(", ") || "nobody";
+      return `  ${p.bold("3  The leak")}: half a cure (arp_ignore only), and ${only ? "nothing looks wrong" : "the answers have not stopped"}\n    who has ${s.vip}? ${
+        only ? `only ${owners} answers` : `answered by ${owners}`
+      }\n    then ${s.realServer} says one word in the VIP's name: ${s.leaked} ARP request${
         s.leaked === 1 ? "" : "s"
       } "tell ${s.vip}"\n    ${s.neighbour}'s cache for the VIP: ${s.before} -> ${(s.before === s.after ? p.green : p.red)(s.after)}\n`;
     }

@@ -111,7 +111,7 @@ export async function runLab(file: string | undefined, flags: LabFlags, io: Io):
       const args = ["--forwarding", flags.forwarding, "--cure", flags.cure, "--seconds", String(seconds)];
       if (flags.realServers !== undefined) args.push("--real-servers", flags.realServers);
       const clusterText = file === undefined ? undefined : readFileSync(file, "utf8");
-      const report = await runVmLab({ args, clusterText, tell, signal: io.signal });
+      const report = await runVmLab({ args, clusterText, trafficMs: seconds * 1000, tell, signal: io.signal });
       return exitCode(report.held ? "ok" : "no");
     }
     if (process.getuid?.() !== 0)
