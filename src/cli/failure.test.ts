@@ -30,6 +30,7 @@ test("each kind of failure has the exit status that the page on exit statuses pr
     [hostError("engine/unavailable"), 69],
     [hostError("module/missing"), 69],
     [hostError("ipvs/absent"), 69],
+    [hostError("netlink/EOPNOTSUPP"), 69],
     [new VmError("vm/qemu-missing", "no QEMU"), 69],
     [new VmError("vm/kernel-download", "no network"), 69],
     [new VmError("vm/died", "gone"), 71],

@@ -1,6 +1,15 @@
 /** A lab's story as text, one function per kind of event. */
-import type { ChapterReport, LabEvent, LabMachine, TrafficStep, Verdict, WhoHasStep } from "../lab/report.ts";
+import {
+  type ChapterReport,
+  LAB_PREFIX,
+  type LabEvent,
+  type LabMachine,
+  type TrafficStep,
+  type Verdict,
+  type WhoHasStep,
+} from "../lab/report.ts";
 import type { Paint } from "./colour.ts";
+import { wrap } from "./work/wrap.ts";
 
 const methodNames: Readonly<Record<string, string>> = {
   dr: "LVS/DR: the director changes the MAC, nothing else",
@@ -84,15 +93,23 @@ function proofLines(step: ChapterReport["proof"], p: Paint): string {
   )}\n    packets sent on\n${counted.join("\n")}\n`;
 }
 
-export function verdictTable(verdicts: readonly Verdict[], p: Paint): string {
+/** One line a verdict where the longest fits in `columns`; else what was measured goes below its title. */
+export function verdictTable(verdicts: readonly Verdict[], p: Paint, columns = Number.POSITIVE_INFINITY): string {
+  const indent = " ".repeat("    FAILED  ".length);
   const width = Math.max(...verdicts.map((v) => v.title.length)) + 2;
+  const fits = indent.length + width + Math.max(...verdicts.map((v) => v.measured.length)) <= columns;
   return verdicts
-    .map((v) => `    ${v.held ? p.green("held  ") : p.red("FAILED")}  ${pad(v.title, width)}${p.dim(v.measured)}\n`)
+    .map(({ held, title, measured }) => {
+      const head = `    ${held ? p.green("held  ") : p.red("FAILED")}  `;
+      return fits
+        ? `${head}${pad(title, width)}${p.dim(measured)}\n`
+        : `${head}${title}\n${wrap(measured, `${indent}  `, columns).trimEnd().split("\n").map(p.dim).join("\n")}\n`;
+    })
     .join("");
 }
 
-/** The text of one event, or "" for those that only matter to a live display. */
-export function eventText(event: LabEvent, p: Paint): string {
+/** The text of one event, or "" for those that only matter to a live display. `columns`: the terminal's, if it is one. */
+export function eventText(event: LabEvent, p: Paint, columns?: number): string {
   switch (event.kind) {
     case "chapter":
       return `\n${p.bold(methodNames[event.forwarding] ?? event.forwarding)}\n  ${p.dim(`engine ${event.engine}, kernel ${event.kernel}`)}\n\n`;
@@ -123,11 +140,11 @@ export function eventText(event: LabEvent, p: Paint): string {
     case "proof":
       return proofLines(event.step, p);
     case "verdicts":
-      return `  ${p.bold("Verdict")}\n${verdictTable(event.verdicts, p)}`;
+      return `  ${p.bold("Verdict")}\n${verdictTable(event.verdicts, p, columns)}`;
     case "kept":
       return `\nLeft standing. Enter a machine, and take all of it away again, with:\n${event.machines
         .map((m) => `    ip netns exec ${m.namespace} bash    # ${m.name}\n`)
-        .join("")}    vipward lab --clean\n`;
+        .join("")}    vipward lab --clean${event.prefix === LAB_PREFIX ? "" : ` --prefix ${event.prefix}`}\n`;
     case "report": {
       const r = event.report;
       const left = r.leftOut.map((text) => `  ${p.yellow("left out")}: ${text}\n`).join("");

@@ -122,7 +122,7 @@ export function createNamespace(name: string): Namespace {
         state.kind === "stranger"
           ? `remove it with \`ip netns del ${name}\` if nobody needs it, or choose another --prefix`
           : state.kind === "kept"
-            ? "remove it with `vipward lab --clean`, or choose another --prefix"
+            ? "remove it with `vipward lab --clean` (and the --prefix it was made with), or choose another --prefix"
             : `wait for process ${state.pid} to end, or choose another --prefix`;
       const whose =
         state.kind === "stranger"

@@ -83,7 +83,7 @@ function teller(flags: LabFlags, io: Io): { tell: (event: LabEvent) => void; end
       return;
     }
     line.clear();
-    if (flags.json !== true) io.out(eventText(event, p));
+    if (flags.json !== true) io.out(eventText(event, p, io.isTerminal ? io.columns : undefined));
     else if (event.kind === "report") io.out(`${JSON.stringify(event.report, null, 2)}\n`);
     else if (event.kind === "kept") io.err(eventText(event, paint(false)));
   };
