@@ -1,4 +1,5 @@
 import { Command, CommanderError } from "commander";
+import { bashCompletion } from "./bashCompletion.ts";
 import { commands } from "./commands/index.ts";
 import { exitCode } from "./exitCodes.ts";
 import { reportFailure } from "./failure.ts";
@@ -36,6 +37,10 @@ export async function run(argv: readonly string[]): Promise<number> {
     const root = program(io, (promise) => {
       status = promise;
     });
+    if (argv[0] === "completion" && argv[1] === "bash" && argv.length === 2) {
+      io.out(bashCompletion);
+      return exitCode("ok");
+    }
     if (argv[0] === "complete" || argv[0] === "completion") {
       const { default: tab } = await import("@bomb.sh/tab/commander");
       tab(root, { completionCommandName: "completion" });

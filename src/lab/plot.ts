@@ -162,7 +162,7 @@ export function plotOf(
       longLived: size.longLived,
       shortLived: size.shortLived,
       durationMs: size.durationMs,
-      pauseMs: 400,
+      pauseMs: Math.min(400, size.durationMs / 10),
       patienceMs: 12_000,
     },
     neighboursOf: (host) => {

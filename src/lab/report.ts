@@ -4,6 +4,9 @@
  */
 import type { ForwardingMethod } from "../ports/engine.ts";
 
+/** Of the namespaces' names, where no other was asked for. */
+export const LAB_PREFIX = "vw-";
+
 export const LAB_REPORT_VERSION = 1;
 
 /** Which half of the silence is applied; all but `full` exist to see the verdict turn red. */
@@ -168,5 +171,5 @@ export type LabEvent =
   | { readonly kind: "cure"; readonly step: CureStep }
   | { readonly kind: "proof"; readonly step: ChapterReport["proof"] }
   | { readonly kind: "verdicts"; readonly verdicts: readonly Verdict[] }
-  | { readonly kind: "kept"; readonly machines: readonly LabMachine[] }
+  | { readonly kind: "kept"; readonly machines: readonly LabMachine[]; readonly prefix: string }
   | { readonly kind: "report"; readonly report: LabReport };

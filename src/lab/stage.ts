@@ -3,7 +3,6 @@ import type { Mac } from "../base/mac.ts";
 import type { EngineCount, EngineService } from "../ports/engine.ts";
 import type { Observed } from "./observations.ts";
 import type { CureChange, LabMachine } from "./report.ts";
-import type { Topology } from "./topology.ts";
 import type { TrafficPlan, TrafficResult } from "./traffic.ts";
 
 /** The answers to one who-has, asked `asked` times. */
@@ -34,7 +33,7 @@ export interface Stage {
   observed(): Promise<Observed>;
   /** Frames that the tap could not keep up with since the lab stands. */
   lostFrames(): Promise<number>;
-  /** Sets sysctls of one machine; gives back what really changed. `link` undefined: conf/all. */
+  /** Sets sysctls below net.ipv4.conf of one machine; gives back what really changed. */
   setSysctls(
     machine: string,
     values: readonly { readonly link: string; readonly name: string; readonly value: string }[],
@@ -53,9 +52,6 @@ export interface Stage {
   /** Takes everything away, or leaves it and says so. Never throws for what is gone already. */
   remove(options: { readonly keep: boolean }): Promise<void>;
 }
-
-/** Builds the machines and wires; whatever it made before it failed is removed again. */
-export type StageBuilder = (topology: Topology, options: StageOptions) => Promise<Stage>;
 
 export interface StageOptions {
   /** Of everything that gets a name on the machine: namespaces. */

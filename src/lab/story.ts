@@ -70,7 +70,7 @@ class Story {
     const { traffic } = this.#plot;
     this.#say(`${traffic.longLived + traffic.shortLived} connections for ${traffic.durationMs / 1000} s`);
     await this.#stage.observe();
-    const result = await this.#stage.traffic(traffic, refreshMs);
+    const result = await unlessAborted(this.#options.signal, this.#stage.traffic(traffic, refreshMs));
     await this.#stage.pause(200); // the last frames reach the tap
     return trafficStep(this.#plot, result, await this.#stage.observed());
   }
@@ -163,6 +163,16 @@ class Story {
     const reach = await this.#reach();
     return { whoHas, traffic, reach, counts, lostFrames: await this.#stage.lostFrames() };
   }
+}
+
+/** The work's outcome, or the signal's reason as soon as it is aborted; the work itself ends with the stage. */
+function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  signal.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
 }
 
 function trafficStep(plot: Plot, result: TrafficResult, seen: Observed): TrafficStep {

@@ -1,5 +1,5 @@
 import { Option } from "commander";
-import { cures } from "../../lab/report.ts";
+import { cures, LAB_PREFIX } from "../../lab/report.ts";
 import type { CommandModule } from "../command.ts";
 
 export const lab: CommandModule = {
@@ -25,7 +25,7 @@ export const lab: CommandModule = {
       .option("--seconds <number>", "how long each stretch of traffic lasts (1 to 600)", "5")
       .option("--keep", "leave the namespaces standing and say how to enter them (netns only)")
       .option("--clean", "remove what earlier labs left standing, and end")
-      .option("--prefix <text>", "of the namespaces' names", "vw-")
+      .option("--prefix <text>", "of the namespaces' names", LAB_PREFIX)
       .option("--json", "print the report as one JSON document")
       .addOption(new Option("--events", "print each event as a line of JSON (for the VM)").hideHelp())
       .addHelpText(

@@ -83,7 +83,7 @@ function teller(flags: LabFlags, io: Io): { tell: (event: LabEvent) => void; end
       return;
     }
     line.clear();
-    if (flags.json !== true) io.out(eventText(event, p));
+    if (flags.json !== true) io.out(eventText(event, p, io.isTerminal ? io.columns : undefined));
     else if (event.kind === "report") io.out(`${JSON.stringify(event.report, null, 2)}\n`);
     else if (event.kind === "kept") io.err(eventText(event, paint(false)));
   };
@@ -111,7 +111,7 @@ export async function runLab(file: string | undefined, flags: LabFlags, io: Io):
       const args = ["--forwarding", flags.forwarding, "--cure", flags.cure, "--seconds", String(seconds)];
       if (flags.realServers !== undefined) args.push("--real-servers", flags.realServers);
       const clusterText = file === undefined ? undefined : readFileSync(file, "utf8");
-      const report = await runVmLab({ args, clusterText, tell, signal: io.signal });
+      const report = await runVmLab({ args, clusterText, trafficMs: seconds * 1000, tell, signal: io.signal });
       return exitCode(report.held ? "ok" : "no");
     }
     if (process.getuid?.() !== 0)
