@@ -1,10 +1,7 @@
-import { existsSync } from "node:fs";
-import { HostError } from "../../host/errors.ts";
-import { readFacts } from "../../host/facts.ts";
-import { Namespace } from "../../host/namespace.ts";
 import type { HostFacts } from "../../model/facts.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
+import { liveFacts } from "./liveFacts.ts";
 
 export interface FactsFlags {
   readonly summary?: boolean;
@@ -12,23 +9,8 @@ export interface FactsFlags {
   readonly netns?: string;
 }
 
-function factsOf(netns: string | undefined): HostFacts {
-  const takenAt = new Date().toISOString();
-  if (netns === undefined) return readFacts({ takenAt });
-  if (!/^[\w.-]+$/.test(netns) || !existsSync(`/run/netns/${netns}`))
-    throw new HostError("namespace/ENOENT", `there is no network namespace ${netns}`, {
-      remedy: "list them with `ip netns`",
-    });
-  const namespace = new Namespace(netns);
-  try {
-    return readFacts({ takenAt, namespace });
-  } finally {
-    namespace.close();
-  }
-}
-
 export async function runFacts(flags: FactsFlags, io: Io): Promise<number> {
-  const facts = factsOf(flags.netns);
+  const facts = liveFacts(flags.netns);
   if (flags.summary === true && flags.json !== true) io.out(summary(facts));
   else io.out(`${JSON.stringify(facts, null, 1)}\n`);
   for (const { what, why } of facts.unread) io.err(`vipward: could not read ${what}: ${why}\n`);
