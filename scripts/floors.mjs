@@ -20,7 +20,7 @@ const floors = [
   ["agent", "apply"],
   ["host", "sim"],
   ["lab"],
-  ["cli", "web"],
+  ["cli", "web", "bench"],
 ];
 const height = new Map(floors.flatMap((row, level) => row.map((folder) => [folder, level])));
 const firstWithIo = height.get("host");

@@ -6,8 +6,6 @@
  */
 import { formatIpv4 } from "../base/ipv4.ts";
 import * as wire from "../wire/ipvs.ts";
-import { HostError, type Meaning } from "./errors.ts";
-import { familyId } from "./genericNetlink.ts";
 import {
   type Destination,
   type DestinationKey,
@@ -30,7 +28,9 @@ import {
   wireKey,
   wireSettings,
   wireTimeouts,
-} from "./ipvsValues.ts";
+} from "../wire/ipvsValues.ts";
+import { HostError, type Meaning } from "./errors.ts";
+import { familyId } from "./genericNetlink.ts";
 import { moduleState } from "./modules.ts";
 import type { Namespace } from "./namespace.ts";
 import {
@@ -58,7 +58,7 @@ export type {
   ServiceWish,
   SyncDaemon,
   TunnelSettings,
-} from "./ipvsValues.ts";
+} from "../wire/ipvsValues.ts";
 
 const formatAddress = (address: IpAddress): string =>
   typeof address === "number" ? formatIpv4(address) : `[${address}]`;

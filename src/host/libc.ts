@@ -43,6 +43,7 @@ const raw = {
   finit_module: lib.func("long syscall(long, int, const char *, int)"),
   if_nametoindex: lib.func("uint32_t if_nametoindex(const char *)"),
   gettid: lib.func("int gettid()"),
+  clock_gettime: lib.func("int clock_gettime(int, void *)"),
 } as const;
 
 function failed(call: string, object: string): never {
@@ -210,6 +211,15 @@ export const interfaceIndex = (name: string): number => raw.if_nametoindex(name)
 
 /** Thread id: /proc/self/task/TID/ns/net is the namespace of this thread, /proc/self's that of the main one. */
 export const threadId = (): number => raw.gettid();
+
+const CLOCK_REALTIME = 0;
+const timespec = new BigInt64Array(2);
+
+/** Microseconds since the epoch on the clock of the kernel's packet timestamps; exact to a quarter of one. */
+export function realtimeUs(): number {
+  checked("clock_gettime", raw.clock_gettime(CLOCK_REALTIME, timespec), "clock");
+  return Number(timespec[0]) * 1e6 + Number(timespec[1]) / 1e3;
+}
 
 const SYS_FINIT_MODULE: Record<string, number> = { x64: 313, arm64: 273 };
 

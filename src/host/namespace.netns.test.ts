@@ -24,7 +24,7 @@ test("a namespace is entered and left within one call, and its sysctls are its o
   try {
     const inside = ns.run(() => {
       writeSysctl(ipv4Conf("all", "arp_ignore"), "3");
-      return { links: links(), value: readSysctl(ipv4Conf("all", "arp_ignore")) };
+      return { links: links().filter((name) => name !== "tunl0"), value: readSysctl(ipv4Conf("all", "arp_ignore")) };
     });
     assert.deepEqual(inside, { links: ["lo"], value: "3" });
     assert.deepEqual(links(), outside);

@@ -7,10 +7,6 @@
 
 import { splitMessages } from "../wire/netlink.ts";
 import { GROUP, RTM } from "../wire/rtnetlink.ts";
-import { SystemCallError } from "./errors.ts";
-import * as libc from "./libc.ts";
-import type { Namespace } from "./namespace.ts";
-import { NETLINK_ROUTE, NetlinkDescriptor, type NetlinkTransport } from "./netlink.ts";
 import {
   type Address,
   decodeAddress,
@@ -22,7 +18,11 @@ import {
   type Neighbour,
   type Route,
   type Rule,
-} from "./rtnetlinkValues.ts";
+} from "../wire/rtnetlinkValues.ts";
+import { SystemCallError } from "./errors.ts";
+import * as libc from "./libc.ts";
+import type { Namespace } from "./namespace.ts";
+import { NETLINK_ROUTE, NetlinkDescriptor, type NetlinkTransport } from "./netlink.ts";
 
 /** RTNLGRP_*, IPv4 where it matters. */
 const GROUPS = {

@@ -1,6 +1,6 @@
-/** Queueing disciplines that make a virtual wire behave like one of copper: tc-netem(8), tc-tbf(8). */
+/** A queueing discipline that makes a virtual wire behave like one of copper: tc-netem(8). */
 import { writeHost64 } from "../wire/octets.ts";
-import { LINK_LAYER_ETHERNET, netem, ROOT, RTM_NEW_QDISC, tbf, tbfParameters } from "../wire/trafficControl.ts";
+import { netem, ROOT, RTM_NEW_QDISC } from "../wire/trafficControl.ts";
 import { type NetlinkRequest, NLM_F, requestPayload } from "./netlink.ts";
 
 export interface Delay {
@@ -9,14 +9,7 @@ export interface Delay {
   readonly jitterNs: number;
 }
 
-export interface Rate {
-  readonly octetsPerSecond: number;
-  /** What may leave at once after a pause; at least the MTU and its header. */
-  readonly burstOctets: number;
-}
-
 const QUEUE_PACKETS = 10_000;
-const QUEUE_OCTETS = 1 << 20;
 
 const nanoseconds = (value: number): Uint8Array => {
   const octets = new Uint8Array(8);
@@ -39,21 +32,4 @@ export function delayRequest(index: number, delay: Delay, linkName: string): Net
   const rest = { latencyNs: nanoseconds(delay.latencyNs), jitterNs: nanoseconds(delay.jitterNs) };
   const payload = requestPayload(netem, { ...rootOf(index), kind: "netem", options: { fixed, rest } });
   return request("netem", linkName, payload);
-}
-
-/** Limits how fast a link sends; what waits keeps its order. The kernel says ENOENT where it has no sch_tbf. */
-export function rateRequest(index: number, rate: Rate, linkName: string): NetlinkRequest {
-  const parameters = tbfParameters.encode({
-    cellLog: 0,
-    linkLayer: LINK_LAYER_ETHERNET,
-    overhead: 0,
-    cellAlign: 0,
-    smallestOctets: 0,
-    octetsPerSecond: rate.octetsPerSecond,
-    limitOctets: QUEUE_OCTETS,
-    bufferTicks: 0,
-    mtu: 0,
-  });
-  const options = { parameters, burstOctets: rate.burstOctets };
-  return request("tbf", linkName, requestPayload(tbf, { ...rootOf(index), kind: "tbf", options }));
 }

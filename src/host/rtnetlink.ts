@@ -5,6 +5,19 @@
 import type { Ipv4 } from "../base/ipv4.ts";
 import type { Prefix } from "../base/prefix.ts";
 import * as wire from "../wire/rtnetlink.ts";
+import {
+  type Address,
+  decodeAddress,
+  decodeLink,
+  decodeNeighbour,
+  decodeRoute,
+  decodeRule,
+  type Link,
+  type MacvlanMode,
+  type Neighbour,
+  type Route,
+  type Rule,
+} from "../wire/rtnetlinkValues.ts";
 import { HostError, NetlinkError } from "./errors.ts";
 import * as libc from "./libc.ts";
 import { loadModule } from "./modules.ts";
@@ -23,21 +36,7 @@ import {
   vethPeer,
 } from "./rtnetlinkRequests.ts";
 
-import {
-  type Address,
-  decodeAddress,
-  decodeLink,
-  decodeNeighbour,
-  decodeRoute,
-  decodeRule,
-  type Link,
-  type MacvlanMode,
-  type Neighbour,
-  type Route,
-  type Rule,
-} from "./rtnetlinkValues.ts";
-
-export type { Address, Hop, Link, Neighbour, Route, Rule } from "./rtnetlinkValues.ts";
+export type { Address, Hop, Link, Neighbour, Route, Rule } from "../wire/rtnetlinkValues.ts";
 export { ask };
 
 /** A link by name, or by index where the caller has it already. */

@@ -6,7 +6,6 @@ import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import { formatPrefix, networkOf, type Prefix } from "../base/prefix.ts";
 import * as wire from "../wire/rtnetlink.ts";
-import { type NetlinkRequest, NLM_F, requestPayload } from "./netlink.ts";
 import {
   NEIGHBOUR_STATES,
   type NeighbourState,
@@ -16,7 +15,8 @@ import {
   type RuleAction,
   type Scope,
   scopeNumber,
-} from "./rtnetlinkValues.ts";
+} from "../wire/rtnetlinkValues.ts";
+import { type NetlinkRequest, NLM_F, requestPayload } from "./netlink.ts";
 
 const ADD = NLM_F.create | NLM_F.exclusive;
 const PUT = NLM_F.create | NLM_F.replace;

@@ -402,7 +402,7 @@ function buildTables(
 }
 
 /** fib_add_ifaddr: what the kernel makes of a link's addresses by itself (section 2). */
-function derivedRoutes(link: Link, switches: Switches, add: (route: Route) => void): void {
+export function derivedRoutes(link: Link, switches: Switches, add: (route: Route) => void): void {
   const own = link.vrf?.vrfTable ?? (link.isVrf ? link.vrfTable : undefined);
   const hops: readonly Hop[] = [{ link, via: undefined }];
   const seen = new Set<number>();

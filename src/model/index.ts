@@ -20,6 +20,7 @@ export {
   type FrameKind,
 } from "./answerArp.ts";
 export * from "./facts.ts";
+export { kernelRoutes, withAddress, withoutAddress } from "./factsEdit.ts";
 export { checkFacts, type FactsProblem, type FactsResult, factsJsonSchema, parseFacts } from "./factsSchema.ts";
 export { compareReleases, generationOf, parseRelease, type Release, releaseOf } from "./generation.ts";
 export { type Address, type Conf, compileHost, type Host, type Link, linkAt, linkIndex, receiverOf } from "./host.ts";

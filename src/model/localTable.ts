@@ -12,7 +12,8 @@ export function addressType(host: Host, address: Ipv4, seenFrom: Link): RouteTyp
   if (isMulticast(address)) return "multicast";
   const table = seenFrom.vrf?.vrfTable ?? (seenFrom.isVrf ? seenFrom.vrfTable : undefined);
   const route = (table === undefined ? host.localTable : host.tables.get(table))?.lookup(address, 0, 0, false);
-  return route === undefined ? "unicast" : route.type;
+  // A lookup that ends in blackhole or the like fails, and failing leaves the type at unicast (__inet_dev_addr_type).
+  return route === undefined || route.isError ? "unicast" : route.type;
 }
 
 export const isLocal = (host: Host, address: Ipv4, seenFrom: Link): boolean =>

@@ -119,6 +119,13 @@ const rows: readonly [string, HostSketch, NeighbourEntry | undefined, ArpPacket,
   ],
   ["PERMANENT never changes", {}, entry("PERMANENT", 90_000), packet({ operation: 1 }), "old PERMANENT"],
   ["B-N-04: a gratuitous request overrides", {}, entry("REACHABLE", 100), garpRequest, "new STALE"],
+  [
+    "B-N-04: also from an address that is blackholed here",
+    { more: { routes: [{ dst: "10.0.0.100", type: "blackhole" }] } },
+    entry("REACHABLE", 100),
+    garpRequest,
+    "new STALE",
+  ],
   ["B-N-04: not in 4.11", { release: "4.11.0" }, entry("REACHABLE", 100), garpRequest, "old REACHABLE"],
   [
     "B-N-04: in 4.11 with arp_accept",

@@ -119,7 +119,8 @@ function linkFacts(v: Json, ifindex: number, host: Json, segments: ReadonlyMap<s
         aliases[alias] = list(list_, "host.alias_flags").filter((f): f is LinkFlag => knownFlags.has(String(f)));
   const local = optionalText(v.local, `${where}.local`);
   const remote = optionalText(v.remote, `${where}.remote`);
-  const table = optionalWhole(v.table ?? v.vrf_table, `${where}.table`);
+  const table =
+    optionalWhole(v.table ?? v.vrf_table, `${where}.table`) ?? (kind === "vrf" ? 1000 + ifindex : undefined);
   const state = v.ipv4_state;
   const up = v.up !== false;
   const master = optionalText(v.master, `${where}.master`);
@@ -137,7 +138,8 @@ function linkFacts(v: Json, ifindex: number, host: Json, segments: ReadonlyMap<s
     ...(mode === undefined ? {} : { mode }),
     ...(table === undefined ? {} : { vrfTable: table }),
     ...(segment === undefined ? {} : { segment }),
-    ...(typeof state === "boolean" ? { ipv4State: state } : {}),
+    // The schema names it only where it is missing; a link without an address can have it (ifconfig tunl0 0.0.0.0 up).
+    ipv4State: state !== false,
     ...(v.carrier === false || flags.includes("NO-CARRIER") ? { carrier: false } : {}),
     ...(local !== undefined || remote !== undefined
       ? { tunnel: { ...(local === undefined ? {} : { local }), ...(remote === undefined ? {} : { remote }) } }
@@ -383,6 +385,7 @@ function filterMatch(f: Json, where: string): FilterMatchFacts {
         parts[port[2] === "dport" ? "targetPort" : "sourcePort"] = numberMatch(value, where);
         continue;
       }
+      if (value === undefined) continue;
       const word = Object.hasOwn(matchWords, key) ? matchWords[key] : undefined;
       if (word === undefined) {
         if (strict) fault(`${where}.match.${key}`, "is not known");
@@ -391,7 +394,8 @@ function filterMatch(f: Json, where: string): FilterMatchFacts {
       parts[word] = partMatch(word, value, where);
     }
   };
-  read(f, false);
+  const sets = /^(tproxy|mark)$/i.test(String(f.target ?? f.verdict));
+  read(sets ? { ...f, mark: undefined } : f, false);
   if (f.match !== undefined) read(object(f.match, `${where}.match`), true);
   return parts as FilterMatchFacts;
 }
@@ -444,11 +448,11 @@ function filterVerdict(f: Json, where: string): FilterVerdictFacts {
       return to === undefined ? fault(where, "dnat names no address") : { kind: "dnat", to, ...toPort };
     }
     case "tproxy": {
-      const mark = optionalWhole(f.tproxy_mark ?? f.set_mark, where);
+      const mark = optionalWhole(f.tproxy_mark ?? f.set_mark ?? f.mark, where);
       return { kind: "tproxy", ...toPort, ...(mark === undefined ? {} : { mark }) };
     }
     case "mark":
-      return { kind: "mark", value: whole(f.set_mark ?? f.value ?? f.mark_value, `${where}.set_mark`) };
+      return { kind: "mark", value: whole(f.set_mark ?? f.value ?? f.mark, `${where}.set_mark`) };
     case "mangle": {
       const senderIp = address("mangle_ip_s", "mangle-ip-s", "sender_ip", "set_saddr_ip", "saddr_ip", "saddr");
       const targetIp = address("mangle_ip_d", "mangle-ip-d", "set_daddr_ip");

@@ -20,6 +20,16 @@ test("every vector of kernel-vectors.json agrees", () => {
   );
 });
 
+test("what a running 6.18 kernel did with random hosts agrees", () => {
+  const file = new URL("../../examples/kernel-vectors-6.18.json", import.meta.url);
+  const report = runVectors(JSON.parse(readFileSync(file, "utf8")));
+  assert.ok(report.total > 80);
+  assert.deepEqual(
+    report.cases.filter((c) => !c.ok).map((c) => `${c.id} ${c.fault ?? JSON.stringify(c.differences)}`),
+    [],
+  );
+});
+
 test("each expectation is really compared: turned round, every vector differs", () => {
   const turned = document.vectors.map((v: Record<string, unknown>) => ({
     ...v,

@@ -342,7 +342,7 @@ function ipInput(host: Host, event: Json): Json {
     ...(typeof event.mark === "number" ? { mark: event.mark } : {}),
   };
   const carried = { link: link.index, frame: frameOf(event.frame, "event.frame", "unicast") };
-  const encap = optionalText(event.encap, "event.encap");
+  const encap = event.encap === true ? "ipip" : optionalText(event.encap || undefined, "event.encap");
   if (encap !== undefined && !/^(ipip|none)$/i.test(encap)) fault("event.encap", `${encap} is not known`);
   const packet: IpPacket =
     encap === undefined || encap.toLowerCase() === "none"

@@ -43,9 +43,9 @@ test("adding a service and a real server: every octet as ip_vs.h lays it out", (
     "06000400 00500000", // port 80, network order
   ];
   const create = [
-    "7c000000 2300 0500 01000000 00000000",
+    "68000000 2300 0500 01000000 00000000",
     "01 01 0000",
-    "68000180",
+    "54000180",
     ...service,
     "08000600 776c6300", // "wlc"
     "0c000700 00000000 ffffffff", // flags and mask
@@ -54,11 +54,11 @@ test("adding a service and a real server: every octet as ip_vs.h lays it out", (
   ];
   assert.equal(toHex(ipvs.newService(asked, http, plain)), create.join("").replaceAll(" ", ""));
   const attach = [
-    "94000000 2300 0500 01000000 00000000",
+    "8c000000 2300 0500 01000000 00000000",
     "05 01 0000",
     "30000180",
     ...service,
-    "50000280",
+    "48000280",
     "14000100 0a000002 000000000000000000000000",
     "06000200 00500000",
     "08000300 03000000", // direct routing is 3
@@ -138,8 +138,14 @@ test("destinations with thresholds and tunnels survive being written and read", 
 });
 
 test("the kernel's own flag is never asked for and never told", () => {
-  const read = decodeService(payload(ipvs.newService(asked, http, { ...plain, flags: 2 | SERVICE_FLAG.persistent })));
-  assert.equal(read.ok && read.value.flags, SERVICE_FLAG.persistent);
+  const written = command.decode(
+    payload(ipvs.newService(asked, http, { ...plain, flags: 2 | SERVICE_FLAG.persistent })),
+  );
+  assert.equal(written.ok && written.value.service?.flags?.flags, SERVICE_FLAG.persistent);
+  const told = decodeService(
+    answer({ service: { ...raw, flags: { flags: 2 | SERVICE_FLAG.onePacket, mask: 0xffffffff } } }),
+  );
+  assert.equal(told.ok && told.value.flags, SERVICE_FLAG.onePacket);
 });
 
 const { command } = ipvsFormats;

@@ -4,7 +4,6 @@ import {
   type AttributeTable,
   attributes,
   bytes,
-  host32,
   message,
   text,
 } from "./attributes.ts";
@@ -34,20 +33,6 @@ const netemFixed = row.layout("netem", 24, {
 });
 const netemMore = attributes("netem", { latencyNs: bytes(10), jitterNs: bytes(11) });
 
-/** struct tc_tbf_qopt with its two struct tc_ratespec; the peak rate stays zero. */
-const tbfFixed = row.layout("tbf", 36, {
-  cellLog: row.u8(0),
-  linkLayer: row.u8(1),
-  overhead: row.host16(2),
-  cellAlign: row.host16(4),
-  smallestOctets: row.host16(6),
-  octetsPerSecond: row.host32(8),
-  peak: row.unused(12, 12),
-  limitOctets: row.host32(24),
-  bufferTicks: row.host32(28),
-  mtu: row.host32(32),
-});
-
 const writeOnly = { read: () => fault("traffic-control/unread", "queueing disciplines are written only") } as const;
 
 /** Options that are a structure with attributes behind it. */
@@ -68,28 +53,9 @@ function structThen<T extends Table, A extends AttributeTable>(
   };
 }
 
-const tbfParts = attributes("tbf", { parameters: bytes(1), burstOctets: host32(6) });
-
 export const netem = message(
   header,
   attributes("netem-qdisc", { kind: text(1), options: structThen(2, netemFixed, netemMore) }),
 );
-export const tbf = message(
-  header,
-  attributes("tbf-qdisc", {
-    kind: text(1),
-    options: {
-      type: 2,
-      ...writeOnly,
-      write: (into, where, value) => {
-        into.nest(where, () => tbfParts.encode(into, value));
-      },
-    } satisfies AttributeRow<Parameters<typeof tbfParts.encode>[1]>,
-  }),
-);
-export const tbfParameters = tbfFixed;
-
 export const RTM_NEW_QDISC = 36;
 export const ROOT = 0xffffffff;
-/** A link layer that is known needs no rate table. */
-export const LINK_LAYER_ETHERNET = 1;

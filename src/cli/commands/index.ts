@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { Io } from "../io.ts";
 import { lab } from "./lab.ts";
 import { model } from "./model.ts";
+import { whoHas } from "./whoHas.ts";
 
 /**
  * A command's face: name, options and help. Its work is imported when it runs, so that `--help` and completion cost
@@ -11,4 +12,4 @@ export interface CommandModule {
   register(program: Command, io: Io, finish: (status: Promise<number>) => void): void;
 }
 
-export const commands: readonly CommandModule[] = [lab, model];
+export const commands: readonly CommandModule[] = [whoHas, lab, model];

@@ -4,7 +4,7 @@
  */
 import { maskOf, networkOf } from "../../base/prefix.ts";
 import { createNamespace, keepNamespace, type Namespace, removeNamespace } from "../../host/namespace.ts";
-import { delayRequest, rateRequest } from "../../host/queueing.ts";
+import { delayRequest } from "../../host/queueing.ts";
 import { openRtnetlink, type Rtnetlink } from "../../host/rtnetlink.ts";
 import { ipv4Conf, writeSysctl } from "../../host/sysctl.ts";
 import type { LabHost, Topology } from "../topology.ts";
@@ -26,6 +26,12 @@ export interface BuiltSwitch {
 export interface BuiltNetwork {
   readonly machines: ReadonlyMap<string, BuiltMachine>;
   readonly switches: readonly BuiltSwitch[];
+  /**
+   * Makes another machine the quickest. Real machines are quick and slow by turns; here, where the kernel cannot delay
+   * packets (sch_netem), all are equally quick and every race would end the same way: a bridge floods its ports in the
+   * order they were plugged in, the last first. So one port after the other is plugged in anew.
+   */
+  stir(): void;
   remove(options: { readonly keep: boolean }): void;
 }
 
@@ -58,19 +64,13 @@ function disableIpv6(): void {
   }
 }
 
-/**
- * Without these, all machines are equally quick and every race ends the same way. Netem holds each packet for half a
- * millisecond, give or take 0.4. A kernel without it mostly has a rate limit, under which a busy machine answers late.
- */
-const wires = [
-  (index: number, link: string) => delayRequest(index, { latencyNs: 500_000, jitterNs: 400_000 }, link),
-  (index: number, link: string) => rateRequest(index, { octetsPerSecond: 100_000, burstOctets: 1600 }, link),
-];
+/** Half a millisecond, give or take 0.4: enough to make races real, little enough to be a LAN. */
+const delay = { latencyNs: 500_000, jitterNs: 400_000 };
 
 class Builder {
   readonly machines = new Map<string, BuiltMachine>();
   readonly switches: BuiltSwitch[] = [];
-  #wire = 0;
+  delays = true;
   readonly #made: { readonly namespace: Namespace; readonly netlink: Rtnetlink }[] = [];
   readonly #prefix: string;
 
@@ -113,19 +113,18 @@ class Builder {
             prefix: { address, length },
             broadcast: ((networkOf({ address, length }) | ~maskOf(length)) >>> 0) as typeof address,
           });
-        this.#weigh(machine, link.name);
+        this.#delay(machine, link.name);
         machineOfPort.set(netlink.indexOf(port), host.name);
       }
     this.switches.push({ wire, namespace, netlink, machineOfPort });
   }
 
-  /** Takes the first kind of wire that this kernel has; none is no error. */
-  #weigh(machine: BuiltMachine, link: string): void {
-    for (let wire = wires[this.#wire]; wire !== undefined; wire = wires[++this.#wire]) {
-      const [failure] = machine.netlink.batch([wire(machine.netlink.indexOf(link), link)]);
-      if (failure === undefined) return;
-      if (!["ENOENT", "EOPNOTSUPP"].includes(failure.error.errnoName)) throw failure.error;
-    }
+  #delay(machine: BuiltMachine, link: string): void {
+    if (!this.delays) return;
+    const [failure] = machine.netlink.batch([delayRequest(machine.netlink.indexOf(link), delay, link)]);
+    if (failure === undefined) return;
+    if (!["ENOENT", "EOPNOTSUPP"].includes(failure.error.errnoName)) throw failure.error;
+    this.delays = false; // no sch_netem in this kernel
   }
 
   gateway({ host, netlink }: BuiltMachine): void {
@@ -154,6 +153,18 @@ export function buildNetwork(topology: Topology, prefix: string): BuiltNetwork {
     builder.remove(false);
     throw error;
   }
-  const { machines, switches } = builder;
-  return { machines, switches, remove: ({ keep }) => builder.remove(keep) };
+  const { machines, switches, delays } = builder;
+  let turn = 0;
+  const stir = (): void => {
+    if (delays) return;
+    turn += 1;
+    for (const { netlink, machineOfPort } of switches) {
+      const ports = [...machineOfPort.keys()];
+      const port = ports[turn % ports.length];
+      if (port === undefined) continue;
+      netlink.setLink(port, { master: null });
+      netlink.setLink(port, { master: "br0" });
+    }
+  };
+  return { machines, switches, stir, remove: ({ keep }) => builder.remove(keep) };
 }

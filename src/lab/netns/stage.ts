@@ -7,13 +7,13 @@ import { covers } from "../../base/prefix.ts";
 import { DISCARD_PORT, echo, sendDatagram } from "../../host/echo.ts";
 import { HostError } from "../../host/errors.ts";
 import { ipv4Conf, readSysctl, writeSysctl } from "../../host/sysctl.ts";
+import { whoHas } from "../../host/whoHas.ts";
 import type { Engine } from "../../ports/engine.ts";
 import type { Plot } from "../plot.ts";
 import type { CureChange, LabMachine } from "../report.ts";
 import type { Answers, Stage, StageOptions } from "../stage.ts";
 import { addressOn, type LabHost, type LabLink } from "../topology.ts";
 import type { TrafficPlan } from "../traffic.ts";
-import { askWhoHas } from "./ask.ts";
 import { type BuiltMachine, buildNetwork } from "./build.ts";
 import { giveVips } from "./carriers.ts";
 import type { ClientWorkerData, ClientWorkerReply } from "./clientWorker.ts";
@@ -23,6 +23,7 @@ import { LabWorker } from "./workers.ts";
 
 export type EngineMaker = (director: BuiltMachine, link: LabLink, macOf: (rip: Ipv4) => Mac) => Engine;
 
+const askIntervalMs = 60;
 const webWorker = new URL("./webWorker.js", import.meta.url);
 const clientWorker = new URL("./clientWorker.js", import.meta.url);
 
@@ -100,10 +101,20 @@ export async function netnsStage(plot: Plot, makeEngine: EngineMaker, options: S
       engine: engine.name,
       countsLagMs: engine.countsLagMs,
       machines: plot.topology.hosts.map((h) => describe(h, machine(h.name).namespace.name, holders.get(h.name) ?? [])),
-      whoHas: (from, targets, times) => whoHas(machine(from), targets, times),
+      async whoHas(from, targets, times) {
+        const stirring = setInterval(network.stir, askIntervalMs);
+        try {
+          return await ask(machine(from), targets, times);
+        } finally {
+          clearInterval(stirring);
+        }
+      },
       async traffic(plan, refreshMs) {
         const names = plot.topology.hosts.map((h) => h.name);
-        const expire = setInterval(() => names.forEach(forget), refreshMs);
+        const expire = setInterval(() => {
+          names.forEach(forget);
+          network.stir();
+        }, refreshMs);
         try {
           const reply = await client.ask(plan);
           if (reply.kind !== "done") throw new Error(`the client answered ${reply.kind}`);
@@ -149,16 +160,24 @@ export async function netnsStage(plot: Plot, makeEngine: EngineMaker, options: S
 }
 
 /** Asks from the interface that is on the targets' wire, in the name of its own address there. */
-async function whoHas(from: BuiltMachine, targets: readonly Ipv4[], times: number): Promise<Answers[]> {
+async function ask(from: BuiltMachine, targets: readonly Ipv4[], times: number): Promise<Answers[]> {
   const [target] = targets;
   const link = from.host.links.find((l) => l.addresses.some((a) => target !== undefined && covers(a, target)));
   if (link === undefined) throw new RangeError(`${from.host.name} is not on the wire of what it asks for`);
-  return askWhoHas({
+  const report = await whoHas({
     namespace: from.namespace,
-    link: link.name,
-    senderMac: link.mac,
-    senderIp: addressOn(from.host, link.wire),
-    targets,
-    times,
+    interface: link.name,
+    vips: targets,
+    source: { address: addressOn(from.host, link.wire) },
+    count: times,
+    intervalMs: askIntervalMs,
+    decoys: 0,
   });
+  return report.links.flatMap(({ vips }) =>
+    vips.map(({ vip, owners }) => ({
+      target: vip,
+      asked: times,
+      by: owners.map((o) => ({ mac: o.mac, answers: o.answers.own + o.duplicates, first: o.firstAnswers })),
+    })),
+  );
 }

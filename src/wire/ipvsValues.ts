@@ -2,7 +2,7 @@
 import { type Ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import { type Ipv6, ipv6FromOctets, ipv6Octets } from "../base/ipv6.ts";
 import { maskOf } from "../base/prefix.ts";
-import * as wire from "../wire/ipvs.ts";
+import * as wire from "./ipvs.ts";
 
 function nameOf<T extends string>(table: Readonly<Record<T, number>>, value: number | undefined): T | undefined {
   return (Object.keys(table) as T[]).find((name) => table[name] === value);

@@ -2,7 +2,7 @@
 import { ANY, type Ipv4 } from "../base/ipv4.ts";
 import { type Mac, parseMac } from "../base/mac.ts";
 import type { Prefix } from "../base/prefix.ts";
-import * as wire from "../wire/rtnetlink.ts";
+import * as wire from "./rtnetlink.ts";
 
 type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
 /** Drops what is undefined, as exactOptionalPropertyTypes wants it. */

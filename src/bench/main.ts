@@ -1,0 +1,61 @@
+/** `npm run bench [-- NAME...] [--json]`: measurements beside their peers, in one run, on this machine. */
+import { cpus, release, totalmem } from "node:os";
+import { ipvsBench } from "./ipvs.ts";
+import type { Bench, Row } from "./measure.ts";
+import { modelBench } from "./model.ts";
+import { netlinkBench } from "./netlink.ts";
+import { startBench } from "./start.ts";
+import { whoHasBench } from "./whoHas.ts";
+
+const benches: readonly Bench[] = [whoHasBench, netlinkBench, ipvsBench, startBench, modelBench];
+
+const machine = {
+  cpu: cpus()[0]?.model ?? "unknown",
+  cores: cpus().length,
+  memoryGib: Math.round(totalmem() / 2 ** 30),
+  kernel: release(),
+  node: process.version,
+};
+
+const number = (value: number): string =>
+  value >= 1000 ? Math.round(value).toLocaleString("en") : value.toPrecision(3).replace(/\.?0+$/, "");
+
+function rowText(row: Row): string {
+  const peer = row.peer === undefined ? "" : `   ${row.peer.name}: ${number(row.peer.value)}`;
+  const ratio = row.ratio === undefined ? "" : `   ratio ${row.ratio.toFixed(2)}`;
+  const limit =
+    row.limit === undefined
+      ? ""
+      : `\n      limit: ${number(row.limit.value)} (${row.limit.name}); we reach ${Math.round((100 * row.ours) / row.limit.value)}%`;
+  const note = row.note === undefined ? "" : `\n      ${row.note}`;
+  return `  ${row.what.padEnd(26)} ${number(row.ours).padStart(12)} ${row.unit}${peer}${ratio}${limit}${note}\n`;
+}
+
+const json = process.argv.includes("--json");
+const wanted = process.argv.slice(2).filter((arg) => !arg.startsWith("--"));
+const unknown = wanted.find((name) => !benches.some((b) => b.name === name));
+if (unknown !== undefined) {
+  process.stderr.write(`no measurement ${unknown}; there are: ${benches.map((b) => b.name).join(", ")}\n`);
+  process.exitCode = 64;
+} else {
+  if (!json)
+    process.stdout.write(
+      `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGib} GiB, Linux ${machine.kernel}, Node ${machine.node}\nA ratio above 1 is better than the peer; medians of runs by turns.\n`,
+    );
+  const results: { name: string; title: string; rows?: Row[]; failed?: string }[] = [];
+  for (const bench of benches) {
+    if (wanted.length > 0 && !wanted.includes(bench.name)) continue;
+    if (!json) process.stdout.write(`\n${bench.name}: ${bench.title}\n`);
+    try {
+      const rows = await bench.run((text) => process.stderr.write(`... ${text}\n`));
+      results.push({ name: bench.name, title: bench.title, rows });
+      if (!json) process.stdout.write(rows.map(rowText).join(""));
+    } catch (error) {
+      const failed = error instanceof Error ? error.message : String(error);
+      results.push({ name: bench.name, title: bench.title, failed });
+      process.stderr.write(`  failed: ${failed}\n`);
+      process.exitCode = 1;
+    }
+  }
+  if (json) process.stdout.write(`${JSON.stringify({ machine, results }, null, 2)}\n`);
+}
