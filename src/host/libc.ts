@@ -35,6 +35,7 @@ const raw = {
   close: lib.func("int close(int)"),
   read: lib.func("int64_t read(int, void *, size_t)"),
   write: lib.func("int64_t write(int, const void *, size_t)"),
+  flock: lib.func("int flock(int, int)"),
   ioctl: lib.func("int ioctl(int, uint64_t, void *)"),
   setns: lib.func("int setns(int, int)"),
   unshare: lib.func("int unshare(int)"),
@@ -181,6 +182,13 @@ export const open = (path: string, flags: number): number =>
 export const close = (fd: number): void => {
   raw.close(fd); // Linux frees the descriptor even when it reports an error
 };
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** Locks the open file for this process alone until it is closed or the process dies; false: someone else has it. */
+export const tryLock = (fd: number, object: string): boolean =>
+  unlessBlocked("flock", raw.flock(fd, LOCK_EX | LOCK_NB), object) !== undefined;
 
 export const ioctl = (fd: number, request: number, argument: Uint8Array, object: string): number =>
   checked("ioctl", raw.ioctl(fd, request, argument), object);

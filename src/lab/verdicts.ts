@@ -113,7 +113,8 @@ function proofVerdicts(steps: Steps, expectations: Expectations): Verdict[] {
         (step) =>
           step.shares.length === 1 &&
           step.shares[0]?.machine === expectations.owner &&
-          step.shares[0].answers === step.asked,
+          // the client's kernel may ask as well: there may be more answers than questions of ours, never fewer
+          step.shares[0].answers >= step.asked,
       ),
     ),
     verdict(

@@ -1,7 +1,17 @@
 import type { Command } from "commander";
 import type { Io } from "../io.ts";
+import { apply } from "./apply.ts";
+import { check } from "./check.ts";
+import { confirm } from "./confirm.ts";
+import { explain } from "./explain.ts";
+import { hide } from "./hide.ts";
 import { lab } from "./lab.ts";
 import { model } from "./model.ts";
+import { plan } from "./plan.ts";
+import { policies } from "./policies.ts";
+import { render } from "./render.ts";
+import { status } from "./status.ts";
+import { undo } from "./undo.ts";
 import { whoHas } from "./whoHas.ts";
 
 /**
@@ -12,4 +22,19 @@ export interface CommandModule {
   register(program: Command, io: Io, finish: (status: Promise<number>) => void): void;
 }
 
-export const commands: readonly CommandModule[] = [whoHas, lab, model];
+/** In the order of the help: look, plan and change, the lab, the model. */
+export const commands: readonly CommandModule[] = [
+  whoHas,
+  check,
+  explain,
+  policies,
+  plan,
+  apply,
+  confirm,
+  status,
+  undo,
+  hide,
+  render,
+  lab,
+  model,
+];

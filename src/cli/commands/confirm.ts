@@ -1,0 +1,10 @@
+import type { CommandModule } from "./index.ts";
+import { commonOptions } from "./silenceOptions.ts";
+
+export const confirm: CommandModule = {
+  register(program, io, finish) {
+    commonOptions(program.command("confirm").description("keep what an `apply --confirm` made"))
+      .addHelpText("after", "\nExit status: 0 kept, 1 no run waits, or too late.")
+      .action((options) => finish(import("../work/silence.ts").then(({ runConfirm }) => runConfirm(options, io))));
+  },
+};

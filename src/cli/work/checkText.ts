@@ -1,0 +1,71 @@
+import { printable } from "../../cluster/problem.ts";
+import type { CheckReport, Said, VipReport } from "../../doctor/check.ts";
+import type { Finding, Severity } from "../../doctor/finding.ts";
+import { severities } from "../../doctor/finding.ts";
+import { list } from "../../doctor/text.ts";
+import { type Paint, paint } from "../colour.ts";
+import { wrap } from "./wrap.ts";
+
+interface Screen {
+  readonly colour: boolean;
+  readonly columns: number;
+}
+
+/** The report as a person reads it: what the model says of each VIP, then the findings, worst first. */
+export function reportText(report: CheckReport, reason: string, screen: Screen): string {
+  const c = paint(screen.colour);
+  const host = printable(report.hostname ?? "this host");
+  let out = `${c.bold(host)}  ${report.roles.join(" and ") || "no role"}, ${printable(reason)}; Linux ${printable(report.kernel.release)} (rules of ${report.kernel.generation})\n`;
+  for (const vip of report.vips) out += vipText(vip, c);
+  for (const finding of report.findings) out += findingText(finding, c, screen.columns);
+  if (report.notes.length > 0) out += "\n";
+  for (const note of report.notes) out += `${c.dim("note")}  ${printable(note)}\n`;
+  return `${out}\n${summary(report, c)}\n`;
+}
+
+function summary(report: CheckReport, c: Paint): string {
+  const counts = severities
+    .map((s) => ({ s, n: report.findings.filter((f) => f.severity === s).length }))
+    .filter(({ n }) => n > 0);
+  if (counts.length === 0) return c.green("no findings");
+  const total = report.findings.length;
+  return `${total} finding${total > 1 ? "s" : ""}: ${counts.map(({ s, n }) => tint(s, c)(`${n} ${s}`)).join(", ")}`;
+}
+
+const tint = (severity: Severity, c: Paint): ((text: string) => string) =>
+  severity === "critical" || severity === "high" ? c.red : severity === "medium" ? c.yellow : c.cyan;
+
+const expectations: Readonly<Record<VipReport["expected"], string>> = {
+  "silent and accepting": "must be silent on ARP and take its packets",
+  "owner or standby": "the active director answers for it, a standby does not",
+  nothing: "nothing is expected of this host",
+};
+
+function vipText(vip: VipReport, c: Paint): string {
+  const where = vip.held.length > 0 ? `on ${printable(list(vip.held))}` : "not held here";
+  let out = `\n${c.bold(printable(list(vip.vips)))}  ${where}; ${expectations[vip.expected]}\n`;
+  for (const said of [...vip.answers, ...vip.announces, ...vip.accepts]) out += saidText(said, c);
+  return out;
+}
+
+function saidText(said: Said, c: Paint): string {
+  const mark = said.wrong ? c.red("x") : c.green("-");
+  const what = printable(`${said.link}: ${said.says}`);
+  return `  ${mark} ${said.wrong ? c.red(what) : what} ${c.dim(`${said.rule} ${printable(said.because)}${said.uncertain ? " (uncertain)" : ""}`)}\n`;
+}
+
+function findingText(finding: Finding, c: Paint, columns: number): string {
+  const colour = tint(finding.severity, c);
+  let out = `\n${colour(c.bold(finding.severity.toUpperCase()))}  ${c.bold(finding.id)}: ${finding.title}\n`;
+  out += wrap(printable(finding.wrong), "  ", columns);
+  out += c.dim(wrap(`users notice: ${finding.notice}`, "  ", columns).trimEnd());
+  out += `\n  ${c.cyan("remedy")}\n`;
+  for (const line of finding.remedy.shell) out += `    ${line.startsWith("#") ? c.dim(line) : line}\n`;
+  if (finding.remedy.vipward !== undefined)
+    out += `    ${c.dim("or, with proof and undo:")} ${finding.remedy.vipward}\n`;
+  const facts = finding.evidence
+    .slice(0, 8)
+    .map((e) => `${e.path} ${e.value === undefined ? "not set" : `= ${e.value}`}`);
+  if (facts.length > 0) out += `  ${c.cyan("facts")}  ${c.dim(printable(facts.join("; ")))}\n`;
+  return `${out}  ${c.cyan("why")}  ${c.dim(`${finding.rules.join(", ")}; vipward explain ${finding.id}`)}\n`;
+}

@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { programsHere, readFacts } from "../../host/perform/readFacts.ts";
+import type { HostFacts } from "../../model/facts.ts";
+import { Wire } from "../../testing/arpWire.ts";
+import { needsRoot } from "../../testing/root.ts";
+
+const main = fileURLToPath(new URL("../main.js", import.meta.url));
+const still = (facts: HostFacts) => ({ ...facts, neighbours: [], modules: [] });
+
+class Host {
+  readonly wire: Wire;
+  readonly stateDir = mkdtempSync(join(tmpdir(), "vipward-cli-"));
+  constructor(label: string) {
+    this.wire = new Wire(label);
+  }
+  args(command: string, ...rest: string[]): string[] {
+    return ["netns", "exec", this.wire.rs.name, process.execPath, main, command, ...rest, "--state-dir", this.stateDir];
+  }
+  run(command: string, ...rest: string[]): { status: number | null; text: string } {
+    const done = spawnSync("ip", this.args(command, ...rest), { encoding: "utf8", timeout: 60_000 });
+    return { status: done.status, text: done.stdout + done.stderr };
+  }
+  start(command: string, ...rest: string[]): ChildProcess {
+    return spawn("ip", this.args(command, ...rest), { stdio: "ignore" });
+  }
+  facts(): HostFacts {
+    return still(readFacts(this.wire.rs));
+  }
+  close(): void {
+    this.wire.close();
+    rmSync(this.stateDir, { recursive: true });
+  }
+}
+
+async function withHost(label: string, body: (host: Host) => Promise<void>): Promise<void> {
+  const host = new Host(label);
+  try {
+    await body(host);
+  } finally {
+    host.close();
+  }
+}
+
+const APPLY = ["--vip", "10.0.0.100", "--keep", "none"];
+
+test("the commands end to end: plan 2, apply 0, plan 0, status 0, drift 1, undo 0", async (t) => {
+  if (!needsRoot(t)) return;
+  await withHost("cli", async (host) => {
+    const before = host.facts();
+    assert.equal(host.run("plan", ...APPLY).status, 2);
+    assert.deepEqual(host.facts(), before);
+    const applied = host.run("apply", ...APPLY);
+    assert.equal(applied.status, 0, applied.text);
+    assert.deepEqual(host.wire.answered("10.0.0.100"), []);
+    assert.equal(host.run("plan", ...APPLY).status, 0);
+    assert.equal(host.run("status").status, 0);
+    const ns = host.wire.rs.name;
+    execFileSync("ip", ["-n", ns, "address", "delete", "10.0.0.100/32", "dev", "lo"]);
+    const drifted = host.run("status");
+    assert.equal(drifted.status, 1);
+    assert.match(drifted.text, /10\.0\.0\.100/);
+    assert.equal(host.run("undo").status, 0);
+    assert.deepEqual(host.facts(), before);
+    assert.equal(host.run("apply", "--vip", "10.0.0.11").status, 69);
+    assert.equal(host.run("plan", "--vip", "10.0.0.300").status, 64);
+  });
+});
+
+test("killed with -9 while it waits for the word: the next run takes it back; a second run meanwhile is refused", async (t) => {
+  if (!needsRoot(t)) return;
+  await withHost("kill", async (host) => {
+    const before = host.facts();
+    const waiting = host.start("apply", ...APPLY, "--confirm", "60");
+    const held = (): boolean => host.facts().addresses.some((a) => a.ip === "10.0.0.100");
+    for (let i = 0; i < 100 && !held(); i++) await sleep(50);
+    assert.ok(held());
+    await sleep(300);
+    assert.equal(host.run("undo").status, 69);
+    // `ip netns exec` becomes the command itself, so this is the very process.
+    waiting.kill("SIGKILL");
+    await new Promise((resolve) => waiting.once("exit", resolve));
+    const next = host.run("undo");
+    assert.match(next.text, /died half way: it was taken back/);
+    assert.deepEqual(host.facts(), before);
+  });
+});
+
+test("confirmed in time it stays; ended by Ctrl-C it is taken back", async (t) => {
+  if (!needsRoot(t)) return;
+  await withHost("word", async (host) => {
+    const before = host.facts();
+    for (const word of [true, false]) {
+      const waiting = host.start("apply", ...APPLY, "--confirm", "60");
+      const ended = new Promise<number | null>((resolve) => waiting.once("exit", resolve));
+      for (let i = 0; word && i < 100 && host.run("confirm").status !== 0; i++) await sleep(50);
+      if (!word) {
+        await sleep(1500);
+        waiting.kill("SIGTERM");
+      }
+      assert.equal(await ended, word ? 0 : 1);
+      assert.equal(
+        host.facts().addresses.some((a) => a.ip === "10.0.0.100"),
+        word,
+      );
+      if (word) host.run("undo");
+    }
+    assert.deepEqual(host.facts(), before);
+  });
+});
+
+for (const policy of ["arp-sysctl", "nft-arp", "local-route", "arptables", "redirect"])
+  test(`render --to shell, run by sh, yields the facts that apply yields: ${policy}`, async (t) => {
+    if (!needsRoot(t)) return;
+    if (policy === "arptables" && !programsHere().arptables) return t.skip("no arptables here");
+    if (/nft|redirect/.test(policy) && !programsHere().nft) return t.skip("no nft here");
+    await withHost("rend", async (host) => {
+      const wish = ["--vip", "10.0.0.100,10.0.0.101", "--service", "tcp/80,udp/53", "--policy", policy];
+      const rendered = spawnSync("ip", host.args("render", "--to", "shell", ...wish), { encoding: "utf8" });
+      assert.equal(rendered.status, 0, rendered.stderr);
+      const applied = host.run("apply", ...wish, "--keep", "none");
+      assert.equal(applied.status, 0, applied.text);
+      const wanted = host.facts();
+      assert.equal(host.run("undo").status, 0);
+      const script = join(host.stateDir, "script.sh");
+      writeFileSync(script, rendered.stdout);
+      for (let twice = 0; twice < 2; twice++)
+        execFileSync("ip", ["netns", "exec", host.wire.rs.name, "sh", script], { stdio: "pipe" });
+      const got = host.facts();
+      // `ip route` says boot where vipward says static.
+      const plain = (f: HostFacts) => ({ ...f, routes: f.routes.map(({ protocol: _, ...r }) => r) });
+      assert.deepEqual(plain(got), plain(wanted));
+    });
+  });
+
+for (const [target, command, policy] of [
+  ["sysctl", ["sysctl", "-q", "-p"], "arp-sysctl"],
+  ["nft", ["nft", "-f"], "nft-arp"],
+] as const)
+  test(`render --to ${target}, read by ${command[0]}, yields that part of what apply yields`, async (t) => {
+    if (!needsRoot(t)) return;
+    if (target === "nft" && !programsHere().nft) return t.skip("no nft here");
+    await withHost("part", async (host) => {
+      const wish = ["--vip", "10.0.0.100", "--policy", policy];
+      const file = join(host.stateDir, "rendered");
+      writeFileSync(file, spawnSync("ip", host.args("render", "--to", target, ...wish), { encoding: "utf8" }).stdout);
+      host.run("apply", ...wish, "--keep", "none");
+      const { sysctls, filters } = host.facts();
+      host.run("undo");
+      execFileSync("ip", ["netns", "exec", host.wire.rs.name, ...command, file], { stdio: "pipe" });
+      const got = host.facts();
+      assert.deepEqual([got.sysctls, got.filters], [sysctls, filters]);
+    });
+  });

@@ -1,0 +1,435 @@
+/** The work behind plan, apply, undo, status, policies, hide, reveal, render and confirm. */
+import { existsSync, readFileSync } from "node:fs";
+import { Journal, type JournalState } from "../../apply/journal.ts";
+import { confirm, type Outcome, type Recovery, recover, run } from "../../apply/run.ts";
+import { formatIpv4, parseIpv4 } from "../../base/ipv4.ts";
+import { type Cluster, parseCluster, roleOf } from "../../cluster/index.ts";
+import { HostError } from "../../host/errors.ts";
+import { machinePorts } from "../../host/perform/machine.ts";
+import { programsHere, readFacts } from "../../host/perform/readFacts.ts";
+import type { HostFacts } from "../../model/facts.ts";
+import { parseFacts } from "../../model/factsSchema.ts";
+import { has, releaseOf } from "../../model/generation.ts";
+import { type Change, describe, standing } from "../../plan/change.ts";
+import { HostDraft, type World, worldOf } from "../../plan/host.ts";
+import { kernelModel } from "../../plan/kernelModel.ts";
+import { makePlan, type Plan } from "../../plan/plan.ts";
+import type { LawProof, Service } from "../../plan/proof.ts";
+import { render, type Target, targets } from "../../plan/render/targets.ts";
+import { type Choice, type Considered, consider, planFor } from "../../policy/auto.ts";
+import { type HideRequest, hidePurpose, nothingWanted, planHide, planReveal, purposeOf } from "../../policy/hide.ts";
+import { inOrder, type Keeper, keepers, keepSteps, keptPaths } from "../../policy/keep.ts";
+import { policies, policyNamed } from "../../policy/policies.ts";
+import { situationOf } from "../../policy/policy.ts";
+import { carriers, type Wish } from "../../policy/wish.ts";
+import { exitCode } from "../exitCodes.ts";
+import type { Io } from "../io.ts";
+
+export interface SilenceOptions {
+  readonly vip?: readonly string[];
+  readonly service?: readonly string[];
+  readonly forwarding?: "dr" | "tun";
+  readonly carrier?: string;
+  readonly carrierName?: string;
+  readonly lan?: readonly string[];
+  readonly policy?: string;
+  readonly sysctlScope?: "links" | "all";
+  readonly cluster?: string;
+  readonly as?: string;
+  readonly facts?: string;
+  readonly stateDir?: string;
+  readonly keep?: string;
+  readonly json?: boolean;
+  readonly diff?: boolean;
+  readonly force?: boolean;
+  readonly confirm?: string;
+  readonly to?: string;
+}
+
+const usage = (message: string, remedy: string): HostError => new HostError("silence/usage", message, { remedy });
+const badData = (message: string, remedy: string): HostError => new HostError("silence/bad-data", message, { remedy });
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "unknown";
+    throw new HostError(`file/${code}`, `cannot read ${path}: ${code}`, { remedy: "check the name", cause: error });
+  }
+}
+
+function factsOf(o: SilenceOptions): HostFacts {
+  if (o.facts === undefined) return readFacts();
+  const result = parseFacts(readText(o.facts));
+  if (!result.ok) {
+    const lines = result.problems.slice(0, 10).map((p) => `  ${p.path}: ${p.message}`);
+    throw badData(`${o.facts} is no facts file:\n${lines.join("\n")}`, "make it with `vipward facts`");
+  }
+  return result.value;
+}
+
+/** "tcp/80", "tcp/8000-8100", "udp". */
+function serviceOf(text: string): Service {
+  const found = /^(tcp|udp|sctp)(?:\/(\d{1,5})(?:-(\d{1,5}))?)?$/.exec(text);
+  const low = Number(found?.[2] ?? 1);
+  const high = Number(found?.[3] ?? low);
+  if (found === null || low < 1 || high > 65535 || low > high)
+    throw usage(`"${text}" is no service`, "write tcp/80, tcp/8000-8100 or udp");
+  return { protocol: found[1] as Service["protocol"], ports: found[2] === undefined ? [] : [[low, high]] };
+}
+
+function wishOfOptions(o: SilenceOptions): Wish {
+  const vips = (o.vip ?? []).flatMap((v) => v.split(",")).filter((v) => v !== "");
+  for (const vip of vips)
+    if (parseIpv4(vip) === undefined) throw usage(`"${vip}" is no IPv4 address`, "write it as 10.0.0.100");
+  if (vips.length === 0) throw usage("no VIP is named", "use --vip ADDRESS, or --cluster FILE");
+  const carrier = carriers.find((c) => c === (o.carrier ?? "lo"));
+  if (carrier === undefined) throw usage(`"${o.carrier}" is no carrier`, `use one of ${carriers.join(", ")}`);
+  return {
+    vips,
+    forwarding: o.forwarding ?? "dr",
+    carrier,
+    services: (o.service ?? []).flatMap((s) => s.split(",")).map(serviceOf),
+    ...(o.carrierName === undefined ? {} : { carrierName: o.carrierName }),
+    ...(o.lan === undefined ? {} : { lanLinks: o.lan }),
+    ...(o.sysctlScope === undefined ? {} : { options: { sysctlScope: o.sysctlScope } }),
+  };
+}
+
+function clusterOf(path: string): Cluster {
+  const result = parseCluster(readText(path), { fileName: path });
+  if (result.ok) return result.cluster;
+  const lines = result.problems.slice(0, 20).map((p) => `${path}:${p.line}:${p.column}: ${p.message}; ${p.remedy}`);
+  throw badData(lines.join("\n"), "mend the file: each line above says where and how");
+}
+
+/** What the cluster file wants of this host, by its addresses or --as. */
+function wishOfCluster(path: string, facts: HostFacts, as: string | undefined): { wish: Wish; policy: string } {
+  const cluster = clusterOf(path);
+  const role = roleOf(cluster, { addresses: facts.addresses.flatMap((a) => parseIpv4(a.ip) ?? []), as });
+  if (role.kind !== "realServer" && role.kind !== "both")
+    throw usage(
+      `this host is no real server: ${role.reason}`,
+      "remedy" in role ? role.remedy : "a director needs no silence",
+    );
+  const { realServer } = role;
+  const mine = cluster.services.flatMap((service) =>
+    service.destinations.filter((d) => d.realServer.name === realServer.name).map((d) => ({ service, ...d })),
+  );
+  const services = mine.flatMap(({ service }): Service[] =>
+    service.vips.flatMap((vip) =>
+      service.match.kind === "ports"
+        ? [
+            {
+              vip: formatIpv4(vip.address),
+              protocol: service.match.protocol,
+              ports: service.match.ports.map((p) => [p.first, p.last] as const),
+            },
+          ]
+        : [],
+    ),
+  );
+  const [carrier, carrierName] =
+    realServer.carrier === "dummy0" ? (["dummy", "dummy0"] as const) : ([realServer.carrier, undefined] as const);
+  const wish: Wish = {
+    vips: realServer.vips.map((v) => formatIpv4(v.address)),
+    forwarding: mine.some((d) => d.forwarding === "tun") ? "tun" : "dr",
+    carrier,
+    services,
+    options: { sysctlScope: realServer.policy.scope === "all" ? "all" : "links" },
+    ...(carrierName === undefined ? {} : { carrierName }),
+  };
+  return { wish, policy: realServer.policy.name };
+}
+
+interface Asked {
+  readonly wish: Wish;
+  readonly policy: string;
+}
+
+function askedOf(o: SilenceOptions, facts: HostFacts): Asked {
+  const fromFile = o.cluster === undefined ? undefined : wishOfCluster(o.cluster, facts, o.as);
+  const policy = o.policy ?? fromFile?.policy ?? "auto";
+  if (policy !== "auto" && policyNamed(policy) === undefined)
+    throw usage(`there is no policy "${policy}"`, `use auto or one of ${policies.map((p) => p.name).join(", ")}`);
+  const wish = fromFile?.wish ?? wishOfOptions(o);
+  return { wish: o.facts === undefined ? { ...wish, programs: programsHere() } : wish, policy };
+}
+
+function keeperOf(o: SilenceOptions): Keeper {
+  if (o.facts !== undefined) return "none";
+  if (o.keep !== undefined && o.keep !== "auto") {
+    const keeper = keepers.find((k) => k === o.keep);
+    if (keeper === undefined) throw usage(`--keep ${o.keep} is not known`, `use auto, ${keepers.join(", ")}`);
+    return keeper;
+  }
+  if (existsSync("/run/systemd/system")) return "systemd";
+  return existsSync("/etc/network/interfaces.d") ? "ifupdown" : "none";
+}
+
+const vipsOnly = (owned: readonly Change[]): Change[] => owned.filter((c) => purposeOf(c) === "vips");
+
+const choose = (asked: Asked, world: World, owned: readonly Change[], keeper: Keeper): Choice =>
+  planFor(asked.policy, {
+    world,
+    owned: vipsOnly(owned),
+    wish: asked.wish,
+    kernel: kernelModel,
+    keep: (steps) => keepSteps(steps, keeper),
+  });
+
+function noPolicy(considered: readonly Considered[]): HostError {
+  const lines = considered.map((c) => `  ${c.policy}: ${c.why}`);
+  return new HostError("policy/missing", `no silence policy suits this host:\n${lines.join("\n")}`, {
+    remedy: "mend what the lines name, or choose another carrier",
+  });
+}
+
+// What people read
+
+function lawLine(l: LawProof): string[] {
+  const rules = l.rules.length === 0 ? "" : ` [${l.rules.join(" ")}]`;
+  const head = `  ${l.holds ? "holds " : "BROKEN"}  ${l.law}. ${l.title} (${l.asked} questions)${rules}`;
+  const broken = l.broken.map((w) => `          ${w.asked}: ${w.answer}${w.rule === "" ? "" : ` (${w.rule})`}`);
+  const more = l.brokenCount > l.broken.length ? [`          and ${l.brokenCount - l.broken.length} more`] : [];
+  return [head, ...broken, ...more, ...l.caveats.map((c) => `          note: ${c}`)];
+}
+
+const SHOWN = 40;
+
+function planText(policy: string, plan: Plan, notes: readonly string[], diff: boolean): string {
+  const lines: string[] = [];
+  if (plan.steps.length === 0) lines.push(`nothing to do: all is as wanted (${policy})`);
+  else {
+    lines.push(`${plan.steps.length} ${plan.steps.length === 1 ? "change" : "changes"}, by ${policy}, in this order:`);
+    plan.steps.slice(0, SHOWN).forEach((s, i) => {
+      lines.push(`  ${String(i + 1).padStart(3)}. ${describe(s.change)}`);
+      lines.push(`       ${s.why}${s.rules.length === 0 ? "" : ` (${s.rules.join(", ")})`}`);
+      if (diff) lines.push(`     - ${JSON.stringify(s.change.before)}`, `     + ${JSON.stringify(s.change.after)}`);
+    });
+    if (plan.steps.length > SHOWN) lines.push(`  and ${plan.steps.length - SHOWN} more`);
+  }
+  if (plan.leftAlone.length > 0) lines.push(`${plan.leftAlone.length} more are so already and are left alone`);
+  for (const c of plan.conflicts) lines.push(`stands against it: ${c}`);
+  for (const c of plan.changedByOthers) lines.push(`changed by others: ${c}`);
+  lines.push("proof, by the kernel model:", ...plan.proof.laws.flatMap(lawLine));
+  for (const n of notes) lines.push(`note: ${n}`);
+  return `${lines.join("\n")}\n`;
+}
+
+const recoveredText = (r: Recovery): string =>
+  `an earlier run (${r.run}, ${r.direction}) had died half way: it was ${r.result === "finished" ? "finished" : "taken back"}\n${r.left.map((l) => `  left: ${l}\n`).join("")}`;
+
+const json = (io: Io, value: unknown): void => io.out(`${JSON.stringify(value, null, 2)}\n`);
+
+/** After a crash the next run of any command that may write sets things right; one that only reads says so. */
+function warnOpen(state: JournalState, io: Io): void {
+  if (state.open !== undefined)
+    io.err(
+      `vipward: run ${state.open.run} (${state.open.direction}) has not ended: it is at work, waits for \`vipward confirm\`, or died; the next apply or undo sets it right\n`,
+    );
+}
+
+async function journalState(o: SilenceOptions, io: Io): Promise<JournalState | undefined> {
+  if (o.facts !== undefined) return undefined;
+  const state = await Journal.peek(machinePorts(o.stateDir === undefined ? {} : { stateDir: o.stateDir }).journal);
+  warnOpen(state, io);
+  return state;
+}
+
+const portsOf = (o: SilenceOptions) => machinePorts(o.stateDir === undefined ? {} : { stateDir: o.stateDir });
+
+async function worldHere(o: SilenceOptions, facts: HostFacts): Promise<World> {
+  return o.facts === undefined ? portsOf(o).reader.read(keptPaths) : worldOf(facts);
+}
+
+export async function runPlan(o: SilenceOptions, io: Io): Promise<number> {
+  const facts = factsOf(o);
+  const asked = askedOf(o, facts);
+  const owned = (await journalState(o, io))?.owned ?? [];
+  const choice = choose(asked, await worldHere(o, facts), owned, keeperOf(o));
+  if (!("plan" in choice)) throw noPolicy(choice.considered);
+  const { policy, plan, notes, considered } = choice;
+  if (o.json) json(io, { policy, plan, notes, considered });
+  else {
+    io.out(planText(policy, plan, notes, o.diff === true));
+    if (asked.policy === "auto")
+      io.out(`why ${policy}:\n${considered.map((c) => `  ${c.policy}: ${c.why}\n`).join("")}`);
+  }
+  if (plan.conflicts.length > 0 || !plan.proof.holds) return exitCode("no");
+  return exitCode(plan.steps.length === 0 ? "ok" : "other");
+}
+
+function outcomeStatus(o: Outcome, io: Io, asJson: boolean, policy: string, notes: readonly string[]): number {
+  if (asJson) {
+    json(io, o);
+  } else {
+    if ("recovered" in o && o.recovered !== undefined) io.err(recoveredText(o.recovered));
+    switch (o.kind) {
+      case "busy":
+        io.err("vipward: another run is at work on this host: wait for it to end\n");
+        break;
+      case "nothing":
+        io.out("nothing to do\n");
+        break;
+      case "refused":
+        io.out(planText(policy, o.plan, notes, false));
+        io.err(`refused, nothing was changed:\n${o.why.map((w) => `  ${w}\n`).join("")}`);
+        break;
+      case "done":
+        io.out(planText(policy, o.plan, notes, false));
+        io.out(`done and verified (run ${o.run})${o.confirmed ? ", confirmed" : ""}\n`);
+        for (const l of o.left) io.err(`left: ${l}\n`);
+        break;
+      case "tookBack":
+        io.err(`failed: ${o.why}\nall of it was taken back\n${o.left.map((l) => `left: ${l}\n`).join("")}`);
+        break;
+    }
+  }
+  if (o.kind === "busy") return exitCode("unavailable");
+  if (o.kind === "tookBack" || o.kind === "refused" || (o.kind === "done" && o.left.length > 0)) return exitCode("no");
+  return exitCode("ok");
+}
+
+const describeForce = (plan: Plan): string[] =>
+  plan.proof.laws.filter((l) => !l.holds).map((l) => `law ${l.law}: ${l.title}`);
+
+export async function runApply(o: SilenceOptions, io: Io): Promise<number> {
+  if (o.facts !== undefined) throw usage("--facts is for planning", "run `vipward plan --facts FILE`");
+  const asked = askedOf(o, readFacts());
+  const keeper = keeperOf(o);
+  const confirmS = o.confirm === undefined ? undefined : Number(o.confirm);
+  if (confirmS !== undefined && !(Number.isInteger(confirmS) && confirmS >= 1 && confirmS <= 86_400))
+    throw usage(`--confirm ${o.confirm} is no number of seconds`, "use 1 to 86400");
+  let policy = asked.policy;
+  let notes: readonly string[] = [];
+  const outcome = await run(portsOf(o), {
+    direction: "apply",
+    paths: keptPaths,
+    kernel: kernelModel,
+    force: o.force === true,
+    signal: io.signal,
+    progress: (sentence) => io.err(`  ${sentence}\n`),
+    ...(confirmS === undefined ? {} : { confirmMs: confirmS * 1000 }),
+    plan: (world, owned) => {
+      const choice = choose(asked, world, owned, keeper);
+      if (!("plan" in choice)) throw noPolicy(choice.considered);
+      ({ policy, notes } = choice);
+      if (o.force === true) for (const law of describeForce(choice.plan)) io.err(`--force breaks ${law}\n`);
+      return choice.plan;
+    },
+  });
+  return outcomeStatus(outcome, io, o.json === true, policy, notes);
+}
+
+export async function runUndo(o: SilenceOptions, io: Io): Promise<number> {
+  const outcome = await run(portsOf(o), {
+    direction: "undo",
+    paths: keptPaths,
+    kernel: kernelModel,
+    progress: (sentence) => io.err(`  ${sentence}\n`),
+    plan: (world, owned) => makePlan({ world, owned, wanted: [], goal: nothingWanted, kernel: kernelModel }),
+  });
+  if (o.json !== true && "plan" in outcome)
+    for (const c of outcome.plan.changedByOthers) io.err(`changed by others: ${c}\n`);
+  return outcomeStatus(outcome, io, o.json === true, "undo", []);
+}
+
+/** Is the host as it was left, and as the wish says? */
+export async function runStatus(o: SilenceOptions, io: Io): Promise<number> {
+  const state = await journalState(o, io);
+  const facts = factsOf(o);
+  const owned = state?.owned ?? [];
+  const paths = [...keptPaths, ...owned.flatMap((c) => (c.kind === "file" ? [c.path] : []))];
+  const world = o.facts === undefined ? await portsOf(o).reader.read(paths) : worldOf(facts);
+  const host = new HostDraft(world);
+  const drifted = owned.filter((c) => standing(c, host) !== "after");
+  const wanted = o.cluster !== undefined || o.vip !== undefined;
+  const choice = wanted ? choose(askedOf(o, facts), world, owned, keeperOf(o)) : undefined;
+  const pending = choice !== undefined && "plan" in choice ? choice.plan : undefined;
+  if (o.json) json(io, { owned, drifted, ...(choice === undefined ? {} : { choice }), open: state?.open ?? null });
+  else {
+    io.out(`${owned.length} things here were made by vipward, ${drifted.length} of them are not as it left them\n`);
+    for (const c of drifted)
+      io.out(`  drifted (${standing(c, host) === "before" ? "undone" : "changed"} by others): ${describe(c)}\n`);
+    if (pending !== undefined) io.out(planText("as wanted", pending, [], false));
+  }
+  const healthy = drifted.length === 0 && (pending === undefined || pending.proof.holds);
+  if (!healthy) return exitCode("no");
+  return exitCode(pending !== undefined && pending.steps.length > 0 ? "other" : "ok");
+}
+
+export async function runPolicies(o: SilenceOptions, io: Io): Promise<number> {
+  const facts = factsOf(o);
+  const asked = askedOf(o.vip === undefined && o.cluster === undefined ? { ...o, vip: ["192.0.2.100"] } : o, facts);
+  const owned = (await journalState(o, io))?.owned ?? [];
+  const world = await worldHere(o, facts);
+  const considered = consider({ world, owned: vipsOnly(owned), wish: asked.wish, kernel: kernelModel });
+  if (o.json) json(io, considered);
+  else
+    for (const c of considered) {
+      io.out(`${c.suits ? "yes" : "no "}  ${c.policy.padEnd(14)} ${c.summary}\n`);
+      io.out(`     ${" ".repeat(14)} ${c.suits ? `cost ${c.cost}` : c.why}\n`);
+      for (const n of c.notes) io.out(`     ${" ".repeat(14)} note: ${n}\n`);
+    }
+  return exitCode(considered.some((c) => c.suits) ? "ok" : "no");
+}
+
+export async function runHide(link: string, o: SilenceOptions, io: Io, reveal: boolean): Promise<number> {
+  let way = reveal ? "reveal" : "hide";
+  let notes: readonly string[] = [];
+  const outcome = await run(portsOf(o), {
+    direction: reveal ? "undo" : "apply",
+    paths: [],
+    kernel: kernelModel,
+    force: o.force === true,
+    plan: (world, owned) => {
+      const own = owned.filter((c) => purposeOf(c) === hidePurpose(link));
+      const request: HideRequest = { world, owned: own, link, kernel: kernelModel, programs: programsHere() };
+      if (reveal) return planReveal(request);
+      const choice = planHide(request);
+      if (!choice.ok)
+        throw new HostError("hide/no-input", choice.why, { remedy: "see `ip address` and `vipward policies`" });
+      ({ way, notes } = choice);
+      return choice.plan;
+    },
+  });
+  return outcomeStatus(outcome, io, o.json === true, way, notes);
+}
+
+export async function runRender(o: SilenceOptions, io: Io): Promise<number> {
+  const target = targets.find((t) => t === o.to) as Target | undefined;
+  if (target === undefined) throw usage(`cannot render to "${o.to}"`, `use one of ${targets.join(", ")}`);
+  const facts = factsOf(o);
+  const asked = askedOf(o, facts);
+  const world = worldOf(facts);
+  // On the bare host, so that what is printed is all of it.
+  const owned = vipsOnly((await journalState(o, io))?.owned ?? []);
+  const choice = planFor(asked.policy, { world, owned, wish: asked.wish, kernel: kernelModel });
+  if (!("plan" in choice)) throw noPolicy(choice.considered);
+  const policy = policyNamed(choice.policy);
+  const steps = policy?.steps(situationOf(world, asked.wish, kernelModel)) ?? [];
+  const old = !has(releaseOf(facts.kernel.generation, facts.kernel.release), "2.4.0");
+  const rendered = render(target, inOrder(steps), old);
+  if (o.json) json(io, { policy: choice.policy, ...rendered });
+  else
+    for (const file of rendered.files)
+      io.out(file.path === "" ? file.text : `# ${file.path} (mode ${file.mode.toString(8)})\n${file.text}\n`);
+  for (const c of rendered.notCovered) io.err(`not said by ${target}: ${describe(c)}\n`);
+  return exitCode("ok");
+}
+
+export async function runConfirm(o: SilenceOptions, io: Io): Promise<number> {
+  const ports = portsOf(o);
+  const outcome = await confirm(ports);
+  if (outcome.kind === "confirmed") {
+    // If the run that waited is dead, nobody else will write the last word.
+    const recovered = await recover(ports, kernelModel);
+    io.out(
+      `run ${outcome.run} is kept${recovered === "busy" || recovered === undefined ? "" : " (its process had died)"}\n`,
+    );
+    return exitCode("ok");
+  }
+  io.err(outcome.kind === "late" ? `too late: run ${outcome.run} is being taken back\n` : "no run waits for a word\n");
+  return exitCode("no");
+}

@@ -1,0 +1,50 @@
+import type { World } from "../plan/host.ts";
+import type { Operation } from "../plan/operation.ts";
+
+/** What running a plan needs of the world. host/ fulfils it for the machine, tests and sim/ in memory. */
+
+/** Does operations in order; throws at the first that fails, with what it was about. Each is idempotent. */
+export interface Performer {
+  perform(operations: readonly Operation[]): Promise<void>;
+}
+
+export interface WorldReader {
+  /** The facts of now, and what these paths hold. */
+  read(paths: readonly string[]): Promise<World>;
+}
+
+/** Octets that survive a power cut once a call returned. */
+export interface JournalStorage {
+  load(): Promise<Uint8Array>;
+  /** Returns when the octets are on the disk; a crash inside may leave any first part of them. */
+  append(octets: Uint8Array): Promise<void>;
+  /** All or nothing, also over a power cut. */
+  replace(octets: Uint8Array): Promise<void>;
+}
+
+export interface RunLock {
+  /** undefined: another run holds it. A dead one holds nothing. */
+  acquire(): Promise<Release | undefined>;
+}
+export type Release = () => Promise<void>;
+
+export interface WallClock {
+  nowMs(): number;
+  /** Resolves early when the signal aborts. */
+  sleep(durationMs: number, signal?: AbortSignal): Promise<void>;
+}
+
+/** How `vipward confirm`, run elsewhere, reaches the run that waits. */
+export interface Confirmations {
+  confirmed(run: number): Promise<boolean>;
+  confirm(run: number): Promise<void>;
+}
+
+export interface ApplyPorts {
+  readonly performer: Performer;
+  readonly reader: WorldReader;
+  readonly journal: JournalStorage;
+  readonly lock: RunLock;
+  readonly clock: WallClock;
+  readonly confirmations: Confirmations;
+}
