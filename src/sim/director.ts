@@ -6,7 +6,19 @@ import { hopped, type IpBody } from "./frame.ts";
 import type { LocalInput, SimHost } from "./host.ts";
 import { type Candidate, type Schedule, type SchedulerFlags, schedulers } from "./schedulers.ts";
 
-const states = ["NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK"] as const;
+const states = [
+  "NONE",
+  "ESTABLISHED",
+  "SYN_SENT",
+  "SYN_RECV",
+  "FIN_WAIT",
+  "TIME_WAIT",
+  "CLOSE",
+  "CLOSE_WAIT",
+  "LAST_ACK",
+  "LISTEN",
+  "SYNACK",
+] as const;
 type State = (typeof states)[number];
 
 /** tcp_timeouts of ip_vs_proto_tcp.c, in seconds. */
@@ -30,14 +42,56 @@ const udpTimeoutSeconds = 5 * 60;
  * state by event, in the order of `states`.
  */
 const inputOnly: Readonly<Record<"syn" | "fin" | "ack" | "rst", readonly State[]>> = {
-  syn: ["SYN_RECV", "ESTABLISHED", "ESTABLISHED", "SYN_RECV", "SYN_RECV", "SYN_RECV", "SYN_RECV", "SYN_RECV", "SYN_RECV", "SYN_RECV", "SYN_RECV"],
-  fin: ["CLOSE", "FIN_WAIT", "SYN_SENT", "TIME_WAIT", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "TIME_WAIT"],
-  ack: ["CLOSE", "ESTABLISHED", "SYN_SENT", "ESTABLISHED", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "CLOSE", "LISTEN", "ESTABLISHED"],
+  syn: [
+    "SYN_RECV",
+    "ESTABLISHED",
+    "ESTABLISHED",
+    "SYN_RECV",
+    "SYN_RECV",
+    "SYN_RECV",
+    "SYN_RECV",
+    "SYN_RECV",
+    "SYN_RECV",
+    "SYN_RECV",
+    "SYN_RECV",
+  ],
+  fin: [
+    "CLOSE",
+    "FIN_WAIT",
+    "SYN_SENT",
+    "TIME_WAIT",
+    "FIN_WAIT",
+    "TIME_WAIT",
+    "CLOSE",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "LISTEN",
+    "TIME_WAIT",
+  ],
+  ack: [
+    "CLOSE",
+    "ESTABLISHED",
+    "SYN_SENT",
+    "ESTABLISHED",
+    "FIN_WAIT",
+    "TIME_WAIT",
+    "CLOSE",
+    "CLOSE_WAIT",
+    "CLOSE",
+    "LISTEN",
+    "ESTABLISHED",
+  ],
   rst: ["CLOSE", "CLOSE", "CLOSE", "SYN_RECV", "CLOSE", "CLOSE", "CLOSE", "CLOSE", "LAST_ACK", "LISTEN", "CLOSE"],
 };
 
 const eventOf = (flags: number): keyof typeof inputOnly =>
-  (flags & TCP_FLAG.rst) !== 0 ? "rst" : (flags & TCP_FLAG.syn) !== 0 ? "syn" : (flags & TCP_FLAG.fin) !== 0 ? "fin" : "ack";
+  (flags & TCP_FLAG.rst) !== 0
+    ? "rst"
+    : (flags & TCP_FLAG.syn) !== 0
+      ? "syn"
+      : (flags & TCP_FLAG.fin) !== 0
+        ? "fin"
+        : "ack";
 
 interface Destination extends Candidate {
   readonly server: EngineRealServer;
@@ -243,8 +297,7 @@ export class Director implements LocalInput {
     if (nowUs - this.#lastSweepUs < 1_000_000) return;
     this.#lastSweepUs = nowUs;
     for (const table of this.#connections.values())
-      for (const connection of [...table.values()])
-        if (connection.expiresUs <= nowUs) this.#expire(table, connection);
+      for (const connection of [...table.values()]) if (connection.expiresUs <= nowUs) this.#expire(table, connection);
   }
 
   #forward(destination: Destination, packet: IpBody): void {

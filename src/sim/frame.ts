@@ -95,7 +95,9 @@ export interface Frame {
 
 export const nothing: Uint8Array = new Uint8Array(0);
 
-const around = (ip: IpBody): { source: Ipv4; destination: Ipv4; protocol: number; ttl: number; id: number; dontFragment: boolean } => ({
+const around = (
+  ip: IpBody,
+): { source: Ipv4; destination: Ipv4; protocol: number; ttl: number; id: number; dontFragment: boolean } => ({
   source: ip.source,
   destination: ip.destination,
   protocol: ip.protocol,
@@ -140,7 +142,10 @@ export const frameOctets = (frame: Frame): number =>
 
 type Ends = { readonly source: Ipv4; readonly destination: Ipv4; readonly id: number };
 
-const packet = (ends: Ends, more: Partial<IpBody> & { readonly protocol: number; readonly lengthOctets: number }): IpBody => ({
+const packet = (
+  ends: Ends,
+  more: Partial<IpBody> & { readonly protocol: number; readonly lengthOctets: number },
+): IpBody => ({
   kind: "ip",
   source: ends.source,
   destination: ends.destination,
@@ -183,7 +188,12 @@ export const icmpError = (ends: Ends, message: Icmp, quoted: IpBody): IpBody =>
   });
 
 export const ipipPacket = (ends: Ends, inner: IpBody): IpBody =>
-  packet(ends, { protocol: PROTOCOL.ipip, dontFragment: inner.dontFragment, lengthOctets: 20 + inner.lengthOctets, inner });
+  packet(ends, {
+    protocol: PROTOCOL.ipip,
+    dontFragment: inner.dontFragment,
+    lengthOctets: 20 + inner.lengthOctets,
+    inner,
+  });
 
 /** The same packet one hop further. */
 export const hopped = (ip: IpBody): IpBody => ({ ...ip, ttl: ip.ttl - 1 });

@@ -10,7 +10,13 @@ import type { HostFacts } from "../model/facts.ts";
 import { compileHost, type Host, type Link } from "../model/host.ts";
 import { isLocal } from "../model/localTable.ts";
 import { isValid, type NeighbourEntry, neighbourEntry, neighbourKey } from "../model/neighbour.ts";
-import { neighbourDeadlineMs, neighbourTick, neighbourTimes, neighbourUse, type TimerStep } from "../model/neighbourTimers.ts";
+import {
+  neighbourDeadlineMs,
+  neighbourTick,
+  neighbourTimes,
+  neighbourUse,
+  type TimerStep,
+} from "../model/neighbourTimers.ts";
 import { type IpHeader, type IpVerdict, receive } from "../model/receive.ts";
 import { deviceOf, fibLookup, flowOf, type Route, usableHop } from "../model/routes.ts";
 import { selectSource } from "../model/selectSource.ts";
@@ -186,7 +192,9 @@ export class SimHost implements Station {
 
   /** Wakes the host's own `timer` after that time on its own clock. */
   after(us: number, item: unknown): number {
-    const atUs = this.lan.nowUs + (this.driftPpm === 0 ? us : Math.max(0, Math.round((us * 1_000_000) / (1_000_000 + this.driftPpm))));
+    const atUs =
+      this.lan.nowUs +
+      (this.driftPpm === 0 ? us : Math.max(0, Math.round((us * 1_000_000) / (1_000_000 + this.driftPpm))));
     this.lan.wake(this.id, atUs, item);
     return atUs;
   }
@@ -262,7 +270,12 @@ export class SimHost implements Station {
     const known = this.neighbours.get(key);
     const { switches } = this.model;
     // what changes no entry need not be asked twice
-    if (verdict.cache === "create" || known !== undefined || link.conf.arpAccept !== 0 || switches.arpScope === "device") {
+    if (
+      verdict.cache === "create" ||
+      known !== undefined ||
+      link.conf.arpAccept !== 0 ||
+      switches.arpScope === "device"
+    ) {
       if (verdict.cache !== "none") {
         const after = neighbourEntry(this.model, link, known?.entry, packet, this.nowMs);
         if (after !== undefined && after !== known?.entry) this.#learned(nic, key, known, after);
@@ -295,7 +308,10 @@ export class SimHost implements Station {
   }
 
   /** Puts any ARP packet on the wire, as arping does. */
-  sendArp(nic: Nic, arp: { operation: number; senderIp: Ipv4; targetIp: Ipv4; targetMac?: Mac; senderMac?: Mac; to?: Mac }): void {
+  sendArp(
+    nic: Nic,
+    arp: { operation: number; senderIp: Ipv4; targetIp: Ipv4; targetMac?: Mac; senderMac?: Mac; to?: Mac },
+  ): void {
     if (this.down) return;
     this.#transmit(nic, arp.to === undefined ? BROADCAST_ID : this.lan.macs.idOf(arp.to), {
       kind: "arp",
@@ -325,7 +341,14 @@ export class SimHost implements Station {
   #newNeighbour(nic: Nic, key: number, entry: NeighbourEntry): Neighbour {
     // reach_time: 0.5 to 1.5 of base_reachable_time
     const reachableMs = neighbourTimes.reachableMs / 2 + this.dice.below(neighbourTimes.reachableMs);
-    const neighbour: Neighbour = { entry, nic, waiting: [], reachableMs, timerUs: Number.POSITIVE_INFINITY, gone: false };
+    const neighbour: Neighbour = {
+      entry,
+      nic,
+      waiting: [],
+      reachableMs,
+      timerUs: Number.POSITIVE_INFINITY,
+      gone: false,
+    };
     this.neighbours.set(key, neighbour);
     this.lan.knows(nic.port, entry.ip, true);
     return neighbour;
@@ -334,7 +357,8 @@ export class SimHost implements Station {
   #setTimer(neighbour: Neighbour): void {
     const atMs = neighbourDeadlineMs(neighbour.entry, neighbour.reachableMs);
     if (atMs === Number.POSITIVE_INFINITY) return;
-    const atUs = Math.max(this.lan.nowUs, Math.ceil(atMs * 1000));
+    // one microsecond at least: a deadline that rounding puts a hair after now would come for ever
+    const atUs = Math.max(this.lan.nowUs + 1, Math.ceil(atMs * 1000));
     if (atUs >= neighbour.timerUs) return; // an early tick is harmless and sets itself anew
     neighbour.timerUs = this.after(atUs - this.lan.nowUs, neighbour);
   }
@@ -679,7 +703,11 @@ export class SimHost implements Station {
     const { message, data, quoted } = icmp;
     if (message.kind === "echo-request")
       this.output(
-        icmpPacket({ source: seen, destination: ip.source, id: this.packetId() }, { ...message, kind: "echo-reply" }, data),
+        icmpPacket(
+          { source: seen, destination: ip.source, id: this.packetId() },
+          { ...message, kind: "echo-reply" },
+          data,
+        ),
       );
     else if (message.kind === "echo-reply") {
       this.#echoes.get(message.id)?.();

@@ -295,12 +295,11 @@ export class Lan {
   /** All ports, or those behind which somebody may do something with the frame. In the order of the ports. */
   #floodTo(at: Switch, frame: Frame): readonly number[] {
     const { body } = frame;
-    if (this.#exhaustive || at.ports.length < 8 || (frame.to === BROADCAST_ID && body.kind !== "arp")) return at.ports;
+    if (this.#exhaustive || (frame.to === BROADCAST_ID && body.kind !== "arp")) return at.ports;
     const chosen = [...at.trunks];
     if (frame.to !== BROADCAST_ID) {
       // a card takes no frame for another card (C-ALL-01)
-      for (const port of this.#homes[frame.to] ?? [])
-        if (this.#owner[port] === -1 - at.index) chosen.push(port);
+      for (const port of this.#homes[frame.to] ?? []) if (this.#owner[port] === -1 - at.index) chosen.push(port);
     } else if (body.kind === "arp") {
       const interest = this.#interests[at.index];
       if (interest) {

@@ -1,5 +1,5 @@
 /** The classic capture file (libpcap 2.4), microseconds, Ethernet: what Wireshark and tcpdump open. */
-import { type Frame, encodeFrame, type Macs } from "./frame.ts";
+import { encodeFrame, type Frame, type Macs } from "./frame.ts";
 
 const magicUs = 0xa1b2c3d4;
 const ethernet = 1;

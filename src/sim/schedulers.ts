@@ -285,9 +285,27 @@ const fo: Make = (list) => () => {
 const ovf: Make = (list) => () => {
   let best: (typeof list)[number] | undefined;
   for (const candidate of list)
-    if (available(candidate) && candidate.active < candidate.weight && (best === undefined || candidate.weight > best.weight))
+    if (
+      available(candidate) &&
+      candidate.active < candidate.weight &&
+      (best === undefined || candidate.weight > best.weight)
+    )
       best = candidate;
   return best;
 };
 
-export const schedulers: Readonly<Record<string, Make>> = { rr, wrr, lc, wlc, sh, dh, mh, sed, nq, lblc, lblcr, fo, ovf };
+export const schedulers: Readonly<Record<string, Make>> = {
+  rr,
+  wrr,
+  lc,
+  wlc,
+  sh,
+  dh,
+  mh,
+  sed,
+  nq,
+  lblc,
+  lblcr,
+  fo,
+  ovf,
+};

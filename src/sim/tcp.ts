@@ -67,8 +67,16 @@ export class Connection {
   rtoMs = firstRtoMs;
   timerUs = Number.POSITIVE_INFINITY;
   via: Neighbour | undefined;
+  /** When a segment that does not belong was last answered. */
+  challengedUs = Number.NEGATIVE_INFINITY;
 
-  constructor(stack: TcpStack, ends: { localIp: Ipv4; localPort: number; remoteIp: Ipv4; remotePort: number }, state: TcpState, user: TcpUser, start: number) {
+  constructor(
+    stack: TcpStack,
+    ends: { localIp: Ipv4; localPort: number; remoteIp: Ipv4; remotePort: number },
+    state: TcpState,
+    user: TcpUser,
+    start: number,
+  ) {
     this.stack = stack;
     this.localIp = ends.localIp;
     this.localPort = ends.localPort;
@@ -261,6 +269,17 @@ export class TcpStack {
     this.#emit(connection, ACK, connection.next, nothing);
   }
 
+  /**
+   * Answers what cannot belong to the connection, at most twice a second (tcp_invalid_ratelimit): two ends that
+   * disagree would otherwise answer each other for ever.
+   */
+  #challenge(connection: Connection): void {
+    const nowUs = this.#host.lan.nowUs;
+    if (nowUs - connection.challengedUs < 500_000) return;
+    connection.challengedUs = nowUs;
+    this.#acknowledge(connection);
+  }
+
   /** What the sender would do without us: RST, unless it is one itself (RFC 9293 section 3.10.7.1). */
   #refuse(ip: IpBody, answerFrom: Ipv4): void {
     const tcp = ip.tcp;
@@ -324,7 +343,7 @@ export class TcpStack {
       // a SYN again: our answer was lost; anything else is an old duplicate (RFC 5961 section 4.2: challenge)
       const [first] = connection.sent;
       if (connection.state === "syn-received" && first) this.#emit(connection, first.flags, first.sequence, nothing);
-      else this.#acknowledge(connection);
+      else this.#challenge(connection);
       return;
     }
     if ((flags & ACK) !== 0 && !this.#acknowledged(connection, tcp.acknowledgment, ip)) return;
@@ -341,7 +360,7 @@ export class TcpStack {
     if (connection.state === "time-wait") return; // RFC 1337
     // RFC 5961 section 3.2: only the very next number resets
     if (sequence !== connection.expected) {
-      this.#acknowledge(connection);
+      this.#challenge(connection);
       return;
     }
     this.#remove(connection);
@@ -378,7 +397,7 @@ export class TcpStack {
   #acknowledged(connection: Connection, acknowledgment: number, ip: IpBody): boolean {
     if (after(acknowledgment, connection.next)) {
       if (connection.state === "syn-received") this.#refuse(ip, connection.localIp);
-      else this.#acknowledge(connection);
+      else this.#challenge(connection);
       return false;
     }
     if (!after(acknowledgment, connection.unacknowledged)) return true;
