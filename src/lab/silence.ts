@@ -20,4 +20,3 @@ export const silence = (host: LabHost, cure: Cure): SysctlValue[] =>
     { link, name: "arp_ignore", value: values[cure].ignore },
     { link, name: "arp_announce", value: values[cure].announce },
   ]);
-

@@ -67,7 +67,13 @@ export function specOf(cluster: Cluster, forwarding: ForwardingMethod): LabSpec 
     directors: cluster.directors
       .filter((d) => d.network.name === lan.name)
       .map((d) => ({ name: d.name, dip: d.dip, network: d.network.name })),
-    realServers: realServers.map((r) => ({ name: r.name, rip: r.rip, network: r.network.name, carrier: r.carrier, policy: r.policy.name })),
+    realServers: realServers.map((r) => ({
+      name: r.name,
+      rip: r.rip,
+      network: r.network.name,
+      carrier: r.carrier,
+      policy: r.policy.name,
+    })),
     services: services.map((s) => ({
       ...s,
       realServers: s.realServers.filter((r) => realServers.some((known) => known.name === r.name)),

@@ -128,9 +128,7 @@ class Story {
   cure(): CureStep {
     this.#say("applying the silence policy");
     const startMs = this.#options.nowMs();
-    const changes = this.#plot.realServers.flatMap(({ host }) =>
-      this.#silence(host, this.#options.cure),
-    );
+    const changes = this.#plot.realServers.flatMap(({ host }) => this.#silence(host, this.#options.cure));
     const tookMs = this.#options.nowMs() - startMs;
     // what the neighbours learned before would be confirmed by unicast for ever (B-N-06)
     for (const host of [this.#plot.client, this.#plot.router, this.#plot.director])

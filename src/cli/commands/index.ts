@@ -10,6 +10,7 @@ import { model } from "./model.ts";
 import { plan } from "./plan.ts";
 import { policies } from "./policies.ts";
 import { render } from "./render.ts";
+import { sim } from "./sim.ts";
 import { status } from "./status.ts";
 import { undo } from "./undo.ts";
 import { whoHas } from "./whoHas.ts";
@@ -36,5 +37,7 @@ export const commands: readonly CommandModule[] = [
   hide,
   render,
   lab,
+  sim,
+
   model,
 ];

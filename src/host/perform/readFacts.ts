@@ -20,11 +20,11 @@ import { generationOf, parseRelease } from "../../model/generation.ts";
 import { sysctlTable } from "../../model/sysctl.ts";
 import { readNftTable } from "../../plan/nftRead.ts";
 import { readRules } from "../../plan/ruleRead.ts";
+import { scopeNumber } from "../../wire/rtnetlinkValues.ts";
 import { loadedModules } from "../modules.ts";
 import type { Namespace } from "../namespace.ts";
 import { listNft } from "../nft.ts";
 import { type Address, type Link, type Neighbour, openRtnetlink, type Route, type Rule } from "../rtnetlink.ts";
-import { scopeNumber } from "../../wire/rtnetlinkValues.ts";
 import { ipv4Conf, readSysctl } from "../sysctl.ts";
 
 /** IFF_* bits (if.h) that the facts name. */

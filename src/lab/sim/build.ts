@@ -31,9 +31,7 @@ const inet = (link: string, ip: Ipv4, prefixLength: number, more: Partial<Addres
 /** A machine as it comes up: wires, addresses, gateway, nothing of a cluster yet. */
 export function plainFacts(host: LabHost, kernel: string | undefined): HostFacts {
   const links: LinkFacts[] = [{ ifindex: 1, name: "lo", flags: ["UP", "LOOPBACK"], mac: null, mtu: 65_536 }];
-  const addresses: AddressFacts[] = [
-    { link: "lo", ip: "127.0.0.1", prefixLength: 8, scope: 254 },
-  ];
+  const addresses: AddressFacts[] = [{ link: "lo", ip: "127.0.0.1", prefixLength: 8, scope: 254 }];
   for (const [i, link] of host.links.entries()) {
     links.push({ ifindex: 2 + i, name: link.name, flags: ["UP", "BROADCAST", "MULTICAST"], mac: link.mac, mtu: 1500 });
     for (const [n, p] of link.addresses.entries())

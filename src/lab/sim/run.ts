@@ -24,7 +24,11 @@ export interface SimLabOptions {
 export interface SimLabOutcome {
   readonly report: LabReport;
   /** One capture file for each chapter. */
-  readonly captures: readonly { readonly forwarding: ForwardingMethod; readonly octets: Uint8Array; readonly frames: number }[];
+  readonly captures: readonly {
+    readonly forwarding: ForwardingMethod;
+    readonly octets: Uint8Array;
+    readonly frames: number;
+  }[];
   readonly events: number;
 }
 

@@ -3,7 +3,7 @@ import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
 import type { Mac } from "../../base/mac.ts";
 import { encodeFrame, type Frame } from "../../sim/frame.ts";
 import type { SimHost } from "../../sim/host.ts";
-import { Pcap } from "../../sim/pcap.ts";
+import type { Pcap } from "../../sim/pcap.ts";
 import { Observations } from "../observations.ts";
 import type { Plot } from "../plot.ts";
 import type { LabMachine } from "../report.ts";
@@ -46,7 +46,12 @@ const kernelsOf = (world: World): string =>
   [...new Set([...world.hosts.values()].map((h) => h.facts.kernel.release))].join(", ");
 
 /** Asks by broadcast from the host's own address, and counts who answers and who is first. */
-export function askWhoHas(host: SimHost, targets: readonly Ipv4[], times: number, pause: (ms: number) => void): Answers[] {
+export function askWhoHas(
+  host: SimHost,
+  targets: readonly Ipv4[],
+  times: number,
+  pause: (ms: number) => void,
+): Answers[] {
   const { lan } = host;
   const by = new Map(targets.map((t) => [t, new Map<Mac, { answers: number; first: number }>()]));
   const answered = new Set<Ipv4>();

@@ -104,4 +104,3 @@ export function startTraffic(client: SimHost, plan: TrafficPlan, done: (result: 
   for (let i = 0; i < plan.shortLived; i++)
     lan.at(startUs + Math.floor((i * plan.durationMs * 1000) / plan.shortLived), () => start("short", i));
 }
-
