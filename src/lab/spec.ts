@@ -81,11 +81,13 @@ export function specOf(cluster: Cluster, forwarding: ForwardingMethod): LabSpec 
     client: { name: client?.name ?? "client", address: client?.address },
     routerName: cluster.lab.router.name,
     kernels: kernelsOf(cluster),
+    dropsGratuitous: cluster.lab.ignoresGratuitous,
+    ...(cluster.lab.redirectPort === undefined ? {} : { redirectPort: cluster.lab.redirectPort }),
   };
 }
 
 function kernelsOf(cluster: Cluster): ReadonlyMap<string, string> {
-  const kernels = new Map<string, string>();
+  const kernels = new Map<string, string>(Object.entries(cluster.lab.kernels));
   for (const { name, kernel } of [...cluster.directors, ...cluster.realServers])
     if (kernel !== undefined) kernels.set(name, kernel);
   return kernels;

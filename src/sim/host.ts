@@ -209,6 +209,10 @@ export class SimHost implements Station {
     this.tcp.forget();
   }
 
+  get isPaused(): boolean {
+    return this.#paused !== undefined;
+  }
+
   restart(): void {
     this.down = false;
   }
@@ -468,7 +472,8 @@ export class SimHost implements Station {
     if (state === "STALE" || state === "FAILED") {
       if (state === "FAILED") known.waiting.push(packet);
       this.#step(known, neighbourUse(known.entry, this.nowMs));
-    } else if (state === "REACHABLE" || state === "DELAY") {
+    } else if (state === "REACHABLE") {
+      // in DELAY the time of use stays: its timer runs from the first use, however many follow
       if (this.nowMs - known.entry.usedMs > 100) known.entry = { ...known.entry, usedMs: this.nowMs };
     }
     if (isValid(known.entry)) this.#sendTo(known, packet);

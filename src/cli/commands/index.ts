@@ -4,6 +4,7 @@ import { apply } from "./apply.ts";
 import { check } from "./check.ts";
 import { confirm } from "./confirm.ts";
 import { explain } from "./explain.ts";
+import { explore } from "./explore.ts";
 import { hide } from "./hide.ts";
 import { lab } from "./lab.ts";
 import { model } from "./model.ts";
@@ -38,6 +39,7 @@ export const commands: readonly CommandModule[] = [
   render,
   lab,
   sim,
+  explore,
 
   model,
 ];

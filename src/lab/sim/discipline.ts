@@ -78,7 +78,9 @@ function redirect(facts: HostFacts, subject: Subject): HostFacts {
     },
     verdict: { kind: "redirect" as const, ...(port === undefined ? {} : { port }) },
   }));
-  const bare = withoutVips(facts, subject);
+  const plain = withoutVips(facts, subject);
+  // `ifconfig tunl0 0.0.0.0 up`: before 2.6.22 a tunnel without an address takes nothing (C-2.2-06)
+  const bare = { ...plain, links: plain.links.map((l) => (l.name === "tunl0" ? { ...l, ipv4State: true } : l)) };
   if (form === "netfilter") {
     const chain: FilterChainFacts = { tool: "iptables", family: "ip", table: "nat", hook: "prerouting", rules };
     // netfilter redirects to the first address of the incoming interface: tunl0 needs one (C-2.4-02)
