@@ -48,6 +48,7 @@ test("the whole cure: every proof holds, and nothing is left behind", async (t) 
   assert.ok(chapter !== undefined);
   assert.equal(chapter.proof.traffic.connections, chapter.proof.traffic.completed);
   assert.ok(chapter.problem.traffic.bypassedDirector > 0);
+  assert.ok(chapter.leak !== undefined);
   assert.equal(chapter.leak.after, chapter.leak.realServer);
   assert.deepEqual(standing(), []);
 });

@@ -129,7 +129,8 @@ export interface ChapterReport {
   readonly engine: string;
   readonly machines: readonly LabMachine[];
   readonly problem: { readonly whoHas: readonly WhoHasStep[]; readonly traffic: TrafficStep };
-  readonly leak: LeakStep;
+  /** Absent where no real server's policy has two halves: then there is no half cure to show the leak alone. */
+  readonly leak?: LeakStep;
   readonly cure: CureStep;
   readonly proof: {
     readonly whoHas: readonly WhoHasStep[];

@@ -73,9 +73,25 @@ export function specOf(cluster: Cluster, forwarding: ForwardingMethod): LabSpec 
     directors: cluster.directors
       .filter((d) => d.network.name === lan.name)
       .map((d) => ({ name: d.name, dip: d.dip, network: d.network.name })),
-    realServers: realServers.map((r) => ({ name: r.name, rip: r.rip, network: r.network.name, carrier: r.carrier })),
+    realServers: realServers.map((r) => ({
+      name: r.name,
+      rip: r.rip,
+      network: r.network.name,
+      carrier: r.carrier,
+      policy: r.policy.name,
+    })),
     services,
     client: { name: client?.name ?? "client", address: client?.address },
     routerName: cluster.lab.router.name,
+    kernels: kernelsOf(cluster),
+    dropsGratuitous: cluster.lab.ignoresGratuitous,
+    ...(cluster.lab.redirectPort === undefined ? {} : { redirectPort: cluster.lab.redirectPort }),
   };
+}
+
+function kernelsOf(cluster: Cluster): ReadonlyMap<string, string> {
+  const kernels = new Map<string, string>(Object.entries(cluster.lab.kernels));
+  for (const { name, kernel } of [...cluster.directors, ...cluster.realServers])
+    if (kernel !== undefined) kernels.set(name, kernel);
+  return kernels;
 }

@@ -2,7 +2,7 @@ import type { Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import type { EngineCount, EngineService } from "../ports/engine.ts";
 import type { Observed } from "./observations.ts";
-import type { CureChange, LabMachine } from "./report.ts";
+import type { Cure, CureChange, LabMachine } from "./report.ts";
 import type { TrafficPlan, TrafficResult } from "./traffic.ts";
 
 /** The answers to one who-has, asked `asked` times. */
@@ -38,6 +38,8 @@ export interface Stage {
     machine: string,
     values: readonly { readonly link: string; readonly name: string; readonly value: string }[],
   ): CureChange[];
+  /** How this stage silences real servers, where it knows more than the two sysctls. */
+  readonly silence?: StageSilence;
   /** Forgets what the machine knows of its neighbours. */
   forgetNeighbours(machine: string): void;
   /** What the machine's neighbour cache holds for an address. */
@@ -51,6 +53,17 @@ export interface Stage {
   pause(ms: number): Promise<void>;
   /** Takes everything away, or leaves it and says so. Never throws for what is gone already. */
   remove(options: { readonly keep: boolean }): Promise<void>;
+}
+
+/** A stage that has every policy: what the cluster file says of each real server is applied, or a part of it. */
+export interface StageSilence {
+  /** Gives back what really changed. */
+  apply(machine: string, cure: Cure): CureChange[];
+  policyOf(machine: string): string;
+  /** Answering and announcing are two switches there, so that one of them can be left off. */
+  hasHalves(machine: string): boolean;
+  /** Every real server's kernel is silent as it is: there is no problem to show. */
+  readonly quietByNature: boolean;
 }
 
 export interface StageOptions {

@@ -9,6 +9,8 @@ export interface Expectations {
   readonly engine: string;
   /** Of each service "VIP:port": the weight of each real server. */
   readonly weights: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** The real servers' kernels are silent as they are: then the "problem" is that there is none. */
+  readonly quietByNature?: boolean;
 }
 
 type Steps = Omit<ChapterReport, "verdicts" | "tookMs" | "machines" | "forwarding" | "engine">;
@@ -28,9 +30,29 @@ const list = (counts: Readonly<Record<string, number>>): string =>
 const sum = (counts: Readonly<Record<string, number>>): number => Object.values(counts).reduce((a, b) => a + b, 0);
 const owners = (step: WhoHasStep): string => step.shares.map((s) => s.machine).join(", ") || "nobody";
 
-function problemVerdicts({ problem, leak }: Steps, { owner }: Expectations): Verdict[] {
+function quietVerdicts({ problem }: Steps, { owner }: Expectations): Verdict[] {
   const { whoHas, traffic } = problem;
   return [
+    verdict(
+      "problem/by-nature",
+      "these kernels are silent as they are: one machine answers without any discipline",
+      owner,
+      whoHas.map(owners).join("; "),
+      whoHas.every((step) => step.shares.length === 1 && step.shares[0]?.machine === owner),
+    ),
+    verdict(
+      "problem/none-broken",
+      "and nothing breaks",
+      "0",
+      `${traffic.bypassedDirector} bypassed the director, ${traffic.connections - traffic.completed} broken`,
+      traffic.bypassedDirector === 0 && traffic.completed === traffic.connections,
+    ),
+  ];
+}
+
+function problemVerdicts({ problem, leak }: Steps, { owner }: Expectations): Verdict[] {
+  const { whoHas, traffic } = problem;
+  const shown = [
     verdict(
       "problem/answers",
       "without discipline several machines answer for the VIP",
@@ -52,14 +74,18 @@ function problemVerdicts({ problem, leak }: Steps, { owner }: Expectations): Ver
       `${traffic.longLivedBroken} of ${traffic.longLived}`,
       traffic.longLivedBroken > 0,
     ),
-    verdict(
-      "leak/poisons",
-      "a real server that answers nothing still moves the VIP by its own ARP request",
-      `${leak.neighbour}'s cache moves from ${owner} to ${leak.realServer}`,
-      `${leak.before} -> ${leak.after}, ${leak.leaked} leaked, who-has shows ${leak.whoHas.map((s) => s.machine).join(", ")}`,
-      leak.before === owner && leak.after === leak.realServer && leak.leaked > 0 && leak.whoHas.length === 1,
-    ),
   ];
+  if (leak !== undefined)
+    shown.push(
+      verdict(
+        "leak/poisons",
+        "a real server that answers nothing still moves the VIP by its own ARP request",
+        `${leak.neighbour}'s cache moves from ${owner} to ${leak.realServer}`,
+        `${leak.before} -> ${leak.after}, ${leak.leaked} leaked, who-has shows ${leak.whoHas.map((s) => s.machine).join(", ")}`,
+        leak.before === owner && leak.after === leak.realServer && leak.leaked > 0 && leak.whoHas.length === 1,
+      ),
+    );
+  return shown;
 }
 
 function trafficVerdicts(traffic: TrafficStep, expectations: Expectations): Verdict[] {
@@ -158,6 +184,6 @@ function proofVerdicts(steps: Steps, expectations: Expectations): Verdict[] {
 }
 
 export const judge = (steps: Steps, expectations: Expectations): Verdict[] => [
-  ...problemVerdicts(steps, expectations),
+  ...(expectations.quietByNature === true ? quietVerdicts : problemVerdicts)(steps, expectations),
   ...proofVerdicts(steps, expectations),
 ];

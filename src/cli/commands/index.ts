@@ -3,6 +3,7 @@ import { apply } from "./apply.ts";
 import { check } from "./check.ts";
 import { confirm } from "./confirm.ts";
 import { explain } from "./explain.ts";
+import { explore } from "./explore.ts";
 import { facts } from "./facts.ts";
 import { hide } from "./hide.ts";
 import { lab } from "./lab.ts";
@@ -10,6 +11,7 @@ import { model } from "./model.ts";
 import { plan } from "./plan.ts";
 import { policies } from "./policies.ts";
 import { render } from "./render.ts";
+import { sim } from "./sim.ts";
 import { status } from "./status.ts";
 import { undo } from "./undo.ts";
 import { whoHas } from "./whoHas.ts";
@@ -29,5 +31,8 @@ export const commands: readonly CommandModule[] = [
   hide,
   render,
   lab,
+  sim,
+  explore,
+
   model,
 ];
