@@ -27,7 +27,7 @@ function offered(...words: string[]): string[] {
 test("commands, options and their values are offered, by what was typed of them", () => {
   assert.deepEqual(offered("who"), ["who-has"]);
   assert.deepEqual(offered("lab", "--cl"), ["--clean"]);
-  assert.deepEqual(offered("lab", "--backend", ""), ["auto", "netns", "vm"]);
+  assert.deepEqual(offered("lab", "--backend", ""), ["auto", "netns", "vm", "sim"]);
   assert.deepEqual(offered("lab", "--backend", "=", "n"), ["netns"]);
 });
 
