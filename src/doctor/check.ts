@@ -1,3 +1,4 @@
+import { parseIpv6 } from "../model/ipv6.ts";
 import { isLocal } from "../model/localTable.ts";
 import { answerNdp } from "../model/ndp.ts";
 import type { RuleId } from "../model/rules.ts";
@@ -123,7 +124,7 @@ function vipReports(context: Context): VipReport[] {
     });
   }
   for (const vip of context.vips6) {
-    const held = (context.facts.addresses6 ?? []).filter((a) => a.ip === vip.text);
+    const held = (context.facts.addresses6 ?? []).filter((a) => !a.proxy && parseIpv6(a.ip) === vip.ip);
     const mute =
       context.realServer && !(context.director && held.some((a) => context.lan.some((l) => l.name === a.link)));
     add(vip.text, {

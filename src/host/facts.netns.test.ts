@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import { prefix } from "../base/prefix.ts";
@@ -39,7 +39,8 @@ before(() => {
     "addr add 10.0.0.100/32 dev lo",
     "addr add 10.1.0.1 peer 10.1.0.9/30 dev br0 scope link",
     "addr add 10.2.0.1/24 dev eth0 noprefixroute",
-    "route add 172.16.0.0/16 via 10.0.0.1 metric 7",
+    "route add 172.16.0.0/16 via 10.0.0.1 metric 7 advmss 1440",
+    "-6 addr add 2001:db8::5/64 dev br0 nodad preferred_lft 0",
     "route add blackhole 192.0.2.0/24",
     "route add 198.51.100.0/24 nexthop via 10.0.0.7 nexthop via 10.0.0.8 weight 3",
     "route add local 203.0.113.9 dev lo",
@@ -108,6 +109,7 @@ test("routes of all tables, rules, neighbours and proxy entries", (t) => {
     [route("172.16.0.0/16")?.via, route("172.16.0.0/16")?.dev, route("172.16.0.0/16")?.metric],
     ["10.0.0.1", "eth0", 7],
   );
+  assert.equal(route("172.16.0.0/16")?.advmss, 1440);
   assert.equal(route("192.0.2.0/24")?.type, "blackhole");
   assert.deepEqual(
     route("198.51.100.0/24")?.nexthops?.map((h) => h.weight),
@@ -148,7 +150,7 @@ test("sysctls are what the files say, of every link and of all", (t) => {
   assert.equal(facts.sysctls["all.rp_filter"], 1);
   const checked = here.run(() =>
     Object.entries(facts.sysctls)
-      .filter(([key]) => !/^(neigh|ipv6)\.|^[^.]*$/.test(key))
+      .filter(([key]) => !/^(neigh|ipv6|vs|bridge)\.|^[^.]*$/.test(key))
       .map(([key, value]) => {
         const dot = key.lastIndexOf(".");
         const file = `/proc/sys/net/ipv4/conf/${key.slice(0, dot)}/${key.slice(dot + 1)}`;
@@ -157,6 +159,14 @@ test("sysctls are what the files say, of every link and of all", (t) => {
   );
   assert.ok(checked.length > 100);
   for (const [key, given, wanted] of checked) assert.equal(given, wanted, key);
+});
+
+test("IPv6 addresses in their usual text, with what keeps them from use; sysctls of bridges", (t) => {
+  if (!needsRoot(t)) return;
+  const facts = readFacts({ namespace: here });
+  assert.equal(facts.addresses6?.find((a) => a.ip === "2001:db8::5")?.deprecated, true);
+  for (const name of existsSync("/proc/sys/net/bridge") ? ["bridge-nf-call-iptables", "bridge-nf-call-arptables"] : [])
+    assert.ok([0, 1].includes(facts.sysctls[`bridge.${name}`] ?? -1), name);
 });
 
 test("the file goes through parseFacts unchanged", (t) => {

@@ -140,6 +140,7 @@ const shape = z.strictObject({
         tentative: z.boolean().optional(),
         optimistic: z.boolean().optional(),
         dadFailed: z.boolean().optional(),
+        deprecated: z.boolean().optional(),
         anycast: z.boolean().optional(),
         proxy: z.boolean().optional(),
       }),
@@ -162,6 +163,7 @@ const shape = z.strictObject({
       tos: whole(0, 255).optional(),
       protocol: z.string().optional(),
       onlink: z.boolean().optional(),
+      advmss: uint32.optional(),
     }),
   ),
   rules: z.array(

@@ -72,6 +72,16 @@ export const IFF = {
 /** ARPHRD_*: `hardwareType` of a link. */
 export const ARPHRD = { ethernet: 1, infiniband: 32, tunnel: 768, loopback: 772, none: 0xfffe } as const;
 export const MACVLAN_MODE = { private: 1, vepa: 2, bridge: 4, passthru: 8, source: 16 } as const;
+/** By number (if_bonding.h). */
+export const BOND_MODES = [
+  "balance-rr",
+  "active-backup",
+  "balance-xor",
+  "broadcast",
+  "802.3ad",
+  "balance-tlb",
+  "balance-alb",
+] as const;
 export const OPERSTATE = ["unknown", "not-present", "down", "lower-layer-down", "testing", "dormant", "up"] as const;
 
 const linkHeader = layout("link", 16, {
@@ -173,6 +183,7 @@ const linkKinds = {
   ipip: tunnel,
   macvlan: attributes("link-macvlan", { mode: host32(1), flags: host16(2) }),
   vlan: attributes("link-vlan", { id: host16(1), protocol: be16(5) }),
+  bond: attributes("link-bond", { mode: u8(1) }),
   vrf: attributes("link-vrf", { table: host32(1) }),
 } as const;
 type Kinds = typeof linkKinds;

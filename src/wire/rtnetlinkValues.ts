@@ -14,6 +14,7 @@ function nameOf<T extends string>(table: Readonly<Record<T, number>>, value: num
   return (Object.keys(table) as T[]).find((name) => table[name] === value);
 }
 
+export type BondMode = (typeof wire.BOND_MODES)[number];
 export type MacvlanMode = keyof typeof wire.MACVLAN_MODE;
 export type OperationalState = (typeof wire.OPERSTATE)[number];
 
@@ -47,6 +48,7 @@ export interface Link {
   /** Of a VRF. */
   readonly vrfTable?: number;
   readonly macvlanMode?: MacvlanMode;
+  readonly bondMode?: BondMode;
   /** Of an ipip link; 0.0.0.0 is any. */
   readonly tunnel?: { readonly local: Ipv4; readonly remote: Ipv4; readonly ttl: number };
 }
@@ -58,6 +60,7 @@ function linkDetails(info: wire.LinkInfo | undefined) {
   if (kind === "vlan") return { kind, ...present({ vlanId: info.data?.id }) };
   if (kind === "vrf") return { kind, ...present({ vrfTable: info.data?.table }) };
   if (kind === "macvlan") return { kind, ...present({ macvlanMode: nameOf(wire.MACVLAN_MODE, info.data?.mode) }) };
+  if (kind === "bond") return { kind, ...present({ bondMode: wire.BOND_MODES[info.data?.mode ?? -1] }) };
   if (kind !== "ipip" || info.data === undefined) return { kind };
   const { local = ANY, remote = ANY, ttl = 0 } = info.data;
   return { kind, tunnel: { local, remote, ttl } };
@@ -161,6 +164,8 @@ export interface Route {
   readonly typeOfService: number;
   readonly onLink: boolean;
   readonly mtu?: number;
+  /** Octets of payload that TCP offers towards this route (advmss). */
+  readonly advertisedMss?: number;
   /** Several ways instead of one gateway and link. */
   readonly hops?: readonly Hop[];
 }
@@ -190,6 +195,7 @@ export function decodeRoute(payload: Uint8Array): Route | undefined {
       linkIndex: r.outIndex,
       preferredSource: r.preferredSource,
       mtu: r.metrics?.mtuOctets,
+      advertisedMss: r.metrics?.advertisedMssOctets,
       hops: r.nextHops?.map(({ index, weight, flags, gateway }) => ({
         linkIndex: index,
         weight,

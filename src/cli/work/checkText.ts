@@ -50,7 +50,7 @@ const expectations: Readonly<Record<VipReport["expected"], string>> = {
 
 function vipText(vip: VipReport, c: Paint): string {
   const where = vip.held.length > 0 ? `on ${printable(list(vip.held))}` : "not held here";
-  let out = `\n${c.bold(printable(list(vip.vips)))}  ${where}; ${expectations[vip.expected]}\n`;
+  let out = `\n${c.bold(printable(list(vip.vips)))}  ${where}; ${vip.vips.some((v) => v.includes(":")) ? expectations[vip.expected].replace("on ARP", "in neighbour discovery") : expectations[vip.expected]}\n`;
   for (const said of [...vip.answers, ...vip.announces, ...vip.accepts]) out += saidText(said, c);
   return out;
 }

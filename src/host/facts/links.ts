@@ -1,5 +1,6 @@
 /** Links, addresses, routes, rules and neighbours of one namespace as facts, from one netlink socket. */
 import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
+import { ipv6FromOctets } from "../../base/ipv6.ts";
 import { formatPrefix } from "../../base/prefix.ts";
 import type {
   Address6Facts,
@@ -96,6 +97,7 @@ export function linkFacts(links: readonly Link[]): LinkFacts[] {
       ...(link.vlanId === undefined ? {} : { vlanId: link.vlanId }),
       ...(link.vrfTable === undefined ? {} : { vrfTable: link.vrfTable }),
       ...(link.macvlanMode === undefined ? {} : { mode: link.macvlanMode }),
+      ...(link.bondMode === undefined ? {} : { mode: link.bondMode }),
       ...(link.tunnel === undefined ? {} : { tunnel: tunnelFacts(link.tunnel) }),
     };
   });
@@ -134,12 +136,7 @@ const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_FLAGS = 8;
 const NDA_DST = 1;
-const flags6 = { optimistic: 0x04, dadFailed: 0x08, tentative: 0x40 } as const;
-
-const groupsOf = (octets: Uint8Array): string =>
-  Array.from({ length: 8 }, (_, i) =>
-    (((octets[2 * i] as number) << 8) | (octets[2 * i + 1] as number)).toString(16),
-  ).join(":");
+const flags6 = { optimistic: 0x04, dadFailed: 0x08, deprecated: 0x20, tentative: 0x40 } as const;
 
 /** Attributes by number, for messages of another family than the codecs read. */
 function attributesOf(payload: Uint8Array, offset: number): ReadonlyMap<number, Uint8Array> {
@@ -168,7 +165,7 @@ export function readAddresses6(socket: NetlinkSocket, names: LinkNames): Address
     const flags = (Object.keys(flags6) as (keyof typeof flags6)[]).filter((name) => (bits & flags6[name]) !== 0);
     found.push({
       link,
-      ip: groupsOf(own),
+      ip: ipv6FromOctets(own),
       prefixLength: payload[1] as number,
       scope: payload[3] as number,
       ...Object.fromEntries(flags.map((name) => [name, true])),
@@ -182,7 +179,7 @@ export function readAddresses6(socket: NetlinkSocket, names: LinkNames): Address
     const ip = attributesOf(payload, 12).get(NDA_DST);
     const link = names.get(new DataView(payload.buffer, payload.byteOffset).getInt32(4, true));
     if (ip?.length === 16 && link !== undefined)
-      found.push({ link, ip: groupsOf(ip), prefixLength: 128, scope: 0, proxy: true });
+      found.push({ link, ip: ipv6FromOctets(ip), prefixLength: 128, scope: 0, proxy: true });
   }
   return found;
 }
@@ -220,6 +217,7 @@ function routeFacts(route: Route, names: LinkNames): RouteFacts | undefined {
     ...(route.metric === 0 ? {} : { metric: route.metric }),
     ...(route.typeOfService === 0 ? {} : { tos: route.typeOfService }),
     ...(route.onLink ? { onlink: true } : {}),
+    ...(route.advertisedMss === undefined ? {} : { advmss: route.advertisedMss }),
     ...(route.hops === undefined
       ? {}
       : {

@@ -1,5 +1,5 @@
 /** net.ipv4 as the flat record of the facts: all and default from their files, links from the dump of links. */
-import { closeSync, openSync, readdirSync, readSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readSync } from "node:fs";
 import type { UnreadFacts } from "../../model/facts.ts";
 import { LITTLE_ENDIAN_HOST as LITTLE_ENDIAN } from "../../wire/octets.ts";
 import type { NeighbourTimes } from "../../wire/rtnetlinkValues.ts";
@@ -36,6 +36,31 @@ const files: readonly (readonly [name: string, number: number])[] = [
 /** What patches add has no fixed number. */
 const patchFiles = ["hidden", "arp_invisible"] as const;
 const plainFiles = ["ip_forward", "ip_nonlocal_bind", "conf/all/mc_forwarding"] as const;
+/** Of IPVS and of bridges, where their modules are: what a finding asks about. */
+const moduleFiles = [
+  [
+    "vs",
+    "/proc/sys/net/ipv4/vs",
+    [
+      "backup_only",
+      "conn_reuse_mode",
+      "conntrack",
+      "expire_nodest_conn",
+      "expire_quiescent_template",
+      "ignore_tunneled",
+      "nat_icmp_send",
+      "pmtu_disc",
+      "schedule_icmp",
+      "sloppy_tcp",
+      "snat_reroute",
+    ],
+  ],
+  [
+    "bridge",
+    "/proc/sys/net/bridge",
+    ["bridge-nf-call-arptables", "bridge-nf-call-ip6tables", "bridge-nf-call-iptables"],
+  ],
+] as const;
 const base = "/proc/sys/net/ipv4";
 
 const buffer = new Uint8Array(64);
@@ -100,6 +125,12 @@ export function readSysctls(
     sysctls[`neigh.${name}.locktime`] = Math.floor(lockTimeMs / 10);
     sysctls[`neigh.${name}.proxy_delay`] = Math.floor(proxyDelayMs / 10);
   }
+  for (const [group, folder, names] of moduleFiles)
+    if (existsSync(folder))
+      for (const name of names) {
+        const value = numberIn(`${folder}/${name}`);
+        if (value !== undefined) sysctls[`${group}.${name}`] = value;
+      }
   readIpv6(links, read6(sysctls));
   return { sysctls, hasHidden: patched[0] === true, hasInvisible: patched[1] === true };
 }
