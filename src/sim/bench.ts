@@ -44,10 +44,11 @@ export function benchLan(realServers: number, clients: number): { lan: Lan; host
   const lan = new Lan({ seed: 1 });
   const at = lan.addSwitch("switch");
   const hosts: SimHost[] = [];
+  const cable = { ...plainCable, jitterUs: 50 };
   const add = (vip: "none" | "lo" | "eth0"): SimHost => {
     const n = hosts.length;
     const host = new SimHost(lan, benchHostFacts(n, vip));
-    host.wire("eth0", lan.plug(host.id, 0, macOf(n), at, { ...plainCable, jitterUs: 50 }));
+    host.wire("eth0", lan.plug(host.id, 0, macOf(n), at, cable));
     hosts.push(host);
     return host;
   };

@@ -47,6 +47,8 @@ export interface Nic {
   readonly macId: MacId;
   /** Port of the LAN. */
   readonly port: number;
+  /** Of the link, as the facts have it. */
+  mtuOctets: number;
 }
 
 /** One neighbour, and what waits for its MAC. */
@@ -58,6 +60,9 @@ export interface Neighbour {
   /** When the timer that is set fires; Infinity: none is. */
   timerUs: number;
   gone: boolean;
+  /** The entry's MAC, and its number. */
+  macText: Mac | undefined;
+  macId: MacId;
 }
 
 /** Takes packets for its virtual services where IPVS does: after they were found local (C-DIR-01). */
@@ -93,6 +98,16 @@ const headerOf = (ip: IpBody): IpHeader => ({
   ...(ip.inner === undefined ? {} : { inner: headerOf(ip.inner) }),
 });
 
+const isAbout = (m: Memo, link: number, frame: FrameKind, ip: IpBody): boolean =>
+  m.source === ip.source &&
+  m.destination === ip.destination &&
+  m.protocol === ip.protocol &&
+  m.link === link &&
+  m.frame === frame &&
+  (ip.inner === undefined
+    ? m.innerSource === 0 && m.innerDestination === 0
+    : ip.inner.inner === undefined && m.innerSource === ip.inner.source && m.innerDestination === ip.inner.destination);
+
 /** A way out, as far as it depends on the destination alone. */
 interface Way {
   readonly route: Route;
@@ -127,6 +142,11 @@ export class SimHost implements Station {
   #nicByLink = new Map<number, Nic>();
   #links: Link[] = [];
   #ways = new Map<Ipv4, Way | undefined>();
+  // Most packets go where the one before went, and come from where it came from.
+  #lastDestination = -1;
+  #lastWay: Way | undefined;
+  #lastMemo: Memo | undefined;
+  #lastNeighbour: Neighbour | undefined;
   #memo: (Memo | undefined)[] = [];
   #memoAllowed = true;
   #packetId: number;
@@ -148,7 +168,7 @@ export class SimHost implements Station {
   wire(link: string, port: number): void {
     const found = this.model.linkByName.get(link);
     if (found?.mac === undefined) throw new RangeError(`${this.name} has no link ${link} with a MAC`);
-    this.nics.push({ index: this.nics.length, link, mac: found.mac, macId: this.lan.macs.idOf(found.mac), port });
+    this.nics.push({ index: this.nics.length, link, mac: found.mac, macId: this.lan.macs.idOf(found.mac), port, mtuOctets: 1500 });
     this.#compiled();
   }
 
@@ -165,7 +185,9 @@ export class SimHost implements Station {
 
   #compiled(): void {
     this.#ways.clear();
+    this.#lastDestination = -1;
     this.#memo = [];
+    this.#lastMemo = undefined;
     const { filters } = this.model;
     this.#memoAllowed =
       filters.prerouting.length + filters.input.length + filters.forward.length === 0 &&
@@ -178,6 +200,7 @@ export class SimHost implements Station {
       if (link === undefined) continue;
       this.#nicByLink.set(link.index, nic);
       this.#links[nic.index] = link;
+      nic.mtuOctets = this.#facts.links.find((l) => l.name === nic.link)?.mtu ?? 1500;
       this.lan.interest(nic.port, interestOf(this.model, link));
     }
   }
@@ -352,6 +375,8 @@ export class SimHost implements Station {
       reachableMs,
       timerUs: Number.POSITIVE_INFINITY,
       gone: false,
+      macText: undefined,
+      macId: BROADCAST_ID,
     };
     this.neighbours.set(key, neighbour);
     this.lan.knows(nic.port, entry.ip, true);
@@ -449,8 +474,11 @@ export class SimHost implements Station {
       this.drop("the link is down");
       return undefined;
     }
+    const last = this.#lastNeighbour;
+    const isLast = last !== undefined && !last.gone && last.nic === nic && last.entry.ip === nextHop;
     const key = neighbourKey(link.index, nextHop);
-    const known = this.neighbours.get(key);
+    const known = isLast ? last : this.neighbours.get(key);
+    this.#lastNeighbour = known;
     if (known === undefined) {
       const nowMs = this.nowMs;
       const made = this.#newNeighbour(nic, key, {
@@ -489,7 +517,12 @@ export class SimHost implements Station {
 
   #sendTo(neighbour: Neighbour, packet: IpBody): void {
     const { mac } = neighbour.entry;
-    if (mac !== undefined) this.#transmit(neighbour.nic, this.lan.macs.idOf(mac), packet);
+    if (mac === undefined) return;
+    if (mac !== neighbour.macText) {
+      neighbour.macText = mac;
+      neighbour.macId = this.lan.macs.idOf(mac);
+    }
+    this.#transmit(neighbour.nic, neighbour.macId, packet);
   }
 
   // ---- output ----
@@ -500,6 +533,13 @@ export class SimHost implements Station {
   }
 
   #wayTo(destination: Ipv4): Way | undefined {
+    if (destination === this.#lastDestination) return this.#lastWay;
+    this.#lastWay = this.#findWay(destination);
+    this.#lastDestination = destination;
+    return this.#lastWay;
+  }
+
+  #findWay(destination: Ipv4): Way | undefined {
     if (this.#ways.has(destination)) return this.#ways.get(destination);
     if (this.#ways.size > 65_536) this.#ways.clear();
     const route = fibLookup(this.model, flowOf({ destination }));
@@ -550,7 +590,7 @@ export class SimHost implements Station {
   }
 
   mtuOf(nic: Nic): number {
-    return this.#facts.links.find((l) => l.name === nic.link)?.mtu ?? 1500;
+    return nic.mtuOctets;
   }
 
   /** The MTU towards an address; undefined: no wire leads there. */
@@ -593,26 +633,21 @@ export class SimHost implements Station {
 
   #ask(link: Link, kind: FrameKind, ip: IpBody): IpVerdict {
     if (!this.#memoAllowed) return receive(this.model, { ...headerOf(ip), link: link.index, frame: kind });
+    const last = this.#lastMemo;
+    if (last !== undefined && isAbout(last, link.index, kind, ip)) return last.verdict;
     const { inner } = ip;
     const innerSource = inner?.source ?? 0;
     const innerDestination = inner?.destination ?? 0;
     const at = (Math.imul(ip.source ^ innerSource, 0x9e3779b1) ^ Math.imul(ip.destination, 0x85ebca77)) >>> 26;
     const known = this.#memo[at % memoSize];
-    if (
-      known !== undefined &&
-      known.source === ip.source &&
-      known.destination === ip.destination &&
-      known.protocol === ip.protocol &&
-      known.link === link.index &&
-      known.frame === kind &&
-      known.innerSource === innerSource &&
-      known.innerDestination === innerDestination
-    )
+    if (known !== undefined && isAbout(known, link.index, kind, ip)) {
+      this.#lastMemo = known;
       return known.verdict;
+    }
     const verdict = receive(this.model, { ...headerOf(ip), link: link.index, frame: kind });
     // tunnels in tunnels are rare: not remembered
-    if (inner?.inner === undefined)
-      this.#memo[at % memoSize] = {
+    if (inner?.inner === undefined) {
+      const memo: Memo = {
         link: link.index,
         frame: kind,
         source: ip.source,
@@ -622,6 +657,9 @@ export class SimHost implements Station {
         innerDestination,
         verdict,
       };
+      this.#memo[at % memoSize] = memo;
+      this.#lastMemo = memo;
+    }
     return verdict;
   }
 

@@ -51,7 +51,8 @@ export class Switch {
   /** LAN port numbers, in order. */
   readonly ports: number[] = [];
   readonly trunks: number[] = [];
-  readonly #kinds = new Map<number, SwitchPort>();
+  /** By LAN port number: the VLAN of an access port, 0 for a trunk, -1 for another switch's port. */
+  readonly #vlans: number[] = [];
   readonly #tables = new Map<number, MacTable>();
   #one: MacTable | undefined;
   #oneVlan = -1;
@@ -65,7 +66,8 @@ export class Switch {
   addPort(port: number, kind: SwitchPort): void {
     this.ports.push(port);
     if (kind.kind === "trunk") this.trunks.push(port);
-    this.#kinds.set(port, kind);
+    while (this.#vlans.length <= port) this.#vlans.push(-1);
+    this.#vlans[port] = kind.kind === "trunk" ? 0 : kind.vlan;
   }
 
   #table(vlan: number): MacTable {
@@ -82,21 +84,20 @@ export class Switch {
 
   /** The VLAN a frame belongs to that came in by `port`; -1: not taken (a tag on an access port). */
   vlanOf(port: number, frame: Frame): number {
-    const kind = this.#kinds.get(port);
-    if (kind === undefined) return -1;
-    if (kind.kind === "trunk") return frame.vlan;
-    return frame.vlan === 0 ? kind.vlan : -1;
+    const own = this.#vlans[port];
+    if (own === undefined) return -1;
+    return own === 0 ? frame.vlan : frame.vlan === 0 ? own : -1;
   }
 
   /** True if frames of that VLAN leave by the port. */
   carries(port: number, vlan: number): boolean {
-    const kind = this.#kinds.get(port);
-    return kind !== undefined && (kind.kind === "trunk" || kind.vlan === vlan);
+    const own = this.#vlans[port];
+    return own === 0 || own === vlan;
   }
 
   /** The tag a frame of `vlan` has when it leaves by `port`. */
   tagFor(port: number, vlan: number): number {
-    return this.#kinds.get(port)?.kind === "trunk" ? vlan : 0;
+    return this.#vlans[port] === 0 ? vlan : 0;
   }
 
   /** Learns the sender and says where the frame goes: a port, -1 for all others, -2 for nowhere. */
