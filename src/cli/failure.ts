@@ -21,6 +21,8 @@ const statusOf: Record<string, ExitName> = {
   EPROTONOSUPPORT: "unavailable",
   missing: "unavailable",
   unavailable: "unavailable",
+  absent: "unavailable",
+  busy: "unavailable",
   "bad-data": "badData",
   "no-input": "noInput",
   usage: "usage",

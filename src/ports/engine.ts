@@ -1,5 +1,6 @@
 import type { Ipv4 } from "../base/ipv4.ts";
-import type { PortKey, TableRealServer, TableSettings } from "../machine/table.ts";
+import type { TableChange } from "../machine/difference.ts";
+import type { MarkRule, PortKey, TableRealServer, TableService, TableSettings } from "../machine/table.ts";
 
 export type { ForwardingMethod, TableService } from "../machine/table.ts";
 
@@ -30,5 +31,51 @@ export interface Engine {
   /** Takes away what program() made. */
   clear(): void;
   /** Lets go of the engine; what it programmed stays. */
+  close(): void;
+}
+
+/** What the engine counts for one real server of one service. Rates are per second. */
+export interface ServerTraffic {
+  readonly activeConnections: number;
+  readonly inactiveConnections: number;
+  readonly connections: number;
+  readonly packets: number;
+  readonly octets: number;
+  readonly connectionRate: number;
+  readonly packetRate: number;
+  readonly octetRate: number;
+}
+
+/** A table as it stands, and what it counts, by keyOf(service) and then serverKeyOf(server). */
+export interface TableReading {
+  readonly services: readonly TableService[];
+  readonly traffic: ReadonlyMap<string, ReadonlyMap<string, ServerTraffic>>;
+}
+
+export interface TableFailure {
+  readonly change: TableChange;
+  readonly why: string;
+  readonly remedy: string;
+}
+
+export interface SyncDaemonWish {
+  readonly role: "master" | "backup";
+  readonly interface: string;
+  readonly id: number;
+  readonly group: Ipv4;
+  readonly port: number;
+  readonly ttl: number;
+}
+
+/** An engine whose table outlives us: the agent reads it, and changes what differs. */
+export interface TableEngine {
+  /** Services of other owners are in it. Throws HostError when the table cannot be read. */
+  read(): TableReading;
+  /** In order, each for itself; gives those that were refused. */
+  apply(changes: readonly TableChange[]): TableFailure[];
+  /** Exactly these packets are marked for us; none: our rules go away. Throws HostError. */
+  mark(rules: readonly MarkRule[]): void;
+  /** Exactly these daemons of connection sync run, of the roles named; gives what was refused. */
+  synchronise(daemons: readonly SyncDaemonWish[]): string[];
   close(): void;
 }

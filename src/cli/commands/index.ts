@@ -1,4 +1,5 @@
 import type { CommandModule } from "../command.ts";
+import { agent } from "./agent.ts";
 import { apply } from "./apply.ts";
 import { check } from "./check.ts";
 import { confirm } from "./confirm.ts";
@@ -30,6 +31,7 @@ export const commands: readonly CommandModule[] = [
   undo,
   hide,
   render,
+  agent,
   lab,
   sim,
   explore,

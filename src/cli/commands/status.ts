@@ -1,16 +1,32 @@
+import { existsSync } from "node:fs";
 import type { CommandModule } from "../command.ts";
+import { defaultSocket } from "./agent.ts";
 import { commonOptions, factsOption, wishOptions } from "./silenceOptions.ts";
 
+/** Of the cluster where an agent runs here and nothing else is asked for; else of this host's silence. */
 export const status: CommandModule = {
   register(program, io, finish) {
     const command = program
       .command("status")
-      .description("is this real server as vipward left it, and as it should be? what drifted?");
+      .description(
+        "the cluster as this host's agent sees it; without an agent: is this real server as vipward left it?",
+      )
+      .option("--watch", "again each second, until Ctrl-C")
+      .option("--socket <path>", "where the agent of this host answers", defaultSocket);
     commonOptions(factsOption(wishOptions(command)))
       .addHelpText(
         "after",
-        "\nExit status: 0 as it should be, 1 something drifted or a law is broken, 2 changes are pending.",
+        "\nExit status: 0 as it should be, 1 something drifted or failed or a law is broken, 2 changes are pending.",
       )
-      .action((options) => finish(import("../work/silence.ts").then(({ runStatus }) => runStatus(options, io))));
+      .action((options) => {
+        const ofSilence = options.vip !== undefined || options.cluster !== undefined || options.facts !== undefined;
+        const asked = command.getOptionValueSource("socket") !== "default" || options.watch === true;
+        const ofAgent = !ofSilence && (asked || existsSync(options.socket));
+        finish(
+          ofAgent
+            ? import("../work/agentStatus.ts").then(({ runAgentStatus }) => runAgentStatus(options, io))
+            : import("../work/silence.ts").then(({ runStatus }) => runStatus(options, io)),
+        );
+      });
   },
 };

@@ -1,42 +1,149 @@
-/** The kernel's own director, programmed over generic netlink. */
-import { toKernelServer, toKernelService } from "../../machine/table.ts";
-import type { Engine, EngineCount, EngineService } from "../../ports/engine.ts";
-import { type IpvsProtocol, openIpvs, type ServiceKey } from "../ipvs.ts";
+/**
+ * The kernel's own director, programmed over generic netlink. Two faces: the lab says what is to stand and asks for
+ * counts, the agent reads the table and hands over changes. Both change by difference, in batches.
+ */
+import { difference, type TableChange } from "../../machine/difference.ts";
+import {
+  fromKernel,
+  keyOf,
+  serverKeyOf,
+  type TableKey,
+  type TableService,
+  toKernelServer,
+  toKernelService,
+} from "../../machine/table.ts";
+import type {
+  Engine,
+  EngineCount,
+  EngineService,
+  ServerTraffic,
+  SyncDaemonWish,
+  TableEngine,
+  TableFailure,
+  TableReading,
+} from "../../ports/engine.ts";
+import { HostError } from "../errors.ts";
+import {
+  type Destination,
+  type Ipvs,
+  type IpvsProtocol,
+  openIpvs,
+  type ServiceKey,
+  type ServiceWithDestinations,
+} from "../ipvs.ts";
 import type { Namespace } from "../namespace.ts";
+import type { NetlinkRequest } from "../netlink.ts";
+import { markPackets } from "./marks.ts";
 
 const protocols: Readonly<Record<number, IpvsProtocol>> = { 6: "tcp", 17: "udp", 132: "sctp" };
 
-const keyOf = (service: EngineService): ServiceKey => {
-  const protocol = protocols[service.protocol];
-  if (protocol === undefined) throw new RangeError(`IPVS has no protocol ${service.protocol}`);
-  return { protocol, address: service.vip, port: service.port };
-};
+function kernelKey(key: TableKey): ServiceKey {
+  if ("fwmark" in key) return { fwmark: key.fwmark, family: "ipv4" };
+  const protocol = protocols[key.protocol];
+  if (protocol === undefined) throw new RangeError(`IPVS has no protocol ${key.protocol}`);
+  return { protocol, address: key.vip, port: key.port };
+}
 
-/** Errors: ipvs/absent when the kernel has none. */
-export function ipvsEngine(namespace: Namespace): Engine {
+function requestOf({ ask }: Ipvs, change: TableChange): NetlinkRequest {
+  switch (change.kind) {
+    case "addService":
+      return ask.addService(toKernelService(change.service));
+    case "editService":
+      return ask.editService(toKernelService(change.service));
+    case "removeService":
+      return ask.removeService(kernelKey(change.service));
+    case "addServer":
+      return ask.addDestination(kernelKey(change.service), toKernelServer(change.server));
+    case "editServer":
+      return ask.editDestination(kernelKey(change.service), toKernelServer(change.server));
+    case "removeServer":
+      return ask.removeDestination(kernelKey(change.service), { address: change.server.rip, port: change.server.port });
+  }
+}
+
+const trafficOf = ({ statistics: s, activeConnections, inactiveConnections }: Destination): ServerTraffic => ({
+  activeConnections,
+  inactiveConnections,
+  connections: Number(s.connections),
+  packets: Number(s.packetsIn),
+  octets: Number(s.octetsIn),
+  connectionRate: Number(s.connectionsPerSecond),
+  packetRate: Number(s.packetsInPerSecond),
+  octetRate: Number(s.octetsInPerSecond),
+});
+
+function readingOf(table: readonly ServiceWithDestinations[]): TableReading {
+  const services: TableService[] = [];
+  const traffic = new Map<string, Map<string, ServerTraffic>>();
+  for (const { service, destinations } of table) {
+    const known = fromKernel(service, destinations);
+    if (known === undefined) continue;
+    services.push(known);
+    const servers = new Map<string, ServerTraffic>();
+    for (const d of destinations)
+      if (typeof d.address === "number") servers.set(serverKeyOf({ rip: d.address, port: d.port }), trafficOf(d));
+    traffic.set(keyOf(known), servers);
+  }
+  return { services, traffic };
+}
+
+function applyTo(ipvs: Ipvs, changes: readonly TableChange[]): TableFailure[] {
+  if (changes.length === 0) return [];
+  return ipvs.batch(changes.map((change) => requestOf(ipvs, change))).map(({ index, error }) => ({
+    change: changes[index] as TableChange,
+    why: error.message,
+    remedy: error.remedy,
+  }));
+}
+
+const sameDaemon = (a: SyncDaemonWish, b: ReturnType<Ipvs["daemons"]>[number]): boolean =>
+  a.role === b.role &&
+  a.interface === b.link &&
+  a.id === b.syncId &&
+  a.group === b.group &&
+  a.port === b.port &&
+  a.ttl === b.ttl;
+
+function synchronise(ipvs: Ipvs, wanted: readonly SyncDaemonWish[]): string[] {
+  const refused: string[] = [];
+  const attempt = (action: () => void): void => {
+    try {
+      action();
+    } catch (error) {
+      if (!(error instanceof HostError)) throw error;
+      refused.push(`${error.message}; ${error.remedy}`);
+    }
+  };
+  const running = ipvs.daemons();
+  for (const daemon of running)
+    if (!wanted.some((wish) => sameDaemon(wish, daemon))) attempt(() => ipvs.stopDaemon(daemon.role));
+  for (const { interface: link, id: syncId, ...wish } of wanted)
+    if (!running.some((daemon) => sameDaemon({ interface: link, id: syncId, ...wish }, daemon)))
+      attempt(() => ipvs.startDaemon({ ...wish, link, syncId }));
+  return refused;
+}
+
+/** `namespace`: the calling thread's own when absent. Errors: ipvs/absent when the kernel has none. */
+export function ipvsEngine(namespace?: Namespace): Engine & TableEngine {
   const ipvs = openIpvs(namespace);
   let standing: readonly EngineService[] = [];
-  const clear = (): void => {
-    for (const service of standing) ipvs.removeService(keyOf(service));
-    standing = [];
+  const program = (services: readonly EngineService[]): void => {
+    const options = { owned: new Set(standing.map(keyOf)), maximumDeleteSharePercent: 100, force: true };
+    const wish = difference(services, readingOf(ipvs.table()).services, options);
+    if (!wish.ok) throw new Error(wish.why);
+    standing = services;
+    const [failure] = ipvs.batch(wish.changes.map((change) => requestOf(ipvs, change)));
+    if (failure !== undefined) throw failure.error;
   };
   return {
     name: "ipvs",
     countsLagMs: 2500, // the estimator reads the per-CPU counters every two seconds
     refusals: (service) =>
       protocols[service.protocol] === undefined ? [`IPVS has no protocol ${service.protocol}`] : [],
-    program(services) {
-      clear();
-      for (const service of services) {
-        const key = keyOf(service);
-        ipvs.addService(toKernelService(service));
-        standing = [...standing, service];
-        for (const server of service.realServers) ipvs.addDestination(key, toKernelServer(server));
-      }
-    },
+    program,
     counts: () =>
       standing.flatMap((service): EngineCount[] =>
-        ipvs.destinations(keyOf(service)).flatMap((d) =>
+        ipvs.destinations(kernelKey(service)).flatMap((d) =>
           typeof d.address !== "number"
             ? []
             : [
@@ -50,7 +157,11 @@ export function ipvsEngine(namespace: Namespace): Engine {
               ],
         ),
       ),
-    clear,
+    clear: () => program([]),
+    read: () => readingOf(ipvs.table()),
+    apply: (changes) => applyTo(ipvs, changes),
+    mark: (rules) => markPackets(rules, namespace),
+    synchronise: (daemons) => synchronise(ipvs, daemons),
     close: () => ipvs.close(),
   };
 }

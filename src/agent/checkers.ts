@@ -1,0 +1,51 @@
+/** A check of the cluster file as a question to one real server. */
+import type { Ipv4 } from "../base/ipv4.ts";
+import { ZERO_MAC } from "../base/mac.ts";
+import type { Check } from "../cluster/cluster.ts";
+import { icmpCheck, udpCheck } from "../machine/health/datagram.ts";
+import { dnsCheck } from "../machine/health/dns.ts";
+import { execCheck } from "../machine/health/exec.ts";
+import { type HttpTools, httpCheck } from "../machine/health/http.ts";
+import type { Checker } from "../machine/health/probe.ts";
+import type { SharedCheck } from "../machine/health/sharing.ts";
+import { tcpCheck } from "../machine/health/tcp.ts";
+import { tlsCheck } from "../machine/health/tls.ts";
+import { vipPathCheck } from "../machine/health/vipPath.ts";
+
+export interface CheckerTools extends HttpTools {
+  /** The director's own address that this real server answers to. */
+  readonly dipFor: (rip: Ipv4) => Ipv4;
+}
+
+const octetsOf = (hex: string): Uint8Array =>
+  Uint8Array.from({ length: hex.length >> 1 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
+
+/** Checkers keep their own states apart; whoever drives them need not know which is which. */
+export function checkerOf({ check, realServer, path }: SharedCheck<Check>, tools: CheckerTools): Checker<unknown> {
+  const address = realServer.rip;
+  const any = <S>(checker: Checker<S>): Checker<unknown> => checker as Checker<unknown>;
+  switch (check.type) {
+    case "tcp":
+      return any(tcpCheck({ address, port: check.port }));
+    case "http":
+      return any(httpCheck({ ...check, address, tls: undefined }, tools));
+    case "https":
+      return any(httpCheck({ ...check, address, tls: { sni: check.sni, verify: check.verify } }, tools));
+    case "tls":
+      return any(tlsCheck({ ...check, address }));
+    case "dns":
+      return any(dnsCheck({ ...check, address }));
+    case "udp":
+      return any(udpCheck({ ...check, address, payload: octetsOf(check.payloadHex) }));
+    case "icmp":
+      return any(icmpCheck({ address }));
+    case "exec":
+      return any(execCheck(check));
+    case "vip-path": {
+      if (path === undefined) throw new Error("a vip-path check without a VIP");
+      // The MAC is filled in where the packet is sent: a neighbour's may change while the check stays.
+      const way = path.forwarding === "tun" ? ({ kind: "tun" } as const) : ({ kind: "dr", mac: ZERO_MAC } as const);
+      return any(vipPathCheck({ vip: path.vip, port: check.port, dip: tools.dipFor(address), rip: address, way }));
+    }
+  }
+}

@@ -1,0 +1,349 @@
+/**
+ * A director: health makes the desired table, the engine is brought to it by difference; what is tracked is told to
+ * failover. Failover itself runs in another thread (failover.ts) and does not wait for any of this.
+ */
+import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
+import type { Mac } from "../base/mac.ts";
+import type { Cluster, Director as DirectorHost } from "../cluster/cluster.ts";
+import { type DesiredTable, desiredTable } from "../machine/desired.ts";
+import { applyChanges, difference, type TableChange } from "../machine/difference.ts";
+import type { HttpTools } from "../machine/health/http.ts";
+import type { ProbeEvent } from "../machine/health/probe.ts";
+import { keyOf, serverKeyOf, type TableService } from "../machine/table.ts";
+import type { PhaseName } from "../machine/vrrpTypes.ts";
+import type { DirectorPorts } from "../ports/director.ts";
+import type { SyncDaemonWish, TableReading } from "../ports/engine.ts";
+import type { FailoverEvent } from "../ports/failover.ts";
+import type { Arp } from "../wire/arp.ts";
+import { type AgentEvent, failoverEvent, healthEvent } from "./event.ts";
+import { Health } from "./health.ts";
+import { SilenceWatch } from "./silenceWatch.ts";
+import { type ServiceStatus, serviceStatuses } from "./status.ts";
+import { Tracking } from "./tracking.ts";
+
+export interface DirectorOptions extends HttpTools {
+  readonly ports: DirectorPorts;
+  readonly random: () => number;
+  readonly report: (event: AgentEvent) => void;
+  /** Keys that an earlier run of ours made. */
+  readonly owned: readonly string[];
+}
+export type LoadResult =
+  | { readonly ok: true; readonly changes: number }
+  | { readonly ok: false; readonly why: string; readonly remedy: string };
+
+/** Changes of health that come close together become one batch. */
+const gatherMs = 10;
+/** The table is read again so often, to find what others did to it. */
+const guardMs = 30_000;
+const drainPollMs = 1_000;
+/** IPVS brings its counters up to date every two seconds: before that a drained server looks empty. */
+const countsLagMs = 100;
+
+export class Director {
+  readonly #ports: DirectorPorts;
+  readonly #report: (event: AgentEvent) => void;
+  readonly health: Health;
+  readonly silence: SilenceWatch;
+  readonly tracking: Tracking;
+  #cluster: Cluster | undefined;
+  #host: DirectorHost | undefined;
+  #owned: Set<string>;
+  #actual: readonly TableService[] | undefined;
+  #desired: DesiredTable = { services: [], marks: [] };
+  #foreign: readonly string[] = [];
+  #marks = "";
+  #syncAtMs = Number.POSITIVE_INFINITY;
+  #guardAtMs = Number.POSITIVE_INFINITY;
+  #drainAtMs = Number.POSITIVE_INFINITY;
+  readonly #linkUp = new Map<string, boolean>();
+  readonly #phases = new Map<string, PhaseName>();
+  #daemons = "";
+  readonly #refusals = new Set<string>();
+
+  constructor({ ports, report, random, sha256, owned }: DirectorOptions) {
+    this.#ports = ports;
+    this.#report = report;
+    this.#owned = new Set(owned);
+    const dipFor = (rip: Ipv4): Ipv4 => this.#dipFor(rip);
+    this.health = new Health({ ports: ports.probes, random, sha256, dipFor, report: (e) => report(healthEvent(e)) });
+    this.silence = new SilenceWatch({
+      sendFrame: (link, frame) => ports.sendFrame(link, frame),
+      macOf: (link) => ports.macOf(link),
+      report,
+    });
+    this.tracking = new Tracking({
+      ports: ports.probes,
+      linkUp: (name) => this.#linkUp.get(name) === true,
+      quorumLost: (service) => this.health.quorumOf(service) === "lost",
+      tell: (instance, { priorityDelta, fault }) => ports.track(instance, priorityDelta, fault),
+    });
+  }
+
+  #dipFor(rip: Ipv4): Ipv4 {
+    const server = this.#cluster?.realServers.find((r) => r.rip === rip);
+    const near = this.#host?.addresses.find((a) => a.network.name === server?.network.name);
+    const dip = near?.address ?? this.#host?.dip;
+    if (dip === undefined) throw new Error("a check before the cluster was loaded");
+    return dip;
+  }
+
+  /**
+   * Takes a cluster file, the first or the next. Refused when too many services would go: then nothing changed at all.
+   * Throws HostError when the table cannot be read.
+   */
+  load(cluster: Cluster, host: DirectorHost, { force }: { readonly force: boolean }, nowMs: number): LoadResult {
+    const services = cluster.services;
+    const none = { health: new Map(), quorum: new Map(), drains: new Map() };
+    const wish = desiredTable(services, none).services;
+    const actual = this.#ports.engine.read().services;
+    const { maximumDeleteSharePercent } = cluster.reload;
+    const found = difference(wish, actual, { owned: this.#owned, maximumDeleteSharePercent, force });
+    if (!found.ok) return { ok: false, why: found.why, remedy: found.remedy };
+    this.#cluster = cluster;
+    this.#host = host;
+    this.#actual = actual;
+    this.health.load(services, nowMs);
+    this.silence.load(cluster, host, nowMs);
+    this.tracking.load(cluster.failover.instances, nowMs);
+    this.#guardAtMs = nowMs + guardMs;
+    const changes = this.#sync(nowMs);
+    this.#synchroniseDaemons();
+    return { ok: true, changes };
+  }
+
+  // The table
+
+  #sync(nowMs: number): number {
+    if (this.#cluster === undefined) return 0;
+    this.#syncAtMs = Number.POSITIVE_INFINITY;
+    this.#desired = desiredTable(this.#cluster.services, this.health.circumstances(nowMs));
+    this.#mark();
+    const actual = this.#actual ?? this.#ports.engine.read().services;
+    const options = { owned: this.#owned, maximumDeleteSharePercent: 100, force: true };
+    const found = difference(this.#desired.services, actual, options);
+    if (!found.ok) throw new Error(found.why);
+    this.#tellForeign(found.foreign.map(keyOf));
+    this.#own(found.changes);
+    const failures = this.#ports.engine.apply(found.changes);
+    // After a refusal what stands is not what was thought: read it again when it is needed.
+    this.#actual = failures.length === 0 ? applyChanges(actual, found.changes) : undefined;
+    for (const { change, why, remedy } of failures) {
+      if (this.#refusals.has(why)) continue;
+      if (this.#refusals.size < 1000) this.#refusals.add(why);
+      this.#report({ level: "alarm", code: "table/refused", subject: keyOf(change.service), text: why, remedy });
+    }
+    this.#disown(
+      found.changes,
+      failures.map((f) => f.change),
+    );
+    this.tracking.evaluate();
+    return found.changes.length;
+  }
+  #mark(): void {
+    const marks = JSON.stringify(this.#desired.marks);
+    if (marks === this.#marks) return;
+    this.#ports.engine.mark(this.#desired.marks);
+    this.#marks = marks;
+  }
+  /** Written down before it is made: a crash in between leaves a key too many, never a service that is nobody's. */
+  #own(changes: readonly TableChange[]): void {
+    const fresh = changes.filter((c) => c.kind === "addService").map((c) => keyOf(c.service));
+    const adopted = this.#desired.services.map(keyOf).filter((key) => !this.#owned.has(key));
+    if (fresh.length === 0 && adopted.length === 0) return;
+    for (const key of [...fresh, ...adopted]) this.#owned.add(key);
+    this.#ports.saveOwned([...this.#owned]);
+  }
+  #disown(changes: readonly TableChange[], failed: readonly TableChange[]): void {
+    const gone = changes.filter((c) => c.kind === "removeService" && !failed.includes(c)).map((c) => keyOf(c.service));
+    if (gone.length === 0) return;
+    for (const key of gone) this.#owned.delete(key);
+    this.#ports.saveOwned([...this.#owned]);
+  }
+  #tellForeign(foreign: readonly string[]): void {
+    const fresh = foreign.filter((key) => !this.#foreign.includes(key));
+    this.#foreign = foreign;
+    if (fresh.length === 0) return;
+    const text = `not in the cluster file, and left alone: ${fresh.slice(0, 10).join(", ")}${fresh.length > 10 ? ` and ${fresh.length - 10} more` : ""}`;
+    this.#report({ level: "info", code: "table/foreign", subject: "ipvs", text });
+  }
+
+  /** What others did to the table since: put right, and said. */
+  #guard(nowMs: number): void {
+    this.#guardAtMs = nowMs + guardMs;
+    this.#actual = this.#ports.engine.read().services;
+    const changes = this.#sync(nowMs);
+    if (changes === 0) return;
+    const text = `somebody else had changed the table: ${changes} changes put it right`;
+    this.#report({ level: "warning", code: "table/drift", subject: "ipvs", text, remedy: "stop the other program" });
+  }
+
+  // Connection sync
+
+  #synchroniseDaemons(): void {
+    const sync = this.#cluster?.failover.connectionSync;
+    if (this.#cluster === undefined || this.#host === undefined || sync === undefined) return;
+    const roles = new Set([...this.#phases.values()].filter((p) => p !== "initialize"));
+    const daemons: SyncDaemonWish[] = [];
+    if (sync.enabled && this.#cluster.failover.instances.length > 0)
+      for (const role of ["master", "backup"] as const)
+        if (roles.has(role)) {
+          const { id, group, port, ttl } = sync;
+          daemons.push({ role, interface: sync.interface ?? this.#host.interface, id, group, port, ttl });
+        }
+    const text = JSON.stringify(daemons);
+    if (text === this.#daemons || (roles.size === 0 && this.#daemons === "")) return;
+    this.#daemons = text;
+    for (const why of this.#ports.engine.synchronise(daemons))
+      this.#report({ level: "warning", code: "sync/refused", subject: "ipvs", text: why });
+  }
+
+  // What happens
+
+  failover(event: FailoverEvent): void {
+    this.#report(failoverEvent(event));
+    if (event.kind !== "transition") return;
+    this.#phases.set(event.instance, event.to);
+    this.#synchroniseDaemons();
+  }
+  links(up: readonly (readonly [string, boolean])[]): void {
+    for (const [name, state] of up) this.#linkUp.set(name, state);
+    this.tracking.evaluate();
+  }
+  heardArp(link: string, arp: Arp, nowMs: number): void {
+    this.silence.heardArp(link, arp, nowMs);
+    this.#settle(nowMs);
+  }
+  /** An answer to vip-path checks, or an ICMP error: `port` is the TCP destination port. */
+  heardPacket(octets: Uint8Array, port: number | undefined, from: Mac, nowMs: number): void {
+    this.health.packet(octets, port, from, nowMs);
+    this.#settle(nowMs);
+  }
+  probe(attempt: number, event: ProbeEvent, nowMs: number): void {
+    if (attempt < 0) this.tracking.event(attempt, event, nowMs);
+    else this.health.event(attempt, event, nowMs);
+    this.#settle(nowMs);
+  }
+  #settle(nowMs: number): void {
+    if (this.silence.changed) {
+      this.silence.changed = false;
+      const remove = this.#cluster?.silenceCheck.action === "remove";
+      this.health.setGuilty(remove ? this.silence.guilty() : new Map(), nowMs);
+    }
+    if (this.health.changed) this.#syncAtMs = Math.min(this.#syncAtMs, nowMs + gatherMs);
+    if (this.#drainAtMs === Number.POSITIVE_INFINITY && this.health.draining().length > 0)
+      this.#drainAtMs = nowMs + drainPollMs;
+  }
+
+  tick(nowMs: number): void {
+    if (this.#cluster === undefined) return;
+    this.health.tick(nowMs);
+    this.silence.tick(nowMs);
+    this.tracking.tick(nowMs);
+    if (nowMs >= this.#drainAtMs) this.#pollDrains(nowMs);
+    this.#settle(nowMs);
+    if (nowMs >= this.#guardAtMs) this.#guard(nowMs);
+    else if (nowMs >= this.#syncAtMs) this.#sync(nowMs);
+  }
+  get deadlineMs(): number {
+    return Math.min(
+      this.health.deadlineMs,
+      this.silence.deadlineMs,
+      this.tracking.deadlineMs,
+      this.#syncAtMs,
+      this.#guardAtMs,
+      this.#drainAtMs,
+    );
+  }
+
+  #pollDrains(nowMs: number): void {
+    const draining = this.health.draining().filter((d) => nowMs - d.sinceMs >= drainPollMs - countsLagMs);
+    this.#drainAtMs = this.health.draining().length > 0 ? nowMs + drainPollMs : Number.POSITIVE_INFINITY;
+    if (draining.length === 0) return;
+    const { traffic } = this.#ports.engine.read();
+    for (const { service, server } of draining) {
+      let count = 0;
+      for (const { key, servers } of this.#entriesOf(service))
+        for (const entry of servers) {
+          if (entry.name !== server) continue;
+          const t = traffic.get(key)?.get(serverKeyOf(entry));
+          count += (t?.activeConnections ?? 0) + (t?.inactiveConnections ?? 0);
+        }
+      this.health.connections(service, server, count, nowMs);
+    }
+  }
+  /** The desired table's entries of one service of the file: several where it has several VIPs or port ranges. */
+  #entriesOf(name: string): { readonly key: string; readonly servers: TableService["realServers"] }[] {
+    const service = this.#cluster?.services.find((s) => s.name === name);
+    if (service === undefined) return [];
+    const none = { health: new Map(), quorum: new Map(), drains: new Map() };
+    const keys = new Set(desiredTable([service], none).services.map(keyOf));
+    return this.#desired.services
+      .filter((s) => keys.has(keyOf(s)))
+      .map((s) => ({ key: keyOf(s), servers: s.realServers }));
+  }
+
+  // What people ask for
+
+  drain(
+    server: string,
+    service: string | undefined,
+    timeoutMs: number | undefined,
+    reason: string,
+    nowMs: number,
+  ): string[] {
+    const done = this.health.drain(server, service, timeoutMs, reason, nowMs);
+    this.#sync(nowMs);
+    this.#settle(nowMs);
+    return done;
+  }
+  undrain(server: string, service: string | undefined, nowMs: number): string[] {
+    const done = this.health.undrain(server, service, nowMs);
+    this.#sync(nowMs);
+    return done;
+  }
+  releaseKillSwitch(service: string, nowMs: number): boolean {
+    const done = this.health.releaseKillSwitch(service, nowMs);
+    this.#sync(nowMs);
+    return done;
+  }
+
+  services(nowMs: number): { readonly services: ServiceStatus[]; readonly foreign: readonly string[] } {
+    if (this.#cluster === undefined) return { services: [], foreign: [] };
+    const reading: TableReading = this.#ports.engine.read();
+    return {
+      services: serviceStatuses(this.#cluster, this.#desired, this.health.view(nowMs), reading),
+      foreign: this.#foreign,
+    };
+  }
+  guilty(): {
+    readonly who: string;
+    readonly vip: string;
+    readonly how: string;
+    readonly seen: number;
+    readonly link: string;
+  }[] {
+    return this.silence.view().map(({ name, mac, vip, how, seen, link }) => ({
+      who: name === undefined ? mac : `${name} (${mac})`,
+      vip: formatIpv4(vip),
+      how,
+      seen,
+      link,
+    }));
+  }
+
+  /** The agent ends: the table stays, so that the next start loses no connection. `clear`: takes it away, too. */
+  stop({ clear }: { readonly clear: boolean }, nowMs: number): void {
+    if (this.#daemons !== "") this.#ports.engine.synchronise([]);
+    if (!clear) return;
+    const actual = this.#ports.engine.read().services;
+    const found = difference([], actual, { owned: this.#owned, maximumDeleteSharePercent: 100, force: true });
+    if (found.ok)
+      this.#disown(
+        found.changes,
+        this.#ports.engine.apply(found.changes).map((f) => f.change),
+      );
+    this.#ports.engine.mark([]);
+    void nowMs;
+  }
+}

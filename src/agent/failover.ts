@@ -1,0 +1,495 @@
+/**
+ * Failover on one director: hands packets and deadlines to the VRRP machines and the announcers, and has their effects
+ * performed, in order. No clock, no socket. It runs in a thread of its own, so nothing here knows of health or IPVS.
+ */
+import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
+import { BROADCAST_MAC, type Mac } from "../base/mac.ts";
+import {
+  type AnnouncerConfig,
+  type AnnouncerEvent,
+  type AnnouncerState,
+  announcerDeadlineMs,
+  initialAnnouncer,
+  stepAnnouncer,
+} from "../machine/announcer.ts";
+import { groupDeadlineMs, initialGroup, stepGroup } from "../machine/vrrpGroup.ts";
+import { downMs, priorityOf, skewMs } from "../machine/vrrpTimers.ts";
+import type { VrrpConfig, VrrpEffect, VrrpEvent, VrrpState } from "../machine/vrrpTypes.ts";
+import type { FailoverPorts } from "../ports/failover.ts";
+import type { Arp } from "../wire/arp.ts";
+import { arpAnnouncement, arpReply, arpRequest } from "../wire/frame.ts";
+import { decodeIpv4, PROTOCOL } from "../wire/ipv4.ts";
+import { decodeVrrp, vrrpPacket } from "../wire/vrrp.ts";
+import { type InstanceStatus, instanceStatus, type LastTransition } from "./failoverStatus.ts";
+
+export interface InstanceConfig {
+  readonly vrrp: VrrpConfig;
+  readonly link: string;
+  readonly announcer: AnnouncerConfig;
+}
+/** Values only: it is sent to the thread. */
+export interface FailoverConfig {
+  /** Each a sync group; an instance outside of any is a group of one. */
+  readonly groups: readonly (readonly InstanceConfig[])[];
+  /** A cluster of one director: it simply holds its VIPs. */
+  readonly sole: readonly SoleConfig[];
+}
+export interface SoleConfig {
+  readonly name: string;
+  readonly link: string;
+  readonly vips: readonly Ipv4[];
+  readonly announcer: AnnouncerConfig;
+}
+
+/** What stands on the links when we begin: VIPs among it are what an earlier run of ours left. */
+export interface Beginning {
+  readonly addresses: ReadonlyMap<string, ReadonlySet<Ipv4>>;
+  readonly up: ReadonlyMap<string, boolean>;
+}
+
+/** The VIPs of one who hands over stay until the successor was heard, and this much longer: it has announced by then. */
+export const graceMs = 100;
+
+interface Member {
+  config: InstanceConfig;
+  announcer: AnnouncerState;
+  last: LastTransition | undefined;
+  /** VIPs that stood on the link when we began and are not ours by now. */
+  stale: readonly Ipv4[];
+  held: ReadonlySet<Ipv4>;
+  /** VIPs to take away then, unless we are master again. */
+  leaving: { readonly vips: readonly Ipv4[]; readonly dueAtMs: number } | undefined;
+  tracked: { readonly priorityDelta: number; readonly fault: string | undefined };
+  /** Handed over by a person: the lowest priority until that is taken back. */
+  switchedOver: boolean;
+}
+interface Group {
+  config: Map<string, VrrpConfig>;
+  state: ReadonlyMap<string, VrrpState>;
+}
+
+const lowestDelta = -254;
+
+export class Failover {
+  readonly #ports: FailoverPorts;
+  #groups: Group[] = [];
+  readonly #members = new Map<string, Member>();
+  #sole: readonly SoleConfig[] = [];
+  readonly #soleAnnouncers = new Map<string, AnnouncerState>();
+  readonly #up = new Map<string, boolean>();
+  /** Packets that no instance is meant by, by reason. */
+  readonly strays: Record<string, number> = {};
+  /** While an instance leaves: removals wait for the successor. */
+  #handingOver = false;
+  #stopping = false;
+
+  constructor(ports: FailoverPorts) {
+    this.#ports = ports;
+  }
+
+  start(config: FailoverConfig, beginning: Beginning, nowMs: number): void {
+    for (const [link, up] of beginning.up) this.#up.set(link, up);
+    for (const instances of config.groups) this.#begin(instances, beginning.addresses, nowMs);
+    this.#holdSole(config.sole, nowMs);
+  }
+
+  #begin(instances: readonly InstanceConfig[], addresses: Beginning["addresses"], nowMs: number): void {
+    const names = new Map(instances.map((i) => [i.vrrp.name, i.vrrp]));
+    const group: Group = { config: names, state: initialGroup(names, { linkUp: true }) };
+    this.#groups.push(group);
+    for (const config of instances) {
+      const there = addresses.get(config.link);
+      this.#members.set(config.vrrp.name, {
+        config,
+        announcer: initialAnnouncer,
+        last: undefined,
+        stale: config.vrrp.vips.filter((vip) => there?.has(vip) === true),
+        held: new Set(),
+        leaving: undefined,
+        tracked: { priorityDelta: 0, fault: undefined },
+        switchedOver: false,
+      });
+      if (this.#up.get(config.link) === false) this.#give(group, config.vrrp.name, { kind: "linkDown" }, nowMs);
+    }
+    this.#give(group, undefined, { kind: "start" }, nowMs);
+    this.#adopt(group, instances, nowMs);
+  }
+
+  /**
+   * All VIPs are here: we were master a moment ago, and the others have waited part of their time already. So listen
+   * for one interval instead of three; whoever is master by now is heard within it.
+   */
+  #adopt(group: Group, instances: readonly InstanceConfig[], nowMs: number): void {
+    const all = instances.every(({ vrrp }) => this.#member(vrrp.name).stale.length === vrrp.vips.length);
+    if (!all) return;
+    const state = new Map(group.state);
+    for (const { vrrp } of instances) {
+      const s = state.get(vrrp.name);
+      if (s?.phase.kind !== "backup") continue;
+      const takeOverAtMs = nowMs + vrrp.intervalMs + skewMs(vrrp.version, priorityOf(vrrp, s), vrrp.intervalMs);
+      state.set(vrrp.name, { ...s, phase: { ...s.phase, takeOverAtMs: Math.min(s.phase.takeOverAtMs, takeOverAtMs) } });
+      const reason = `the VIPs stand on ${this.#member(vrrp.name).config.link} from before: they stay while nobody else is heard`;
+      this.#ports.report({ kind: "note", instance: vrrp.name, code: "adopted", reason });
+    }
+    group.state = state;
+  }
+
+  #member(name: string): Member {
+    const member = this.#members.get(name);
+    if (member === undefined) throw new RangeError(`no instance ${name}`);
+    return member;
+  }
+  #groupOf(name: string): Group {
+    const group = this.#groups.find((g) => g.config.has(name));
+    if (group === undefined) throw new RangeError(`no instance ${name}`);
+    return group;
+  }
+  has(name: string): boolean {
+    return this.#members.has(name);
+  }
+
+  #give(group: Group, member: string | undefined, event: VrrpEvent, nowMs: number): void {
+    const step = stepGroup(group.config, group.state, { member, event }, nowMs);
+    group.state = step.state;
+    for (const { member: name, effect } of step.effects) this.#perform(name, effect, nowMs);
+  }
+
+  #perform(name: string, effect: VrrpEffect, nowMs: number): void {
+    const member = this.#member(name);
+    const { link, vrrp } = member.config;
+    switch (effect.kind) {
+      case "sendAdvert":
+        for (const to of effect.to)
+          this.#ports.sendAdvert(
+            link,
+            vrrpPacket(effect.advert, { source: vrrp.address, destination: to }, effect.checksum),
+            to,
+          );
+        return;
+      case "addVips":
+        member.leaving = undefined;
+        member.stale = [];
+        member.held = new Set([...member.held, ...effect.vips]);
+        this.#ports.addVips(link, effect.vips);
+        return;
+      case "removeVips":
+        member.held = new Set([...member.held].filter((vip) => !effect.vips.includes(vip)));
+        if (this.#handingOver && this.#up.get(link) !== false) {
+          const waitMs = skewMs(vrrp.version, 1, vrrp.intervalMs) + 2 * graceMs;
+          member.leaving = { vips: effect.vips, dueAtMs: nowMs + waitMs };
+          const reason = `the VIPs stay up to ${Math.round(waitMs)} ms, until the successor is heard`;
+          this.#ports.report({ kind: "note", instance: name, code: "handing-over", reason });
+          return;
+        }
+        this.#remove(member, effect.vips, nowMs);
+        return;
+      case "announce":
+        this.#announce(name, { kind: "announce", vips: effect.vips }, nowMs);
+        return;
+      case "verifyAnnouncement":
+        this.#announce(name, { kind: "verify", vips: effect.vips }, nowMs);
+        return;
+      case "transition": {
+        const { kind: _, ...rest } = effect;
+        member.last = { ...rest, atMs: nowMs };
+        this.#ports.report({ ...effect, instance: name });
+        return;
+      }
+      case "conflict":
+        this.#ports.report({ ...effect, kind: "vrrpConflict", instance: name });
+        return;
+      case "note":
+        this.#ports.report({ kind: "note", instance: name, code: effect.code, reason: effect.reason });
+        return;
+    }
+  }
+
+  #remove(member: Member, vips: readonly Ipv4[], nowMs: number): void {
+    this.#announce(member.config.vrrp.name, { kind: "withdraw", vips }, nowMs);
+    member.leaving = undefined;
+    this.#ports.removeVips(member.config.link, vips);
+  }
+
+  #announce(name: string, event: AnnouncerEvent, nowMs: number): void {
+    const member = this.#member(name);
+    const { announcer, link } = member.config;
+    member.announcer = this.#stepAnnouncer(name, link, announcer, member.announcer, event, nowMs);
+  }
+
+  #stepAnnouncer(
+    instance: string,
+    link: string,
+    config: AnnouncerConfig,
+    state: AnnouncerState,
+    event: AnnouncerEvent,
+    nowMs: number,
+  ): AnnouncerState {
+    const step = stepAnnouncer(config, state, event, nowMs);
+    for (const effect of step.effects) {
+      if (effect.kind === "sendGarp") this.#ports.sendFrame(link, garp(effect.form, config.mac, effect.vip));
+      else if (effect.kind === "askNeighbour")
+        this.#ports.sendFrame(
+          link,
+          arpRequest({ senderMac: config.mac, senderIp: effect.vip, targetIp: effect.neighbour }),
+        );
+      else if (effect.kind === "conflict")
+        this.#ports.report({ kind: "arpConflict", instance, vip: effect.vip, mac: effect.mac, reason: effect.reason });
+      else this.#ports.report({ ...effect, instance });
+    }
+    return step.state;
+  }
+
+  #holdSole(sole: readonly SoleConfig[], nowMs: number): void {
+    for (const before of this.#sole) {
+      const now = sole.find((s) => s.name === before.name);
+      const gone = before.vips.filter((vip) => now?.vips.includes(vip) !== true);
+      if (gone.length > 0) this.#ports.removeVips(before.link, gone);
+      if (now === undefined) this.#soleAnnouncers.delete(before.name);
+    }
+    for (const s of sole) {
+      const held = this.#soleAnnouncers.get(s.name)?.held ?? new Set<Ipv4>();
+      const fresh = s.vips.filter((vip) => !held.has(vip));
+      this.#ports.addVips(s.link, s.vips);
+      for (const event of [
+        { kind: "announce", vips: fresh },
+        { kind: "verify", vips: fresh },
+      ] as const)
+        this.#soleStep(s, event, nowMs);
+    }
+    this.#sole = sole;
+  }
+  #soleStep(s: SoleConfig, event: AnnouncerEvent, nowMs: number): void {
+    const state = this.#soleAnnouncers.get(s.name) ?? initialAnnouncer;
+    this.#soleAnnouncers.set(s.name, this.#stepAnnouncer(s.name, s.link, s.announcer, state, event, nowMs));
+  }
+
+  /** `packet`: a whole IPv4 packet of protocol 112, as a raw socket or a sniffer on this link gave it. */
+  heardVrrp(link: string, packet: Uint8Array, nowMs: number): void {
+    const outer = decodeIpv4(packet);
+    if (!outer.ok) {
+      this.#stray(outer.code);
+      return;
+    }
+    const { source, destination, ttl, protocol, payloadOffset, payloadEnd } = outer.value;
+    if (protocol !== PROTOCOL.vrrp) {
+      this.#stray("vrrp/protocol");
+      return;
+    }
+    const around = { source, destination, ttl };
+    const here = [...this.#members.values()].filter((m) => m.config.link === link);
+    const anyTtl = here.some((m) => m.config.vrrp.unicastPeers?.includes(source) === true);
+    const read = decodeVrrp(packet, around, payloadOffset, payloadEnd, { anyTtl });
+    if (!read.ok) {
+      this.#stray(read.code);
+      for (const m of here)
+        this.#give(
+          this.#groupOf(m.config.vrrp.name),
+          m.config.vrrp.name,
+          { kind: "malformed", code: read.code },
+          nowMs,
+        );
+      return;
+    }
+    const meant = here.filter((m) => m.config.vrrp.vrid === read.value.vrid);
+    if (meant.length === 0) this.#stray("vrid");
+    for (const member of meant) {
+      const name = member.config.vrrp.name;
+      const group = this.#groupOf(name);
+      this.#give(group, name, { kind: "advert", advert: { ...read.value, source, ttl } }, nowMs);
+      this.#heardOther(member, group, source, read.value.priority, nowMs);
+    }
+  }
+  #stray(code: string): void {
+    this.strays[code] = (this.strays[code] ?? 0) + 1;
+  }
+
+  /** Somebody else is master: VIPs that an earlier run left, or that wait for a successor, may go. */
+  #heardOther(member: Member, group: Group, source: Ipv4, priority: number, nowMs: number): void {
+    const { vrrp } = member.config;
+    if (source === vrrp.address || priority === 0) return;
+    if (member.leaving !== undefined)
+      member.leaving = { ...member.leaving, dueAtMs: Math.min(member.leaving.dueAtMs, nowMs + graceMs) };
+    const phase = group.state.get(vrrp.name)?.phase;
+    if (member.stale.length === 0 || phase?.kind !== "backup" || phase.master === undefined) return;
+    const reason = `${formatIpv4(source)} is master: VIPs left from before are taken away`;
+    this.#ports.report({ kind: "note", instance: vrrp.name, code: "stale-vips", reason });
+    this.#ports.removeVips(member.config.link, member.stale);
+    member.stale = [];
+  }
+
+  heardArp(link: string, arp: Arp, nowMs: number): void {
+    for (const member of this.#members.values())
+      if (member.config.link === link) this.#announce(member.config.vrrp.name, { kind: "arp", arp }, nowMs);
+    for (const s of this.#sole) if (s.link === link) this.#soleStep(s, { kind: "arp", arp }, nowMs);
+  }
+
+  linkChanged(link: string, up: boolean, nowMs: number): void {
+    if (this.#up.get(link) === up) return;
+    this.#up.set(link, up);
+    for (const { config } of this.#members.values())
+      if (config.link === link)
+        this.#give(this.#groupOf(config.vrrp.name), config.vrrp.name, { kind: up ? "linkUp" : "linkDown" }, nowMs);
+    if (up)
+      for (const s of this.#sole)
+        if (s.link === link) {
+          this.#ports.addVips(link, s.vips); // a link that went away took its addresses along
+          this.#soleStep(s, { kind: "announce", vips: s.vips }, nowMs);
+        }
+  }
+
+  /** Somebody took an address away. If it is a VIP that we hold, it is put back and said. */
+  addressRemoved(link: string, address: Ipv4, nowMs: number): void {
+    const restore = (name: string): void => {
+      const reason = `${formatIpv4(address)} was taken from ${link} by somebody else: put back`;
+      this.#ports.report({ kind: "note", instance: name, code: "vip-restored", reason });
+      this.#ports.addVips(link, [address]);
+    };
+    for (const member of this.#members.values()) {
+      if (member.config.link !== link || !member.held.has(address)) continue;
+      restore(member.config.vrrp.name);
+      this.#announce(member.config.vrrp.name, { kind: "announce", vips: [address] }, nowMs);
+    }
+    for (const s of this.#sole)
+      if (s.link === link && s.vips.includes(address)) {
+        restore(s.name);
+        this.#soleStep(s, { kind: "announce", vips: [address] }, nowMs);
+      }
+  }
+
+  /** Weights and faults of what the instance tracks. Unknown names are ignored: a reload may have crossed this. */
+  track(name: string, priorityDelta: number, fault: string | undefined, nowMs: number): void {
+    const member = this.#members.get(name);
+    if (member === undefined) return;
+    member.tracked = { priorityDelta, fault };
+    this.#giveTracked(name, nowMs);
+  }
+  #giveTracked(name: string, nowMs: number): void {
+    const { tracked, switchedOver } = this.#member(name);
+    const priorityDelta = switchedOver ? lowestDelta : tracked.priorityDelta;
+    this.#give(this.#groupOf(name), name, { kind: "trackChanged", priorityDelta, fault: tracked.fault }, nowMs);
+  }
+
+  /** Hands over what this director is master of (all, or one instance with its group) and stays the last choice. */
+  switchOver(name: string | undefined, nowMs: number): string[] {
+    const groups = name === undefined ? this.#groups : [this.#groupOf(name)];
+    const left: string[] = [];
+    for (const group of groups) {
+      const masters = [...group.state].filter(([, s]) => s.phase.kind === "master").map(([n]) => n);
+      if (masters.length === 0) continue;
+      left.push(...masters);
+      this.#handingOver = true;
+      this.#give(group, undefined, { kind: "shutdown" }, nowMs);
+      this.#handingOver = false;
+      for (const n of group.config.keys()) {
+        this.#member(n).switchedOver = true;
+        this.#giveTracked(n, nowMs);
+      }
+      this.#give(group, undefined, { kind: "start" }, nowMs);
+    }
+    return left;
+  }
+  /** Takes switchOver back: the file's priority counts again. */
+  release(nowMs: number): string[] {
+    const names = [...this.#members.values()].filter((m) => m.switchedOver).map((m) => m.config.vrrp.name);
+    for (const name of names) {
+      this.#member(name).switchedOver = false;
+      this.#giveTracked(name, nowMs);
+    }
+    return names;
+  }
+
+  /** Hands over for good. Done when `stopped`; tick until then. A sole director keeps its VIPs: there is nobody else. */
+  stop(nowMs: number): void {
+    this.#stopping = true;
+    this.#handingOver = true;
+    for (const group of this.#groups) this.#give(group, undefined, { kind: "shutdown" }, nowMs);
+  }
+  get stopped(): boolean {
+    return this.#stopping && [...this.#members.values()].every((m) => m.leaving === undefined);
+  }
+
+  /** What did not change is not touched. */
+  reload(config: FailoverConfig, addresses: Beginning["addresses"], nowMs: number): void {
+    const keyOf = (names: Iterable<string>): string => [...names].join("\n");
+    const wanted = new Map(config.groups.map((g) => [keyOf(g.map((i) => i.vrrp.name)), g]));
+    const kept: Group[] = [];
+    for (const group of this.#groups) {
+      const next = wanted.get(keyOf(group.config.keys()));
+      const sameLinks = next?.every((i) => this.#member(i.vrrp.name).config.link === i.link) === true;
+      if (next === undefined || !sameLinks) {
+        this.#give(group, undefined, { kind: "shutdown" }, nowMs);
+        for (const name of group.config.keys()) this.#members.delete(name);
+        continue;
+      }
+      kept.push(group);
+      wanted.delete(keyOf(group.config.keys()));
+      for (const instance of next) {
+        const name = instance.vrrp.name;
+        const before = this.#member(name).config;
+        this.#member(name).config = instance;
+        if (JSON.stringify(before.vrrp) === JSON.stringify(instance.vrrp)) continue;
+        this.#give(group, name, { kind: "reload", config: instance.vrrp }, nowMs);
+        group.config = new Map(group.config).set(name, instance.vrrp);
+      }
+    }
+    this.#groups = kept;
+    for (const instances of wanted.values()) this.#begin(instances, addresses, nowMs);
+    this.#holdSole(config.sole, nowMs);
+  }
+
+  tick(nowMs: number): void {
+    for (const group of this.#groups)
+      if (groupDeadlineMs(group.state) <= nowMs) this.#give(group, undefined, { kind: "tick" }, nowMs);
+    for (const [name, member] of this.#members) {
+      if (announcerDeadlineMs(member.announcer) <= nowMs) this.#announce(name, { kind: "tick" }, nowMs);
+      if (member.leaving === undefined || nowMs < member.leaving.dueAtMs) continue;
+      const reason = "the VIPs are taken away";
+      this.#remove(member, member.leaving.vips, nowMs);
+      this.#ports.report({ kind: "note", instance: name, code: "handed-over", reason });
+    }
+    for (const s of this.#sole) {
+      const state = this.#soleAnnouncers.get(s.name);
+      if (state !== undefined && announcerDeadlineMs(state) <= nowMs) this.#soleStep(s, { kind: "tick" }, nowMs);
+    }
+  }
+
+  /** When to tick if nothing arrives before; Infinity: never. */
+  get deadlineMs(): number {
+    let deadline = Number.POSITIVE_INFINITY;
+    for (const group of this.#groups) deadline = Math.min(deadline, groupDeadlineMs(group.state));
+    for (const { announcer, leaving } of this.#members.values())
+      deadline = Math.min(deadline, announcerDeadlineMs(announcer), leaving?.dueAtMs ?? Number.POSITIVE_INFINITY);
+    for (const state of this.#soleAnnouncers.values()) deadline = Math.min(deadline, announcerDeadlineMs(state));
+    return deadline;
+  }
+
+  status(nowMs: number): InstanceStatus[] {
+    const instances = [...this.#members.values()].map((m) => {
+      const name = m.config.vrrp.name;
+      const state = this.#groupOf(name).state.get(name) as VrrpState;
+      return instanceStatus(
+        m.config,
+        state,
+        { last: m.last, switchedOver: m.switchedOver, announcer: m.announcer },
+        nowMs,
+      );
+    });
+    const sole = this.#sole.map((s): InstanceStatus => {
+      const announcer = this.#soleAnnouncers.get(s.name) ?? initialAnnouncer;
+      const conflicts = announcer.conflicts.size;
+      return { name: s.name, link: s.link, phase: "sole", vips: s.vips, unverified: announcer.pending.size, conflicts };
+    });
+    return [...instances, ...sole];
+  }
+
+  /** How long others wait before they take over from us, at most: for a caller who wants to know when to worry. */
+  get longestDownMs(): number {
+    return Math.max(0, ...[...this.#members.values()].map(({ config: { vrrp } }) => downMs(vrrp, 1, vrrp.intervalMs)));
+  }
+}
+
+/** Neighbours differ in which of the two they take up; both say the same. */
+export function garp(form: "request" | "reply", mac: Mac, vip: Ipv4): Uint8Array {
+  if (form === "request") return arpAnnouncement({ senderMac: mac, senderIp: vip, targetMac: BROADCAST_MAC });
+  return arpReply({ senderMac: mac, senderIp: vip, targetMac: mac, targetIp: vip, to: BROADCAST_MAC });
+}

@@ -1,0 +1,93 @@
+/** The cluster file's failover, as one director takes part in it. */
+
+import type { Ipv4 } from "../base/ipv4.ts";
+import type { Mac } from "../base/mac.ts";
+import type { Cluster, Director, Vip, VrrpInstance } from "../cluster/cluster.ts";
+import type { AnnouncerConfig } from "../machine/announcer.ts";
+import type { FailoverConfig, InstanceConfig, SoleConfig } from "./failover.ts";
+
+/** How many frames an announcement sends at once: a millisecond of it is well below what any switch drops. */
+const framesAtOnce = 64;
+const verify = { verifyWithinMs: 500, verifyAttempts: 3 } as const;
+const soleGarp = { count: 5, intervalMs: 100, refreshMs: 60_000, form: "both" } as const;
+
+/** Who can tell whether the VIPs were learned: the routers of their networks, and nobody who is this host. */
+function neighboursOf(vips: readonly Vip[], own: Director): Ipv4[] {
+  const mine = new Set(own.addresses.map((a) => a.address));
+  const routers = vips.flatMap(({ router, network }) => router ?? network.router ?? []);
+  return [...new Set(routers)].filter((router) => !mine.has(router));
+}
+
+function instanceOf(
+  instance: VrrpInstance,
+  director: Director,
+  macOf: (link: string) => Mac,
+): InstanceConfig | undefined {
+  const member = instance.members.find((m) => m.director.name === director.name);
+  if (member === undefined) return undefined;
+  const link = member.interface;
+  const address = director.addresses.find((a) => a.interface === link)?.address ?? director.dip;
+  const { name, id: vrid, version, intervalMs, preempt, preemptDelayMs, accept, downAdverts, checksum } = instance;
+  const vips = instance.vips.map((vip) => vip.address);
+  const announcer: AnnouncerConfig = {
+    mac: macOf(link),
+    ...instance.garp,
+    framesAtOnce,
+    neighbours: neighboursOf(instance.vips, director),
+    ...verify,
+  };
+  return {
+    link,
+    announcer,
+    vrrp: {
+      name,
+      version,
+      vrid,
+      priority: member.priority,
+      intervalMs,
+      address,
+      vips,
+      preempt,
+      preemptDelayMs,
+      downAdverts,
+      accept,
+      checksum,
+      ...(member.unicastPeers && { unicastPeers: member.unicastPeers }),
+    },
+  };
+}
+
+/** `macOf` throws for a link that is not there: a director without it cannot begin. */
+export function failoverConfig(cluster: Cluster, director: Director, macOf: (link: string) => Mac): FailoverConfig {
+  const { instances, syncGroups } = cluster.failover;
+  if (instances.length === 0) return { groups: [], sole: soleOf(cluster, director, macOf) };
+  const grouped = new Set(syncGroups.flatMap((g) => g.instances));
+  const names = [
+    ...syncGroups.map((g) => g.instances),
+    ...instances.filter((i) => !grouped.has(i.name)).map((i) => [i.name]),
+  ];
+  const groups = names.map((group) =>
+    instances.filter((i) => group.includes(i.name)).flatMap((i) => instanceOf(i, director, macOf) ?? []),
+  );
+  return { groups: groups.filter((g) => g.length > 0), sole: [] };
+}
+
+function soleOf(cluster: Cluster, director: Director, macOf: (link: string) => Mac): SoleConfig[] {
+  const byLink = new Map<string, Vip[]>();
+  for (const vip of cluster.vips) {
+    const near = director.addresses.find((a) => a.network.name === vip.network.name);
+    const link = near?.interface ?? director.interface;
+    byLink.set(link, [...(byLink.get(link) ?? []), vip]);
+  }
+  return [...byLink].map(([link, vips]) => ({
+    name: link,
+    link,
+    vips: vips.map((vip) => vip.address),
+    announcer: { mac: macOf(link), ...soleGarp, framesAtOnce, neighbours: neighboursOf(vips, director), ...verify },
+  }));
+}
+
+/** Every link that failover uses, and every link that it tracks. */
+export const linksOf = (config: FailoverConfig): string[] => [
+  ...new Set([...config.groups.flat().map((i) => i.link), ...config.sole.map((s) => s.link)]),
+];

@@ -1,0 +1,517 @@
+/**
+ * Health on a director: which checks to start when, what their verdicts make of each service's servers, and the drains
+ * that people ask for. No sockets, no clock: attempts are performed through ports, their events come back by number.
+ */
+import type { Ipv4 } from "../base/ipv4.ts";
+import type { Mac } from "../base/mac.ts";
+import type { Check, Service } from "../cluster/cluster.ts";
+import type { Circumstances, ServerHealth } from "../machine/desired.ts";
+import { type Drain, drainDeadlineMs, noDrain, stepDrain } from "../machine/health/drain.ts";
+import { initialKillSwitch, type KillSwitchState, stepKillSwitch } from "../machine/health/killSwitch.ts";
+import {
+  type Checker,
+  type Probe,
+  type ProbeEffect,
+  type ProbeEvent,
+  type ProbeStep,
+  probeDeadlineMs,
+  startProbe,
+  stepProbe,
+  type Verdict,
+} from "../machine/health/probe.ts";
+import { type QuorumState, stepQuorum, unknownQuorum } from "../machine/health/quorum.ts";
+import { combine, riseDeadlineMs, type Standing, stepRise, unknownStanding, weightOf } from "../machine/health/rise.ts";
+import { Schedule } from "../machine/health/schedule.ts";
+import { type SharedCheck, shareChecks } from "../machine/health/sharing.ts";
+import type { VipPathState } from "../machine/health/vipPath.ts";
+import type { ProbePorts } from "../ports/probes.ts";
+import { type CheckerTools, checkerOf } from "./checkers.ts";
+
+export type HealthEvent =
+  | {
+      readonly kind: "server";
+      readonly service: string;
+      readonly server: string;
+      readonly to: "up" | "down";
+      readonly reason: string;
+    }
+  | { readonly kind: "alarm"; readonly service: string; readonly reason: string }
+  | { readonly kind: "alarmOver"; readonly service: string; readonly reason: string }
+  | { readonly kind: "quorum"; readonly service: string; readonly to: "held" | "lost"; readonly reason: string }
+  | {
+      readonly kind: "drain";
+      readonly service: string;
+      readonly server: string;
+      readonly to: Drain["kind"];
+      readonly reason: string;
+    };
+
+export interface HealthOptions extends CheckerTools {
+  readonly ports: ProbePorts;
+  /** [0, 1). */
+  readonly random: () => number;
+  readonly report: (event: HealthEvent) => void;
+}
+
+interface Running {
+  readonly shared: SharedCheck<Check>;
+  probe: Probe<unknown>;
+}
+/** One service's server, whatever number of checks it has. */
+interface Server {
+  readonly name: string;
+  readonly rip: Ipv4;
+  weight: number;
+  /** By check key. */
+  readonly standings: Map<string, { user: SharedCheck<Check>["users"][number]; standing: Standing; why: string }>;
+  combined: Standing["kind"];
+  sinceMs: number;
+  why: string;
+  /** What the kill-switch keeps it as. */
+  heldAs: Standing["kind"] | undefined;
+  guilty: string | undefined;
+  drain: Drain;
+}
+interface ServiceHealth {
+  config: Service;
+  readonly servers: Map<string, Server>;
+  killSwitch: KillSwitchState;
+  quorum: QuorumState;
+}
+
+export interface ServerView {
+  readonly name: string;
+  readonly rip: Ipv4;
+  readonly health: Standing["kind"];
+  readonly why: string;
+  readonly forMs: number;
+  readonly held: boolean;
+  readonly drain: Drain["kind"];
+}
+export interface ServiceView {
+  readonly name: string;
+  readonly quorum: QuorumState["kind"];
+  readonly servers: readonly ServerView[];
+  readonly alarm: boolean;
+}
+
+/** More at once than this are started a little later: sockets are not without end. */
+const attemptsLimit = 4_000;
+
+export class Health {
+  readonly #options: HealthOptions;
+  readonly #schedule = new Schedule();
+  #shared = new Map<string, SharedCheck<Check>>();
+  readonly #checkers = new Map<string, Checker<unknown>>();
+  readonly #running = new Map<number, Running>();
+  readonly #runningKeys = new Set<string>();
+  /** Attempts in the order in which they end by time: those of one limit end in the order of their start. */
+  readonly #byLimit = new Map<number, number[]>();
+  /** Attempts of vip-path by the port that the answer comes to. */
+  readonly #byPort = new Map<number, Set<number>>();
+  readonly #draining = new Map<Server, ServiceHealth>();
+  #nextAttempt = 1;
+  readonly #services = new Map<string, ServiceHealth>();
+  /** The desired table may have changed since it was asked for. */
+  changed = true;
+  attempts = 0;
+
+  constructor(options: HealthOptions) {
+    this.#options = options;
+  }
+
+  /** At the start and at each reload: what is the same keeps its standing and its place in time. */
+  load(services: readonly Service[], nowMs: number): void {
+    const wanted = shareChecks<Check>(services);
+    for (const key of this.#shared.keys())
+      if (!wanted.has(key)) {
+        this.#schedule.remove(key);
+        this.#checkers.delete(key);
+      }
+    this.#shared = wanted;
+    for (const shared of wanted.values()) {
+      this.#schedule.add(shared.key, shared.check.intervalMs, shared.check.jitterPercent, nowMs);
+      this.#checkers.set(shared.key, checkerOf(shared, this.#options));
+    }
+    const names = new Set(services.map((s) => s.name));
+    for (const name of this.#services.keys()) if (!names.has(name)) this.#forget(name);
+    for (const config of services) this.#loadService(config, nowMs);
+    for (const shared of wanted.values())
+      for (const user of shared.users) {
+        const server = this.#services.get(user.service)?.servers.get(user.realServer);
+        const before = server?.standings.get(shared.key);
+        server?.standings.set(shared.key, {
+          user,
+          standing: before?.standing ?? unknownStanding,
+          why: before?.why ?? "not checked yet",
+        });
+      }
+    for (const service of this.#services.values())
+      for (const server of service.servers.values()) {
+        for (const key of server.standings.keys()) if (!wanted.has(key)) server.standings.delete(key);
+        this.#settle(service, server, nowMs);
+      }
+    this.changed = true;
+  }
+
+  #forget(name: string): void {
+    for (const server of this.#services.get(name)?.servers.values() ?? []) this.#draining.delete(server);
+    this.#services.delete(name);
+  }
+
+  #loadService(config: Service, nowMs: number): void {
+    const known = this.#services.get(config.name);
+    const service: ServiceHealth = known ?? {
+      config,
+      servers: new Map(),
+      killSwitch: initialKillSwitch,
+      quorum: unknownQuorum,
+    };
+    service.config = config;
+    this.#services.set(config.name, service);
+    const names = new Set(config.destinations.map((d) => d.realServer.name));
+    for (const name of [...service.servers.keys()]) {
+      if (names.has(name)) continue;
+      const gone = service.servers.get(name);
+      if (gone !== undefined) this.#draining.delete(gone);
+      service.servers.delete(name);
+      this.#killSwitch(service, name, "gone", nowMs);
+    }
+    for (const { realServer, weight } of config.destinations) {
+      const server = service.servers.get(realServer.name);
+      if (server !== undefined && server.rip === realServer.rip) {
+        server.weight = weight;
+        continue;
+      }
+      service.servers.set(realServer.name, {
+        name: realServer.name,
+        rip: realServer.rip,
+        weight,
+        standings: new Map(),
+        combined: "unknown",
+        sinceMs: nowMs,
+        why: "not checked yet",
+        heldAs: undefined,
+        guilty: undefined,
+        drain: noDrain,
+      });
+    }
+  }
+
+  // Attempts
+
+  #start(key: string, nowMs: number): void {
+    const shared = this.#shared.get(key);
+    const checker = this.#checkers.get(key);
+    if (shared === undefined || checker === undefined || this.#runningKeys.has(key)) return;
+    const attempt = this.#nextAttempt++;
+    this.attempts++;
+    const nonce = Math.floor(this.#options.random() * 0x100000000);
+    const { timeoutMs } = shared.check;
+    const step = startProbe(checker, timeoutMs, nonce, nowMs);
+    const running: Running = { shared, probe: step.probe };
+    this.#running.set(attempt, running);
+    this.#runningKeys.add(key);
+    const queue = this.#byLimit.get(timeoutMs);
+    if (queue === undefined) this.#byLimit.set(timeoutMs, [attempt]);
+    else queue.push(attempt);
+    if (shared.check.type === "vip-path") {
+      const { sourcePort } = step.probe.state as VipPathState;
+      const here = this.#byPort.get(sourcePort) ?? new Set();
+      this.#byPort.set(sourcePort, here.add(attempt));
+    }
+    this.#take(attempt, running, step, nowMs);
+  }
+
+  #take(attempt: number, running: Running, step: ProbeStep<unknown>, nowMs: number): void {
+    running.probe = step.probe;
+    for (const effect of step.effects) this.#perform(attempt, running.shared, effect);
+    const { verdict } = step.probe;
+    if (verdict === undefined) return;
+    this.#running.delete(attempt);
+    this.#runningKeys.delete(running.shared.key);
+    if (running.shared.check.type === "vip-path") {
+      const { sourcePort } = step.probe.state as VipPathState;
+      const here = this.#byPort.get(sourcePort);
+      here?.delete(attempt);
+      if (here?.size === 0) this.#byPort.delete(sourcePort);
+    }
+    this.#judge(running.shared, verdict, nowMs);
+  }
+
+  #perform(attempt: number, shared: SharedCheck<Check>, effect: ProbeEffect): void {
+    const { ports } = this.#options;
+    if (effect.kind !== "packet") ports.perform(attempt, effect);
+    else if (effect.to.kind === "route") ports.perform(attempt, { ...effect, to: effect.to });
+    else ports.perform(attempt, { ...effect, to: { kind: "neighbour", address: shared.realServer.rip } });
+  }
+
+  /** What happened to an attempt's sockets. Late words about one that has ended are ignored. */
+  event(attempt: number, event: ProbeEvent, nowMs: number): void {
+    const running = this.#running.get(attempt);
+    if (running === undefined) return;
+    this.#take(attempt, running, stepProbe(running.probe, event, nowMs), nowMs);
+  }
+  /** An IPv4 packet that a packet socket saw. `port`: its TCP destination port; undefined: an ICMP error. */
+  packet(octets: Uint8Array, port: number | undefined, from: Mac, nowMs: number): void {
+    const meant =
+      port === undefined ? [...this.#byPort.values()].flatMap((s) => [...s]) : (this.#byPort.get(port) ?? []);
+    for (const attempt of [...meant]) this.event(attempt, { kind: "packet", octets, from }, nowMs);
+  }
+
+  #judge(shared: SharedCheck<Check>, verdict: Verdict, nowMs: number): void {
+    for (const user of shared.users) {
+      const service = this.#services.get(user.service);
+      const server = service?.servers.get(user.realServer);
+      const entry = server?.standings.get(shared.key);
+      if (service === undefined || server === undefined || entry === undefined) continue;
+      const before = entry.standing;
+      entry.standing = stepRise(user, before, verdict.up, nowMs);
+      entry.why = `${shared.check.type}: ${verdict.why}`;
+      if (before.kind !== entry.standing.kind) this.#settle(service, server, nowMs);
+      else if (server.combined === entry.standing.kind && server.guilty === undefined) server.why = entry.why;
+    }
+  }
+
+  /** What all checks and the silence watch say of one server; tells and counts when that changed. */
+  #settle(service: ServiceHealth, server: Server, nowMs: number): void {
+    const entries = [...server.standings.values()];
+    const removed = server.guilty;
+    const combined = removed === undefined ? combine(entries.map((e) => e.standing)) : "down";
+    if (combined === server.combined) return;
+    const culprit = entries.find((e) => e.standing.kind === combined);
+    server.why =
+      removed ?? (combined === "up" && entries.length === 0 ? "not checked" : (culprit?.why ?? "not checked yet"));
+    const from = server.combined;
+    server.combined = combined;
+    server.sinceMs = nowMs;
+    this.changed = true;
+    if (combined !== "unknown") {
+      const { reason, to } = { reason: server.why, to: combined };
+      if (entries.length > 0 || removed !== undefined || from === "down")
+        this.#options.report({ kind: "server", service: service.config.name, server: server.name, to, reason });
+      if (combined === "down") server.heldAs = from;
+      this.#killSwitch(service, server.name, combined, nowMs);
+    }
+    this.#count(service, nowMs);
+  }
+
+  #killSwitch(service: ServiceHealth, server: string, kind: "up" | "down" | "gone", nowMs: number): void {
+    const { config } = service;
+    const total = Math.max(1, service.servers.size);
+    const step = stepKillSwitch(config.killSwitch, service.killSwitch, { kind, server, total }, nowMs);
+    service.killSwitch = step.state;
+    for (const effect of step.effects)
+      this.#options.report({ kind: effect.kind, service: config.name, reason: effect.reason });
+    if (step.effects.length > 0) this.changed = true;
+  }
+
+  /** A person says that the failures are real. */
+  releaseKillSwitch(name: string, nowMs: number): boolean {
+    const service = this.#services.get(name);
+    if (service === undefined || service.killSwitch.held.size === 0) return false;
+    const step = stepKillSwitch(service.config.killSwitch, service.killSwitch, { kind: "release" }, nowMs);
+    service.killSwitch = step.state;
+    for (const effect of step.effects)
+      this.#options.report({ kind: effect.kind, service: name, reason: effect.reason });
+    this.changed = true;
+    this.#count(service, nowMs);
+    return true;
+  }
+
+  /** Quorum counts weight; nothing is counted before every server is known. */
+  #count(service: ServiceHealth, nowMs: number): void {
+    const { config } = service;
+    let inService = 0;
+    let total = 0;
+    let unknown = 0;
+    for (const server of service.servers.values()) {
+      total += server.weight;
+      const kind = this.#effective(service, server);
+      if (kind === "unknown") unknown++;
+      if (kind === "up" && server.drain.kind === "none") inService += server.weight;
+    }
+    if (unknown > 0 && inService < config.quorum.minimum && service.quorum.kind === "unknown") return;
+    const before = service.quorum;
+    service.quorum = stepQuorum(config.quorum, before, inService, total, nowMs);
+    if (service.quorum.kind === before.kind) return;
+    this.changed = true;
+    const to = service.quorum.kind;
+    if (to === "unknown" || (before.kind === "unknown" && to === "held")) return;
+    const reason = `weight ${inService} of ${total} is healthy; the quorum is ${config.quorum.minimum}`;
+    this.#options.report({ kind: "quorum", service: config.name, to, reason });
+  }
+
+  #effective(service: ServiceHealth, server: Server): Standing["kind"] {
+    if (server.combined === "down" && service.killSwitch.held.has(server.name))
+      return server.heldAs === "down" ? "unknown" : (server.heldAs ?? "unknown");
+    return server.combined;
+  }
+
+  // Who answers for a VIP
+
+  /** Real servers that are not silent now, and why; only where the file says that they are to be taken out. */
+  setGuilty(names: ReadonlyMap<string, string>, nowMs: number): void {
+    for (const service of this.#services.values())
+      for (const server of service.servers.values()) {
+        const guilty = names.get(server.name);
+        if (guilty === server.guilty) continue;
+        server.guilty = guilty;
+        this.#settle(service, server, nowMs);
+      }
+  }
+
+  // Drains
+
+  /** `service` undefined: every service that has the server. Gives the services. */
+  drain(
+    server: string,
+    service: string | undefined,
+    timeoutMs: number | undefined,
+    reason: string,
+    nowMs: number,
+  ): string[] {
+    return this.#eachDrain(
+      server,
+      service,
+      (s) => {
+        const limit = timeoutMs ?? s.config.drainTimeoutMs;
+        return { kind: "drain", timeoutMs: limit, reason };
+      },
+      nowMs,
+    );
+  }
+  undrain(server: string, service: string | undefined, nowMs: number): string[] {
+    return this.#eachDrain(server, service, () => ({ kind: "undrain" }), nowMs);
+  }
+  #eachDrain(
+    name: string,
+    only: string | undefined,
+    eventOf: (s: ServiceHealth) => Parameters<typeof stepDrain>[1],
+    nowMs: number,
+  ): string[] {
+    const done: string[] = [];
+    for (const service of this.#services.values()) {
+      if (only !== undefined && service.config.name !== only) continue;
+      const server = service.servers.get(name);
+      if (server === undefined) continue;
+      done.push(service.config.name);
+      this.#setDrain(service, server, stepDrain(server.drain, eventOf(service), nowMs), nowMs);
+    }
+    return done;
+  }
+  #setDrain(service: ServiceHealth, server: Server, drain: Drain, nowMs: number): void {
+    const before = server.drain;
+    server.drain = drain;
+    if (drain.kind === "draining") this.#draining.set(server, service);
+    else this.#draining.delete(server);
+    if (drain.kind === before.kind) return;
+    this.changed = true;
+    const why = drain.kind === "drained" ? (drain.why === "empty" ? "no connections left" : "its time is over") : "";
+    const reason = drain.kind === "none" ? "taken back" : why === "" ? drain.reason : why;
+    const { name } = service.config;
+    this.#options.report({ kind: "drain", service: name, server: server.name, to: drain.kind, reason });
+    this.#count(service, nowMs);
+  }
+  /** Services and servers whose connections are to be counted now. */
+  draining(): { readonly service: string; readonly server: string; readonly sinceMs: number }[] {
+    return [...this.#draining].flatMap(([{ name, drain }, { config }]) =>
+      drain.kind === "draining" ? [{ service: config.name, server: name, sinceMs: drain.sinceMs }] : [],
+    );
+  }
+  connections(service: string, server: string, count: number, nowMs: number): void {
+    const found = this.#services.get(service);
+    const entry = found?.servers.get(server);
+    if (found === undefined || entry === undefined) return;
+    this.#setDrain(found, entry, stepDrain(entry.drain, { kind: "connections", count }, nowMs), nowMs);
+  }
+  /** What people asked for survives a restart of the agent: by server, then service. */
+  drains(): { readonly service: string; readonly server: string }[] {
+    return [...this.#services.values()].flatMap((service) =>
+      [...service.servers.values()].flatMap(({ name, drain }) =>
+        drain.kind === "none" ? [] : [{ service: service.config.name, server: name }],
+      ),
+    );
+  }
+
+  // Time
+
+  tick(nowMs: number): void {
+    for (const queue of this.#byLimit.values())
+      for (let first = queue[0]; first !== undefined; first = queue[0]) {
+        const running = this.#running.get(first);
+        if (running !== undefined && probeDeadlineMs(running.probe) > nowMs) break;
+        queue.shift();
+        if (running !== undefined) this.event(first, { kind: "tick" }, nowMs);
+      }
+    const room = Math.max(0, attemptsLimit - this.#running.size);
+    for (const key of this.#schedule.take(nowMs, this.#options.random, room)) this.#start(key, nowMs);
+    for (const [server, service] of this.#draining)
+      this.#setDrain(service, server, stepDrain(server.drain, { kind: "tick" }, nowMs), nowMs);
+    if (nowMs >= this.#risesAtMs) this.changed = true;
+  }
+  #risesAtMs = Number.POSITIVE_INFINITY;
+
+  get deadlineMs(): number {
+    let deadline = Math.min(this.#schedule.deadlineMs, this.#risesAtMs);
+    for (const queue of this.#byLimit.values()) {
+      const running = queue[0] === undefined ? undefined : this.#running.get(queue[0]);
+      // The head may have ended: then the queue is cleaned at the next tick, which comes soon enough.
+      if (running !== undefined) deadline = Math.min(deadline, probeDeadlineMs(running.probe));
+    }
+    for (const { drain } of this.#draining.keys()) deadline = Math.min(deadline, drainDeadlineMs(drain));
+    return deadline;
+  }
+
+  /** For the desired table; `changed` is false afterwards. */
+  circumstances(nowMs: number): Circumstances {
+    const health = new Map<string, Map<string, ServerHealth>>();
+    const quorum = new Map<string, QuorumState["kind"]>();
+    const drains = new Map<string, Map<string, Drain>>();
+    let risesAtMs = Number.POSITIVE_INFINITY;
+    for (const [name, service] of this.#services) {
+      const servers = new Map<string, ServerHealth>();
+      const drained = new Map<string, Drain>();
+      for (const server of service.servers.values()) {
+        const kind = this.#effective(service, server);
+        let weight = server.weight;
+        for (const { user, standing } of server.standings.values()) {
+          if (standing.kind === "up") weight = Math.min(weight, weightOf(user, standing, server.weight, nowMs));
+          risesAtMs = Math.min(risesAtMs, riseDeadlineMs(user, standing, nowMs));
+        }
+        servers.set(server.name, kind === "up" && weight !== server.weight ? { kind, weight } : { kind });
+        if (server.drain.kind !== "none") drained.set(server.name, server.drain);
+      }
+      health.set(name, servers);
+      quorum.set(name, service.quorum.kind);
+      if (drained.size > 0) drains.set(name, drained);
+    }
+    this.#risesAtMs = risesAtMs;
+    this.changed = false;
+    return { health, quorum, drains };
+  }
+  quorumOf(service: string): QuorumState["kind"] | undefined {
+    return this.#services.get(service)?.quorum.kind;
+  }
+
+  view(nowMs: number): ServiceView[] {
+    return [...this.#services].map(([name, service]) => ({
+      name,
+      quorum: service.quorum.kind,
+      alarm: service.killSwitch.held.size > 0,
+      servers: [...service.servers.values()].map((server) => ({
+        name: server.name,
+        rip: server.rip,
+        health: server.combined,
+        why: server.why,
+        forMs: nowMs - server.sinceMs,
+        held: service.killSwitch.held.has(server.name),
+        drain: server.drain.kind,
+      })),
+    }));
+  }
+  /** The verdict each check gave last is kept in its words. */
+  get checks(): number {
+    return this.#schedule.size;
+  }
+}

@@ -1,0 +1,108 @@
+/** The work behind `vipward run`. */
+import { unwatchFile, watchFile } from "node:fs";
+import type { StampedEvent } from "../../agent/status.ts";
+import type { Cluster } from "../../cluster/cluster.ts";
+import { Agent, type SilenceReport } from "../../host/agent/agent.ts";
+import { HostError } from "../../host/errors.ts";
+import { exitCode } from "../exitCodes.ts";
+import type { Io } from "../io.ts";
+import { clusterFromFile } from "./clusterFile.ts";
+
+export interface RunFlags {
+  readonly config: string;
+  readonly as?: string;
+  readonly socket?: string;
+  readonly stateDir: string;
+  readonly log: "text" | "json";
+  readonly silenceInterval: string;
+  readonly clearOnStop?: boolean;
+}
+
+const usage = (message: string, remedy: string): HostError => new HostError("run/usage", message, { remedy });
+/** A file that is being written is complete when it has not changed for so long. */
+const fileRestMs = 500;
+
+function readCluster(path: string, io: Io): { ok: true; cluster: Cluster } | { ok: false; why: string } {
+  const said: string[] = [];
+  try {
+    const cluster = clusterFromFile(path, { ...io, err: (text) => void said.push(text.trimEnd()) });
+    if (cluster !== undefined) {
+      for (const warning of said) io.err(`${warning}\n`);
+      return { ok: true, cluster };
+    }
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+    said.push(error.message);
+  }
+  return { ok: false, why: said.join("\n") };
+}
+
+/** sd-daemon(3): journald takes the level from the number in front, where it reads our standard error. */
+const levels = { info: 6, warning: 4, alarm: 1 } as const;
+
+function logger(form: "text" | "json", io: Io): (event: StampedEvent) => void {
+  const underJournal = process.env.JOURNAL_STREAM !== undefined;
+  return (event) => {
+    const { at, level, code, subject, text, rule, remedy } = event;
+    if (form === "json") return io.err(`${JSON.stringify(event)}\n`);
+    const head = underJournal ? `<${levels[level]}>` : `${at} ${level.padEnd(7)} `;
+    const tail = `${rule === undefined ? "" : ` (${rule})`}${remedy === undefined ? "" : `; remedy: ${remedy}`}`;
+    io.err(`${head}${code} ${subject}: ${text}${tail}\n`);
+  };
+}
+
+/** SIGHUP and a changed file. The first Ctrl-C handler of io also ends on SIGHUP: here it means "read again". */
+function reloadWishes(path: string, reload: () => void): () => void {
+  process.removeAllListeners("SIGHUP");
+  process.on("SIGHUP", reload);
+  let timer: NodeJS.Timeout | undefined;
+  watchFile(path, { interval: 1000, persistent: false }, (now, before) => {
+    if (now.mtimeMs === before.mtimeMs && now.ino === before.ino) return;
+    if (timer !== undefined) clearTimeout(timer);
+    timer = setTimeout(reload, fileRestMs);
+  });
+  return () => {
+    process.removeListener("SIGHUP", reload);
+    unwatchFile(path);
+    if (timer !== undefined) clearTimeout(timer);
+  };
+}
+
+async function applySilence(flags: RunFlags, io: Io): Promise<SilenceReport> {
+  const { runApply } = await import("./silence.ts");
+  const said: string[] = [];
+  const keep = (text: string): void => void said.push(text);
+  try {
+    const options = { cluster: flags.config, stateDir: flags.stateDir, ...(flags.as && { as: flags.as }) };
+    const status = await runApply(options, { ...io, out: keep, err: keep });
+    const text = said.join("").trim();
+    const last = text.split("\n").at(-1) ?? "";
+    if (status === exitCode("unavailable")) return { state: "busy", text: last };
+    if (status !== exitCode("ok")) return { state: "refused", text };
+    if (text === "nothing to do") return { state: "silent", text: "silent for every VIP, as the file says" };
+    return { state: "changed", text: last };
+  } catch (error) {
+    if (error instanceof HostError) return { state: "failed", text: `${error.message}; remedy: ${error.remedy}` };
+    throw error;
+  }
+}
+
+export async function runAgent(flags: RunFlags, io: Io): Promise<number> {
+  const seconds = Number(flags.silenceInterval);
+  if (!(seconds >= 1 && seconds <= 3600))
+    throw usage(`--silence-interval ${flags.silenceInterval}: not 1 to 3600`, "give a number of seconds");
+  const agent = new Agent({
+    readCluster: () => readCluster(flags.config, io),
+    as: flags.as,
+    socket: flags.socket,
+    stateDir: flags.stateDir,
+    log: logger(flags.log, io),
+    applySilence: () => applySilence(flags, io),
+    silenceEveryMs: seconds * 1000,
+    clearOnStop: flags.clearOnStop === true,
+    signal: io.signal,
+    onReloadWish: (reload) => reloadWishes(flags.config, reload),
+  });
+  await agent.run();
+  return exitCode("ok");
+}

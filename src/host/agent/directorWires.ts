@@ -1,0 +1,147 @@
+/** The agent's packet sockets on a director's links: ARP, and the answers to checks through the VIP path. */
+import type { Ipv4 } from "../../base/ipv4.ts";
+import type { Mac } from "../../base/mac.ts";
+import { ZERO_MAC } from "../../base/mac.ts";
+import type { Cluster, Director } from "../../cluster/cluster.ts";
+import type { Arp } from "../../wire/arp.ts";
+import { decodeArp } from "../../wire/arp.ts";
+import { decodeEthernet, ETHERTYPE } from "../../wire/ethernet.ts";
+import { arpRequest, ipv4Frame } from "../../wire/frame.ts";
+import { decodeIpv4, PROTOCOL } from "../../wire/ipv4.ts";
+import { readU16 } from "../../wire/octets.ts";
+import { filterProgram, isArp, isIpv4To } from "../../wire/packetFilter.ts";
+import { openPacketSocket, type PacketSocket } from "../packetSocket.ts";
+
+export interface DirectorWiresOptions {
+  readonly macOf: (link: string) => Mac | undefined;
+  readonly onArp: (link: string, arp: Arp) => void;
+  readonly onPacket: (octets: Uint8Array, port: number | undefined, from: Mac) => void;
+  readonly onError: (error: unknown) => void;
+}
+interface Wire {
+  readonly link: string;
+  readonly mac: Mac;
+  readonly own: Ipv4;
+  readonly socket: PacketSocket;
+}
+interface Neighbour {
+  mac: Mac | undefined;
+  heardAtMs: number;
+  askedAtMs: number;
+  readonly waiting: Uint8Array[];
+}
+
+/** Ports that machine/health/vipPath.ts sends from. */
+const firstPort = 61_000;
+/** Asked again while it is in use, so that a machine that was replaced is found under its new MAC. */
+const refreshMs = 15_000;
+const askAgainMs = 500;
+const waitingLimit = 16;
+
+export class DirectorWires {
+  readonly #options: DirectorWiresOptions;
+  #wires = new Map<string, Wire>();
+  #linkOf = new Map<Ipv4, string>();
+  readonly #neighbours = new Map<Ipv4, Neighbour>();
+
+  constructor(options: DirectorWiresOptions) {
+    this.#options = options;
+  }
+
+  /** At the start and at each reload. Errors: those of packetSocket.ts. */
+  load(cluster: Cluster, director: Director): void {
+    this.#linkOf = new Map();
+    for (const host of [...cluster.realServers, ...cluster.directors])
+      for (const a of host.addresses) {
+        const near = director.addresses.find((d) => d.network.name === a.network.name);
+        if (near !== undefined) this.#linkOf.set(a.address, near.interface);
+      }
+    const wanted = new Map(director.addresses.map((a) => [a.interface, a.address]));
+    for (const [link, wire] of this.#wires)
+      if (wanted.get(link) !== wire.own) {
+        wire.socket.close();
+        this.#wires.delete(link);
+      }
+    for (const [link, own] of wanted) {
+      const mac = this.#options.macOf(link);
+      if (mac === undefined || this.#wires.has(link)) continue;
+      // ARP first: the test for an address ends the program for every other type.
+      const filter = filterProgram(isArp, isIpv4To([own]));
+      const socket = openPacketSocket({ interface: link, filter, longestFrameOctets: 256 });
+      const wire = { link, mac, own, socket };
+      this.#wires.set(link, wire);
+      socket.onReadable(() => {
+        try {
+          this.#read(wire);
+        } catch (error) {
+          this.#options.onError(error);
+        }
+      });
+    }
+  }
+
+  #read(wire: Wire): void {
+    wire.socket.receive((frame) => {
+      const outer = decodeEthernet(frame.octets);
+      if (!outer.ok || outer.value.vlan !== undefined) return;
+      const { etherType, payloadOffset, source } = outer.value;
+      if (etherType === ETHERTYPE.arp) {
+        const read = decodeArp(frame.octets, payloadOffset);
+        if (!read.ok) return;
+        this.#learn(wire, read.value);
+        this.#options.onArp(wire.link, read.value);
+        return;
+      }
+      const packet = frame.octets.slice(payloadOffset);
+      const ip = decodeIpv4(packet);
+      if (!ip.ok) return;
+      if (ip.value.protocol === PROTOCOL.icmp) this.#options.onPacket(packet, undefined, source);
+      if (ip.value.protocol !== PROTOCOL.tcp || ip.value.payloadEnd - ip.value.payloadOffset < 4) return;
+      const port = readU16(packet, ip.value.payloadOffset + 2);
+      if (port >= firstPort) this.#options.onPacket(packet, port, source);
+    }, 512);
+  }
+  #learn(wire: Wire, arp: Arp): void {
+    const known = this.#neighbours.get(arp.senderIp);
+    if (known === undefined || arp.senderMac === ZERO_MAC || arp.senderMac === wire.mac) return;
+    known.mac = arp.senderMac;
+    known.heardAtMs = performance.now();
+    for (const packet of known.waiting.splice(0)) this.#send(wire, arp.senderMac, packet);
+  }
+  #send(wire: Wire, destination: Mac, packet: Uint8Array): void {
+    this.sendFrame(wire.link, ipv4Frame({ source: wire.mac, destination }, packet));
+  }
+
+  /** To the neighbour's own MAC, at once or when it has told it. What cannot be sent is lost, as on any wire. */
+  toNeighbour(address: Ipv4, packet: Uint8Array): void {
+    const wire = this.#wires.get(this.#linkOf.get(address) ?? "");
+    if (wire === undefined) return;
+    const nowMs = performance.now();
+    let known = this.#neighbours.get(address);
+    if (known === undefined) {
+      known = { mac: undefined, heardAtMs: nowMs, askedAtMs: Number.NEGATIVE_INFINITY, waiting: [] };
+      this.#neighbours.set(address, known);
+    }
+    if (known.mac !== undefined) this.#send(wire, known.mac, packet);
+    else {
+      known.waiting.push(packet);
+      if (known.waiting.length > waitingLimit) known.waiting.shift();
+    }
+    const isOld = known.mac === undefined || nowMs - known.heardAtMs > refreshMs;
+    if (!isOld || nowMs - known.askedAtMs < askAgainMs) return;
+    known.askedAtMs = nowMs;
+    this.sendFrame(wire.link, arpRequest({ senderMac: wire.mac, senderIp: wire.own, targetIp: address }));
+  }
+
+  sendFrame(link: string, frame: Uint8Array): void {
+    try {
+      this.#wires.get(link)?.socket.send([frame]);
+    } catch (error) {
+      this.#options.onError(error);
+    }
+  }
+  close(): void {
+    for (const wire of this.#wires.values()) wire.socket.close();
+    this.#wires.clear();
+  }
+}

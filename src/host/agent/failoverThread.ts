@@ -1,0 +1,260 @@
+/** The other side of failoverWorker.ts: a thread that nothing else delays. Started as a worker, never imported. */
+import { parentPort, workerData } from "node:worker_threads";
+import { Failover, type FailoverConfig } from "../../agent/failover.ts";
+import { linksOf } from "../../agent/failoverConfig.ts";
+import type { Ipv4 } from "../../base/ipv4.ts";
+import type { FailoverEvent, FailoverPorts } from "../../ports/failover.ts";
+import { decodeArp } from "../../wire/arp.ts";
+import { decodeEthernet, ETHERTYPE } from "../../wire/ethernet.ts";
+import { filterProgram, isArp } from "../../wire/packetFilter.ts";
+import { HostError, NetlinkError } from "../errors.ts";
+import { type Monitor, watchChanges } from "../netlinkMonitor.ts";
+import { openPacketSocket, type PacketSocket } from "../packetSocket.ts";
+import { openRtnetlink, type Rtnetlink } from "../rtnetlink.ts";
+import type { FromFailover, ToFailover } from "./failoverMessages.ts";
+import { VrrpSocket } from "./vrrpSocket.ts";
+
+const port = parentPort;
+if (port === null) throw new Error("failoverThread is started by failoverWorker only");
+const post = (message: FromFailover): void => port.postMessage(message);
+const nowMs = (): number => performance.now();
+
+interface Link {
+  readonly name: string;
+  readonly index: number;
+  readonly vrrp: VrrpSocket | undefined;
+  readonly arp: PacketSocket;
+}
+
+const links = new Map<string, Link>();
+const netlink: Rtnetlink = openRtnetlink();
+let monitor: Monitor | undefined;
+let timer: NodeJS.Timeout | undefined;
+let latestMs = 0;
+let ended = false;
+/** One fault is told once a minute: a full queue at 10 ms adverts must not fill the journal. */
+const told = new Map<string, number>();
+
+function report(event: FailoverEvent): void {
+  post({ kind: "event", event });
+}
+function fault(code: string, reason: string, remedy: string): void {
+  const before = told.get(code);
+  if (before !== undefined && nowMs() - before < 60_000) return;
+  told.set(code, nowMs());
+  report({ kind: "fault", code, reason, remedy });
+}
+function hostFault(error: unknown): void {
+  if (error instanceof HostError) fault(error.code, error.message, error.remedy);
+  else throw error;
+}
+
+const ports: FailoverPorts = {
+  sendAdvert(link, packet, to) {
+    const why = links.get(link)?.vrrp?.send(packet, to);
+    if (why !== undefined) fault("vrrp/send", `an advert could not be sent: ${why}`, "see the link's state: ip link");
+  },
+  addVips(link, vips) {
+    for (const address of vips)
+      try {
+        netlink.addAddress(link, { prefix: { address, length: 32 } });
+      } catch (error) {
+        if (!(error instanceof NetlinkError && error.errnoName === "EEXIST")) hostFault(error);
+      }
+  },
+  removeVips(link, vips) {
+    for (const address of vips)
+      try {
+        netlink.removeAddress(link, { address, length: 32 });
+      } catch (error) {
+        if (!(error instanceof NetlinkError && ["EADDRNOTAVAIL", "ENODEV"].includes(error.errnoName))) hostFault(error);
+      }
+  },
+  sendFrame(link, frame) {
+    try {
+      if (links.get(link)?.arp.send([frame]) === 0)
+        fault("arp/send", `an ARP frame could not be sent on ${link}: the queue is full`, "see tc -s qdisc");
+    } catch (error) {
+      hostFault(error);
+    }
+  },
+  report,
+};
+const failover = new Failover(ports);
+
+function arm(): void {
+  if (ended) return;
+  if (timer !== undefined) clearTimeout(timer);
+  const deadlineMs = failover.deadlineMs;
+  if (deadlineMs === Number.POSITIVE_INFINITY) return;
+  timer = setTimeout(wake, Math.min(Math.max(0, Math.ceil(deadlineMs - nowMs())), 60_000));
+}
+/** What the sockets hold comes first: a late tick must not outrun an advert that arrived in time. */
+function wake(): void {
+  latestMs = Math.max(latestMs, nowMs() - failover.deadlineMs);
+  guarded(() => {
+    for (const link of links.values()) readVrrp(link);
+    failover.tick(nowMs());
+  });
+}
+function readVrrp(link: Link): void {
+  link.vrrp?.receive((packet) => failover.heardVrrp(link.name, packet, nowMs()));
+}
+function readArp(link: Link): void {
+  link.arp.receive((frame) => {
+    const outer = decodeEthernet(frame.octets);
+    if (!outer.ok || outer.value.etherType !== ETHERTYPE.arp || outer.value.vlan !== undefined) return;
+    const read = decodeArp(frame.octets, outer.value.payloadOffset);
+    if (read.ok) failover.heardArp(link.name, read.value, nowMs());
+  }, 512);
+}
+function guarded(action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (!(error instanceof HostError)) {
+      fail(error);
+      return;
+    }
+    hostFault(error);
+  }
+  if (failover.stopped) end();
+  else arm();
+}
+function fail(error: unknown): void {
+  const known = error instanceof HostError;
+  post({
+    kind: "failed",
+    code: known ? error.code : "failover/defect",
+    message: error instanceof Error ? (known ? error.message : (error.stack ?? error.message)) : String(error),
+    remedy: known ? error.remedy : "please report it with this text; systemd starts the agent again",
+  });
+  close();
+}
+function close(): void {
+  ended = true;
+  if (timer !== undefined) clearTimeout(timer);
+  monitor?.close();
+  for (const link of links.values()) {
+    link.vrrp?.close();
+    link.arp.close();
+  }
+  links.clear();
+  netlink.close();
+  port?.close();
+}
+function end(): void {
+  if (ended) return;
+  post({ kind: "stopped" });
+  close();
+}
+
+function openLinks(config: FailoverConfig): void {
+  const wanted = linksOf(config);
+  for (const [name, link] of links)
+    if (!wanted.includes(name)) {
+      link.vrrp?.close();
+      link.arp.close();
+      links.delete(name);
+    }
+  for (const name of wanted) {
+    if (links.has(name)) continue;
+    const local = config.groups.flat().find((i) => i.link === name)?.vrrp.address;
+    const arp = openPacketSocket({ interface: name, filter: filterProgram(isArp), longestFrameOctets: 128 });
+    const link: Link = {
+      name,
+      index: netlink.indexOf(name),
+      arp,
+      vrrp: local === undefined ? undefined : new VrrpSocket(name, local),
+    };
+    links.set(name, link);
+    arp.onReadable(() => guarded(() => readArp(link)));
+    link.vrrp?.onReadable(() => guarded(() => readVrrp(link)));
+  }
+}
+function addressesNow(): Map<string, Set<Ipv4>> {
+  const byIndex = new Map([...links.values()].map((l) => [l.index, l.name]));
+  const found = new Map<string, Set<Ipv4>>([...links.keys()].map((name) => [name, new Set()]));
+  for (const a of netlink.addresses()) {
+    const name = byIndex.get(a.linkIndex);
+    if (name !== undefined) found.get(name)?.add(a.address);
+  }
+  return found;
+}
+/** Every link of the host: what is tracked need not be one that VRRP speaks on. */
+const linksNow = (): Map<string, boolean> => new Map(netlink.links().map((l) => [l.name, l.up && l.lowerUp]));
+
+function resync(): void {
+  guarded(() => {
+    const up = linksNow();
+    post({ kind: "links", up: [...up] });
+    for (const name of links.keys()) failover.linkChanged(name, up.get(name) === true, nowMs());
+  });
+}
+
+function begin(): void {
+  const config = workerData as FailoverConfig;
+  openLinks(config);
+  monitor = watchChanges({
+    groups: ["link", "address"],
+    onChange(change) {
+      guarded(() => {
+        if (change.kind === "link") {
+          const up = change.action === "set" && change.link.up && change.link.lowerUp;
+          post({ kind: "links", up: [[change.link.name, up]] });
+          if (links.has(change.link.name)) failover.linkChanged(change.link.name, up, nowMs());
+        } else if (change.kind === "address" && change.action === "removed") {
+          const link = [...links.values()].find((l) => l.index === change.address.linkIndex);
+          if (link !== undefined) failover.addressRemoved(link.name, change.address.address, nowMs());
+        }
+      });
+    },
+    onResync: resync,
+    onError: fail,
+  });
+  const up = linksNow();
+  post({ kind: "links", up: [...up] });
+  failover.start(config, { addresses: addressesNow(), up }, nowMs());
+  post({ kind: "ready" });
+}
+
+function answer(id: number, action: () => Extract<FromFailover, { kind: "answer" }>["value"]): void {
+  try {
+    post({ kind: "answer", id, value: action() });
+  } catch (error) {
+    post({ kind: "refused", id, why: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+port.on("message", (message: ToFailover) =>
+  guarded(() => {
+    switch (message.kind) {
+      case "reload":
+        openLinks(message.config);
+        failover.reload(message.config, addressesNow(), nowMs());
+        return;
+      case "track":
+        failover.track(message.instance, message.priorityDelta, message.fault, nowMs());
+        return;
+      case "switchOver":
+        answer(message.id, () => failover.switchOver(message.instance, nowMs()));
+        return;
+      case "release":
+        answer(message.id, () => failover.release(nowMs()));
+        return;
+      case "status":
+        answer(message.id, () => ({ instances: failover.status(nowMs()), strays: failover.strays, latestMs }));
+        return;
+      case "stop":
+        failover.stop(nowMs());
+        return;
+    }
+  }),
+);
+
+try {
+  begin();
+  arm();
+} catch (error) {
+  fail(error);
+}

@@ -1,0 +1,229 @@
+/** The sockets of health checks. What goes wrong on one is that attempt's `failed`, never an exception. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { createSocket, type Socket as Datagrams } from "node:dgram";
+import { readFileSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { type TLSSocket, connect as tlsConnect } from "node:tls";
+import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
+import type { Certificate, ProbeEvent } from "../../machine/health/probe.ts";
+import type { ProbeAction, ProbePorts } from "../../ports/probes.ts";
+import { decodeIpv4, PROTOCOL } from "../../wire/ipv4.ts";
+import { inetAddress } from "../inetSocket.ts";
+import * as libc from "../libc.ts";
+
+export interface ProbeSocketsOptions {
+  readonly onEvent: (attempt: number, event: ProbeEvent) => void;
+  /** An IPv4 packet to this neighbour's own MAC. */
+  readonly toNeighbour: (address: Ipv4, packet: Uint8Array) => void;
+}
+
+/** What one attempt has open. */
+interface Opened {
+  readonly close: () => void;
+  readonly send?: (octets: Uint8Array) => void;
+}
+
+/** What of a command's output is kept; the rest is read and thrown away. */
+const outputLimitOctets = 4096;
+const RAW = 255; // IPPROTO_RAW: the packet brings its own header
+
+const codeOf = (error: unknown): string =>
+  (error as NodeJS.ErrnoException).code ?? (error instanceof Error ? error.message : String(error));
+
+export interface Account {
+  readonly uid: number;
+  readonly gid: number;
+}
+/** From /etc/passwd, so that nothing is run to find it out; undefined when it is not there. */
+export function accountOf(user: string, passwd = readFileSync("/etc/passwd", "utf8")): Account | undefined {
+  for (const line of passwd.split("\n")) {
+    const [name, , uid, gid] = line.split(":");
+    if (name === user && uid !== undefined && gid !== undefined) return { uid: Number(uid), gid: Number(gid) };
+  }
+  return undefined;
+}
+
+function certificateOf(socket: TLSSocket): Certificate | undefined {
+  const { valid_from, valid_to } = socket.getPeerCertificate();
+  if (valid_to === undefined) return undefined;
+  return { notBeforeEpochMs: Date.parse(valid_from), notAfterEpochMs: Date.parse(valid_to), nowEpochMs: Date.now() };
+}
+
+export class ProbeSockets implements ProbePorts {
+  readonly #options: ProbeSocketsOptions;
+  readonly #open = new Map<number, Opened>();
+  #icmp: { readonly fd: number; readonly watch: libc.Watch } | undefined;
+  readonly #echoes = new Map<number, Ipv4>();
+  #raw: number | undefined;
+
+  constructor(options: ProbeSocketsOptions) {
+    this.#options = options;
+  }
+
+  perform(attempt: number, action: ProbeAction): void {
+    try {
+      this.#perform(attempt, action);
+    } catch (error) {
+      this.#later(attempt, { kind: "failed", error: codeOf(error) });
+    }
+  }
+  /** Whoever asked is in the middle of his own step: he is told after it. */
+  #later(attempt: number, event: ProbeEvent): void {
+    setImmediate(() => this.#options.onEvent(attempt, event));
+  }
+
+  #perform(attempt: number, action: ProbeAction): void {
+    switch (action.kind) {
+      case "connect":
+        this.#connect(attempt, action);
+        return;
+      case "send":
+        this.#open.get(attempt)?.send?.(action.octets);
+        return;
+      case "datagram":
+        this.#datagram(attempt, action);
+        return;
+      case "icmp":
+        this.#echo(attempt, action);
+        return;
+      case "packet":
+        if (action.to.kind === "neighbour") this.#options.toNeighbour(action.to.address, action.octets);
+        else this.#route(action.to.address, action.octets);
+        return;
+      case "run":
+        this.#run(attempt, action);
+        return;
+      case "release":
+        this.#echoes.delete(attempt);
+        this.#open.get(attempt)?.close();
+        this.#open.delete(attempt);
+    }
+  }
+
+  #connect(attempt: number, { address, port, tls }: Extract<ProbeAction, { kind: "connect" }>): void {
+    const to = { host: formatIpv4(address), port };
+    const tell = (event: ProbeEvent): void => {
+      if (this.#open.has(attempt)) this.#options.onEvent(attempt, event);
+    };
+    const socket: Socket =
+      tls === undefined
+        ? connect(to, () => tell({ kind: "connected" }))
+        : tlsConnect({
+            ...to,
+            rejectUnauthorized: tls.verify,
+            ...(tls.sni !== undefined && { servername: tls.sni }),
+          });
+    if (tls !== undefined)
+      socket.on("secureConnect", () => {
+        const certificate = certificateOf(socket as TLSSocket);
+        tell({ kind: "connected", ...(certificate && { certificate }) });
+      });
+    socket.setNoDelay(true);
+    socket.on("data", (octets) => tell({ kind: "octets", octets }));
+    socket.on("end", () => tell({ kind: "closed" }));
+    socket.on("error", (error) => tell({ kind: "failed", error: codeOf(error) }));
+    this.#open.set(attempt, { close: () => void socket.destroy(), send: (octets) => void socket.write(octets) });
+  }
+
+  #datagram(attempt: number, { address, port, octets }: Extract<ProbeAction, { kind: "datagram" }>): void {
+    const socket: Datagrams = createSocket("udp4");
+    const failed = (error: unknown): void => this.#options.onEvent(attempt, { kind: "failed", error: codeOf(error) });
+    socket.on("error", failed);
+    socket.on("message", (message) => this.#options.onEvent(attempt, { kind: "datagram", octets: message }));
+    // Connected, so that an ICMP "port unreachable" comes back as an error and strangers are not heard.
+    socket.connect(port, formatIpv4(address), (error?: unknown) => {
+      if (error != null) return failed(error);
+      socket.send(octets, (problem) => problem && failed(problem));
+    });
+    let closed = false;
+    const close = (): void => {
+      if (closed) return;
+      closed = true;
+      try {
+        socket.close();
+      } catch {
+        // not open yet, or closed by its error
+      }
+    };
+    this.#open.set(attempt, { close });
+  }
+
+  #echo(attempt: number, { address, octets }: Extract<ProbeAction, { kind: "icmp" }>): void {
+    this.#icmp ??= this.#openIcmp();
+    this.#echoes.set(attempt, address);
+    libc.sendto(this.#icmp.fd, octets, inetAddress(address, 0), "ICMP check");
+  }
+  #openIcmp(): { fd: number; watch: libc.Watch } {
+    const what = "ICMP checks";
+    const fd = libc.socket(libc.AF_INET, libc.SOCK_RAW | libc.SOCK_NONBLOCK, PROTOCOL.icmp, what);
+    const buffer = new Uint8Array(2048);
+    const watch = libc.onReadable(fd, () => {
+      for (let i = 0; i < 1024; i++) {
+        const length = libc.recv(fd, buffer, 0, what);
+        if (length === undefined) return;
+        const ip = decodeIpv4(buffer.subarray(0, length));
+        if (!ip.ok) continue;
+        const octets = buffer.slice(ip.value.payloadOffset, ip.value.payloadEnd);
+        for (const [attempt, address] of [...this.#echoes])
+          if (address === ip.value.source) this.#options.onEvent(attempt, { kind: "icmp", octets });
+      }
+    });
+    return { fd, watch };
+  }
+
+  #route(address: Ipv4, packet: Uint8Array): void {
+    this.#raw ??= libc.socket(libc.AF_INET, libc.SOCK_RAW | libc.SOCK_NONBLOCK, RAW, "check through a tunnel");
+    libc.sendto(this.#raw, packet, inetAddress(address, 0), `packet to ${formatIpv4(address)}`);
+  }
+
+  #run(attempt: number, { command, user }: Extract<ProbeAction, { kind: "run" }>): void {
+    const [file, ...args] = command;
+    const account = accountOf(user);
+    if (file === undefined || account === undefined) throw new Error(`there is no user ${user}`);
+    const isRoot = process.getuid?.() === 0;
+    // Rights are given up where there are any; without them the command runs as we do, which is not root either.
+    const child: ChildProcess = spawn(file, args, {
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: true, // a group of its own, so that what it starts ends with it
+      cwd: "/",
+      env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" },
+      ...(isRoot && account),
+    });
+    let output = "";
+    const keep = (piece: Buffer): void => {
+      if (output.length < outputLimitOctets) output += piece.toString("utf8", 0, outputLimitOctets);
+    };
+    child.stdout?.on("data", keep);
+    child.stderr?.on("data", keep);
+    child.on("error", (error) => this.#options.onEvent(attempt, { kind: "failed", error: codeOf(error) }));
+    // "exit", not "close": a grandchild that keeps the pipe open must not hide that the command has ended.
+    child.on("exit", (status, signal) =>
+      this.#options.onEvent(attempt, {
+        kind: "exited",
+        status: status ?? undefined,
+        output,
+        ...(signal !== null && { signal }),
+      }),
+    );
+    this.#open.set(attempt, { close: () => endGroup(child) });
+  }
+
+  close(): void {
+    for (const { close } of this.#open.values()) close();
+    this.#open.clear();
+    this.#icmp?.watch.close();
+    if (this.#icmp !== undefined) libc.close(this.#icmp.fd);
+    if (this.#raw !== undefined) libc.close(this.#raw);
+  }
+}
+
+function endGroup(child: ChildProcess): void {
+  child.stdout?.destroy();
+  child.stderr?.destroy();
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, "SIGKILL");
+  } catch {
+    // it has ended, and all that it started
+  }
+}

@@ -1,0 +1,278 @@
+/**
+ * Two directors, two real servers and a client as namespaces on one switch, for tests and measurements of the whole
+ * agent, beside keepalived: who runs on a director is a process of its own, as in life.
+ */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
+import type { AgentStatus } from "../agent/status.ts";
+import { askAgent } from "../host/agent/control.ts";
+import type { Namespace } from "../host/namespace.ts";
+import { buildWires, type Wires } from "./wires.ts";
+
+export const addresses = {
+  lb1: "10.50.0.2",
+  lb2: "10.50.0.3",
+  web1: "10.50.0.11",
+  web2: "10.50.0.12",
+  client: "10.50.0.200",
+} as const;
+export type MachineName = keyof typeof addresses;
+export type DirectorName = "lb1" | "lb2";
+export const vip = "10.50.0.100";
+
+const main = fileURLToPath(new URL("../cli/main.js", import.meta.url));
+
+export interface Attempt {
+  /** performance.timeOrigin + now: the same for all threads. */
+  readonly atMs: number;
+  readonly tookMs: number;
+  /** Which server answered; undefined: nobody, in time. */
+  readonly by: string | undefined;
+}
+
+export interface Vrrp {
+  readonly version: 2 | 3;
+  readonly intervalMs: number;
+}
+
+/** `health`: text of the services' checks, YAML flow. */
+export function clusterText(
+  { version, intervalMs }: Vrrp,
+  more: {
+    readonly health?: string;
+    readonly silence?: string;
+    readonly failover?: string;
+    readonly service?: string;
+  } = {},
+): string {
+  return `version: 1
+name: failover
+networks: { lan: { prefix: 10.50.0.0/24, router: ${addresses.client} } }
+directors:
+  lb1: { address: ${addresses.lb1}, priority: 150 }
+  lb2: { address: ${addresses.lb2}, priority: 100 }
+realServers: { web1: ${addresses.web1}, web2: ${addresses.web2} }
+vips: { web: ${vip} }
+services:
+  - { name: http, vip: web, port: 80, scheduler: rr, onFailure: remove${more.service ?? ""}, health: ${more.health ?? "[{ type: tcp, port: 80, interval: 1s, timeout: 500ms, rise: 1, fall: 1 }]"} }
+silenceCheck: ${more.silence ?? "{ interval: 1s, action: remove }"}
+failover:
+  vrrp: { id: 51, version: ${version}, interval: ${intervalMs}ms${more.failover ?? ""} }
+agent: { socket: /nowhere }
+`;
+}
+
+export function keepalivedText(self: DirectorName, { version, intervalMs }: Vrrp): string {
+  const real = (address: string): string => `  real_server ${address} 80 {
+    weight 1
+    TCP_CHECK { connect_timeout 1
+      retry 0
+      delay_before_retry 1 }
+  }
+`;
+  return `global_defs {
+  router_id ${self}
+  vrrp_version ${version}
+}
+vrrp_instance web {
+  state BACKUP
+  interface eth0
+  virtual_router_id 51
+  priority ${self === "lb1" ? 150 : 100}
+  advert_int ${intervalMs / 1000}
+  virtual_ipaddress { ${vip}/32 }
+}
+virtual_server ${vip} 80 {
+  delay_loop 1
+  lb_algo rr
+  lb_kind DR
+  protocol TCP
+${real(addresses.web1)}${real(addresses.web2)}}
+`;
+}
+
+export class DirectorLab {
+  readonly #wires: Wires;
+  readonly #folder = mkdtempSync(join(tmpdir(), "vipward-directors-"));
+  readonly #processes = new Map<DirectorName, ChildProcess>();
+  readonly #servers = new Map<string, Server>();
+  readonly output = new Map<DirectorName, string>();
+  #prober: Worker | undefined;
+  readonly attempts: Attempt[] = [];
+
+  constructor(prefix: string) {
+    const machine = (name: MachineName): string[] => [`address add ${addresses[name]}/24 brd 10.50.0.255 dev eth0`];
+    this.#wires = buildWires(
+      prefix,
+      Object.fromEntries(Object.keys(addresses).map((n) => [n, machine(n as MachineName)])),
+    );
+    try {
+      for (const web of ["web1", "web2"] as const) {
+        for (const scope of ["all", "eth0"]) {
+          this.run(
+            web,
+            "sysctl",
+            "-qw",
+            `net.ipv4.conf.${scope}.arp_ignore=1`,
+            `net.ipv4.conf.${scope}.arp_announce=2`,
+          );
+        }
+        this.run(web, "ip", "address", "add", `${vip}/32`, "dev", "lo");
+      }
+      for (const lb of ["lb1", "lb2"] as const) this.run(lb, "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0");
+    } catch (error) {
+      this.#wires.close();
+      throw error;
+    }
+  }
+
+  namespace(name: MachineName): Namespace {
+    return this.#wires.machine(name);
+  }
+  run(name: MachineName, command: string, ...args: string[]): string {
+    return this.#wires.run(name, command, ...args);
+  }
+
+  /** The server says its name and closes. */
+  async serve(name: "web1" | "web2"): Promise<void> {
+    const server = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.end(`${name}\n`);
+    });
+    this.#servers.set(name, server);
+    const ready = new Promise<void>((resolve) => server.once("listening", resolve));
+    // listen() without a host binds before it returns, while the thread is still inside
+    this.namespace(name).run(() => server.listen(80));
+    await ready;
+  }
+  stopServing(name: "web1" | "web2"): void {
+    this.#servers.get(name)?.close();
+    this.#servers.delete(name);
+  }
+
+  #spawn(name: DirectorName, command: string, args: readonly string[]): ChildProcess {
+    const child = this.namespace(name).run(() => spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] }));
+    const keep = (piece: Buffer): void => {
+      this.output.set(name, `${this.output.get(name) ?? ""}${piece.toString()}`.slice(-100_000));
+    };
+    child.stdout?.on("data", keep);
+    child.stderr?.on("data", keep);
+    child.on("exit", (status, signal) => keep(Buffer.from(`[ended: ${status ?? signal}]\n`)));
+    this.#processes.set(name, child);
+    return child;
+  }
+  socket(name: DirectorName): string {
+    return join(this.#folder, `${name}.sock`);
+  }
+  clusterFile(name: DirectorName): string {
+    return join(this.#folder, `${name}.yaml`);
+  }
+  vipward(name: DirectorName, cluster: string): ChildProcess {
+    writeFileSync(this.clusterFile(name), cluster);
+    const state = join(this.#folder, name);
+    mkdirSync(state, { recursive: true });
+    const args = ["run", "--config", this.clusterFile(name), "--socket", this.socket(name), "--state-dir", state];
+    return this.#spawn(name, process.execPath, [main, ...args, "--as", name]);
+  }
+  keepalived(name: DirectorName, configuration: string): ChildProcess {
+    const file = (what: string): string => join(this.#folder, `${name}.${what}`);
+    writeFileSync(file("conf"), configuration);
+    const pids = ["-p", file("pid"), "-r", file("vrrp.pid"), "-c", file("check.pid")];
+    return this.#spawn(name, "keepalived", ["-n", "-l", "-D", "-f", file("conf"), ...pids]);
+  }
+  process(name: DirectorName): ChildProcess {
+    const child = this.#processes.get(name);
+    if (child === undefined) throw new RangeError(`nothing runs on ${name}`);
+    return child;
+  }
+  /** The process and what it started. */
+  pids(name: DirectorName): number[] {
+    const pid = this.process(name).pid;
+    if (pid === undefined) return [];
+    const children = execFileSync("ps", ["-o", "pid=", "--ppid", String(pid)], { encoding: "utf8" }).trim();
+    return [
+      pid,
+      ...children
+        .split(/\s+/)
+        .filter((t) => t !== "")
+        .map(Number),
+    ];
+  }
+  signal(name: DirectorName, signal: NodeJS.Signals): void {
+    for (const pid of this.pids(name)) process.kill(pid, signal);
+  }
+  async ended(name: DirectorName, withinMs: number): Promise<void> {
+    const child = this.process(name);
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    await Promise.race([
+      new Promise((resolve) => child.once("exit", resolve)),
+      sleep(withinMs).then(() => {
+        throw new Error(`${name} has not ended in ${withinMs} ms:\n${this.output.get(name) ?? ""}`);
+      }),
+    ]);
+  }
+
+  /** Who has the VIP on eth0 now. */
+  holders(): DirectorName[] {
+    return (["lb1", "lb2"] as const).filter((lb) =>
+      this.run(lb, "ip", "-o", "-4", "address", "show", "dev", "eth0").includes(`${vip}/`),
+    );
+  }
+  async status(name: DirectorName): Promise<AgentStatus> {
+    const answer = await askAgent(this.socket(name), { command: "status" });
+    if (!answer.ok) throw new Error(answer.error?.message);
+    return answer.value as AgentStatus;
+  }
+  ask(name: DirectorName, command: string, more: Record<string, unknown> = {}): ReturnType<typeof askAgent> {
+    return askAgent(this.socket(name), { command, ...more });
+  }
+  async until(what: string, holds: () => boolean | Promise<boolean>, withinMs: number): Promise<void> {
+    const endMs = performance.now() + withinMs;
+    for (;;) {
+      if (await holds()) return;
+      if (performance.now() > endMs) {
+        const said = [...this.output].map(([name, text]) => `--- ${name}\n${text.slice(-6000)}`).join("\n");
+        throw new Error(`not within ${withinMs} ms: ${what}\n${said}`);
+      }
+      await sleep(100);
+    }
+  }
+
+  /** A new connection to the VIP every so often, from now on. */
+  async probe(everyMs: number, patienceMs: number): Promise<void> {
+    const data = { namespace: this.namespace("client").name, vip, port: 80, everyMs, patienceMs };
+    this.#prober = new Worker(new URL("./proberThread.js", import.meta.url), { workerData: data });
+    await new Promise<void>((resolve, reject) => {
+      this.#prober?.once("error", reject);
+      this.#prober?.on("message", (message: Attempt | "ready") => {
+        if (message === "ready") resolve();
+        else this.attempts.push(message);
+      });
+    });
+  }
+  async stopProbing(): Promise<void> {
+    await this.#prober?.terminate();
+    this.#prober = undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.stopProbing();
+    for (const name of this.#processes.keys()) {
+      const child = this.process(name);
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      this.signal(name, "SIGCONT");
+      this.signal(name, "SIGKILL");
+    }
+    for (const server of this.#servers.values()) server.close();
+    this.#wires.close();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+export const epochMs = (): number => performance.timeOrigin + performance.now();
