@@ -137,6 +137,8 @@ export interface ChapterReport {
     readonly traffic: TrafficStep;
     readonly reach: readonly ReachStep[];
     readonly counts: readonly CountStep[];
+    /** ARP requests with a VIP as sender in all of the proof: questions, traffic, reach; by the real server that sent them. */
+    readonly leaks: Readonly<Record<string, number>>;
     /** Frames that the tap could not keep up with; anything but 0 makes the counts untrue. */
     readonly lostFrames: number;
   };

@@ -162,15 +162,18 @@ class Story {
   }
 
   async proof(): Promise<ChapterReport["proof"]> {
+    await this.#stage.observe();
     const whoHas = await this.#whoHasVips();
     await this.#stage.pause(this.#stage.countsLagMs); // so that what came before is in the count that is subtracted
     const before = this.#stage.counts();
+    const { leaks: early } = await this.#stage.observed(); // the traffic counts anew
     const traffic = await this.#traffic();
     if (this.#stage.countsLagMs > 0) this.#say("waiting for the engine to bring its counters up to date");
     await this.#stage.pause(this.#stage.countsLagMs);
     const counts = countSteps(this.#plot, this.#stage, before, await this.#stage.observed());
     const reach = await this.#reach();
-    return { whoHas, traffic, reach, counts, lostFrames: await this.#stage.lostFrames() };
+    const { leaks: late } = await this.#stage.observed();
+    return { whoHas, traffic, reach, counts, leaks: added(early, late), lostFrames: await this.#stage.lostFrames() };
   }
 }
 
@@ -182,6 +185,12 @@ function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
     signal.addEventListener("abort", onAbort, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
+}
+
+function added(a: Readonly<Record<string, number>>, b: Readonly<Record<string, number>>): Record<string, number> {
+  const sum: Record<string, number> = { ...a };
+  for (const [key, n] of Object.entries(b)) sum[key] = (sum[key] ?? 0) + n;
+  return sum;
 }
 
 function trafficStep(plot: Plot, result: TrafficResult, seen: Observed): TrafficStep {

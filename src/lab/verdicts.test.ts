@@ -57,6 +57,7 @@ const healthy: Steps = {
       { engine: "ipvs", realServer: "web1", counted: 10, seen: 10 },
       { engine: "ipvs", realServer: "web2", counted: 12, seen: 12 },
     ],
+    leaks: {},
     lostFrames: 0,
   },
 };
@@ -89,7 +90,7 @@ const wrongs: readonly (readonly [what: string, id: string, steps: Steps])[] = [
     "proof/one-owner",
     withProof({ whoHas: [{ ...ownerStep, vip: "v", asked: 21, shares: [share("lb1")] }] }),
   ],
-  ["one leak", "proof/no-leak", withTraffic({ leaks: { web2: 1 } })],
+  ["one leak", "proof/no-leak", withProof({ leaks: { web2: 1 } })],
   ["a connection opened elsewhere", "proof/through-director", withTraffic({ openedAtDirector: 3 })],
   ["a bypass", "proof/through-director", withTraffic({ bypassedDirector: 1 })],
   ["a change of machine", "proof/through-director", withTraffic({ changedMachine: 1 })],

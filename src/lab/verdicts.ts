@@ -125,7 +125,7 @@ function trafficVerdicts(traffic: TrafficStep, expectations: Expectations): Verd
 }
 
 function proofVerdicts(steps: Steps, expectations: Expectations): Verdict[] {
-  const { whoHas, traffic, reach, counts, lostFrames } = steps.proof;
+  const { whoHas, traffic, reach, counts, leaks, lostFrames } = steps.proof;
   const ripsWrong = reach.filter((r) => r.answeredBy.length !== 1 || r.answeredBy[0] !== r.realServer);
   const unreached = reach.filter((r) => r.reached.length !== r.asked.length || r.asked.length === 0);
   const differing = counts.filter((c) => c.counted !== c.seen);
@@ -143,13 +143,7 @@ function proofVerdicts(steps: Steps, expectations: Expectations): Verdict[] {
           step.shares[0].answers >= step.asked,
       ),
     ),
-    verdict(
-      "proof/no-leak",
-      "no real server asks in the VIP's name",
-      "none",
-      list(traffic.leaks),
-      sum(traffic.leaks) === 0,
-    ),
+    verdict("proof/no-leak", "no real server asks in the VIP's name", "none", list(leaks), sum(leaks) === 0),
     verdict(
       "proof/rip-answered",
       "every real server's own address is still answered",

@@ -100,7 +100,7 @@ export function teller(
 function inVm(flags: LabFlags): boolean {
   if (flags.backend !== "auto") return flags.backend === "vm";
   const { ipvs, ipip, dummy } = kernelAbilities();
-  return !(ipvs && ipip && dummy);
+  return !(ipvs && ipip && dummy && process.getuid?.() === 0);
 }
 
 /** Sweeps what a killed run left, so that no two runs of a lab stand in each other's way. */
