@@ -9,12 +9,12 @@ import koffi from "koffi";
 import { SystemCallError } from "./errors.ts";
 
 const lib = koffi.load(null);
-/** Where two names share a number (EAGAIN, EWOULDBLOCK), the one that the manual pages use first. */
-const errnoNames = new Map<number, string>(
-  Object.entries(koffi.os.errno)
-    .sort(([a], [b]) => (a < b ? 1 : -1))
-    .map(([name, number]) => [number, name]),
-);
+const errnoNames = new Map<number, string>(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
+/** Where two names share a number, the one that people know. */
+for (const name of ["EAGAIN", "EOPNOTSUPP", "EDEADLK"]) {
+  const number = (koffi.os.errno as Record<string, number>)[name];
+  if (number !== undefined) errnoNames.set(number, name);
+}
 const EAGAIN = koffi.os.errno.EAGAIN as number;
 const EINTR = koffi.os.errno.EINTR as number;
 const EINPROGRESS = koffi.os.errno.EINPROGRESS as number;
