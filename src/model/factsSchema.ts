@@ -75,7 +75,7 @@ const verdictShapes = [
   objectOf({ kind: exactly("tproxy"), to: optional(ipv4), port: optional(port), mark: optional(uint32) }),
   objectOf({ kind: exactly("mark"), value: uint32, mask: optional(uint32) }),
 ];
-const byKind = choiceOf("oneOf", verdictShapes, (v) => 1 + otherVerdicts.findIndex((k) => k === v.kind));
+const byKind = choiceOf("oneOf", verdictShapes, (v) => 1 + (otherVerdicts as readonly unknown[]).indexOf(v.kind));
 const verdict: Shape = {
   check: byKind.check,
   schema: { oneOf: [objectOf({ kind: oneOf(plainVerdicts) }), ...verdictShapes.slice(1)].map((s) => s.schema) },
