@@ -5,6 +5,7 @@ import { check } from "./check.ts";
 import { confirm } from "./confirm.ts";
 import { explain } from "./explain.ts";
 import { facts } from "./facts.ts";
+import { guard } from "./guard.ts";
 import { hide } from "./hide.ts";
 import { lab } from "./lab.ts";
 import { model } from "./model.ts";
@@ -34,6 +35,7 @@ export const commands: readonly CommandModule[] = [
   apply,
   confirm,
   status,
+  guard,
   undo,
   hide,
   render,
