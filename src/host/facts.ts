@@ -10,6 +10,7 @@ import { formatIpv4, ipv4FromNumber } from "../base/ipv4.ts";
 import {
   type AddressFacts,
   FACTS_VERSION,
+  type FilterChainFacts,
   type HostFacts,
   type KernelFacts,
   type LinkFacts,
@@ -44,6 +45,8 @@ export interface FactsOptions {
   readonly namespace?: Namespace;
   /** Only what the model decides by: no sockets, modules, IPVS, IPv6, environment. */
   readonly onlyModel?: boolean;
+  /** Reads the filters instead of the general reader: plans compare them with what they wrote. */
+  readonly readFilters?: (unread: UnreadFacts[]) => FilterChainFacts[];
   /** ISO 8601. */
   readonly takenAt?: string;
 }
@@ -71,7 +74,7 @@ function readWith(socket: NetlinkSocket, options: FactsOptions): HostFacts {
   const sysctls = readSysctls(readings, readNeighbourTimes(socket), names, unread);
   const neighbours = readNeighbours(socket, names);
   const links = inListOrder(linkFacts(readings.map((r) => r.link)), addresses);
-  const filters = readFilters(unread);
+  const filters = (options.readFilters ?? readFilters)(unread);
   return {
     factsVersion: FACTS_VERSION,
     hostname: hostname(),

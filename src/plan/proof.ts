@@ -4,6 +4,7 @@ import { type Change, effect, undoAll } from "./change.ts";
 import { equal } from "./equal.ts";
 import type { World } from "./host.ts";
 import type { Answer, Kernel, KernelView, PacketQuestion } from "./kernel.ts";
+import { host32 } from "./kinds/route.ts";
 import { FAR_CLIENT, type LanLink, lanLinks } from "./lan.ts";
 
 /** What the laws are asked about: these addresses, on these links. */
@@ -219,7 +220,7 @@ function noLeak(view: KernelView, vips: readonly Ipv4[], own: ReadonlySet<Ipv4>,
   return law.verdict();
 }
 
-const routeKey = (r: RouteFacts): string => JSON.stringify(r, Object.keys(r).sort());
+const routeKey = (r: RouteFacts): string => JSON.stringify({ ...r, dst: host32(r.dst) }, Object.keys(r).sort());
 
 /** Whatever worked for the host's own addresses before must work after. */
 function noHarm(

@@ -14,6 +14,7 @@ export const commands = {
   apply: async () => (await import("./apply.ts")).apply,
   confirm: async () => (await import("./confirm.ts")).confirm,
   status: async () => (await import("./status.ts")).status,
+  guard: async () => (await import("./guard.ts")).guard,
   undo: async () => (await import("./undo.ts")).undo,
   hide: async () => (await import("./hide.ts")).hide,
   render: async () => (await import("./render.ts")).render,

@@ -147,7 +147,7 @@ interface Asked {
   readonly policy: string;
 }
 
-function askedOf(o: SilenceOptions, facts: HostFacts): Asked {
+export function askedOf(o: SilenceOptions, facts: HostFacts): Asked {
   const fromFile = o.cluster === undefined ? undefined : wishOfCluster(o.cluster, facts, o.as);
   const policy = o.policy ?? fromFile?.policy ?? "auto";
   if (policy !== "auto" && policyNamed(policy) === undefined)
@@ -237,7 +237,7 @@ async function journalState(o: SilenceOptions, io: Io): Promise<JournalState | u
   return state;
 }
 
-const portsOf = (o: SilenceOptions) => machinePorts(o.stateDir === undefined ? {} : { stateDir: o.stateDir });
+export const portsOf = (o: SilenceOptions) => machinePorts(o.stateDir === undefined ? {} : { stateDir: o.stateDir });
 
 async function worldHere(o: SilenceOptions, facts: HostFacts): Promise<World> {
   return o.facts === undefined ? portsOf(o).reader.read(keptPaths) : worldOf(facts);

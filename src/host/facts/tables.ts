@@ -29,10 +29,11 @@ function hasNftTables(): boolean {
   }
 }
 
-function nftChains(unread: UnreadFacts[]): FilterChainFacts[] {
+/** Every object of `nft -j list ruleset`; [] where there are no tables, without running nft. */
+export function nftRuleset(unread: UnreadFacts[]): Record<string, unknown>[] {
   if (!nftIsThere()) return [];
   try {
-    return hasNftTables() ? filterChains(listNft(["ruleset"])) : [];
+    return hasNftTables() ? listNft(["ruleset"]) : [];
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
     unread.push({ what: "nft rules", why: error.message });
@@ -46,7 +47,7 @@ const legacy = [
 ] as const;
 
 /** Tables of the old interface have no notification and no JSON; that they exist is said, their rules are not guessed. */
-function legacyChains(unread: UnreadFacts[]): FilterChainFacts[] {
+export function legacyChains(unread: UnreadFacts[]): FilterChainFacts[] {
   return legacy.flatMap(({ tool, family, file, program }) => {
     let names: string[];
     try {
@@ -70,6 +71,6 @@ function legacyChains(unread: UnreadFacts[]): FilterChainFacts[] {
 }
 
 export const readFilters = (unread: UnreadFacts[]): FilterChainFacts[] => [
-  ...nftChains(unread),
+  ...filterChains(nftRuleset(unread)),
   ...legacyChains(unread),
 ];
