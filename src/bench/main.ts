@@ -4,10 +4,11 @@ import { ipvsBench } from "./ipvs.ts";
 import type { Bench, Row } from "./measure.ts";
 import { modelBench } from "./model.ts";
 import { netlinkBench } from "./netlink.ts";
+import { simBench } from "./sim.ts";
 import { startBench } from "./start.ts";
 import { whoHasBench } from "./whoHas.ts";
 
-const benches: readonly Bench[] = [whoHasBench, netlinkBench, ipvsBench, startBench, modelBench];
+const benches: readonly Bench[] = [whoHasBench, netlinkBench, ipvsBench, startBench, modelBench, simBench];
 
 const machine = {
   cpu: cpus()[0]?.model ?? "unknown",

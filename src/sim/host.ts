@@ -168,7 +168,14 @@ export class SimHost implements Station {
   wire(link: string, port: number): void {
     const found = this.model.linkByName.get(link);
     if (found?.mac === undefined) throw new RangeError(`${this.name} has no link ${link} with a MAC`);
-    this.nics.push({ index: this.nics.length, link, mac: found.mac, macId: this.lan.macs.idOf(found.mac), port, mtuOctets: 1500 });
+    this.nics.push({
+      index: this.nics.length,
+      link,
+      mac: found.mac,
+      macId: this.lan.macs.idOf(found.mac),
+      port,
+      mtuOctets: 1500,
+    });
     this.#compiled();
   }
 

@@ -80,7 +80,12 @@ test("every frame the simulator makes is one that wire/ reads without a fault, a
 });
 
 /** Hosts 10.0.0.1, .2, ... on one switch, cabled alike. */
-function lanOf(count: number, cable: Partial<CableOptions> = {}, seed = 1, exhaustive = false): { lan: Lan; hosts: SimHost[] } {
+function lanOf(
+  count: number,
+  cable: Partial<CableOptions> = {},
+  seed = 1,
+  exhaustive = false,
+): { lan: Lan; hosts: SimHost[] } {
   const lan = new Lan({ seed, exhaustive });
   const at = lan.addSwitch("switch");
   const hosts = Array.from({ length: count }, (_, i) => {
@@ -132,7 +137,7 @@ test("data arrives whole, once and in order, over cables that lose, double and r
         assert.equal(client.tcp.count + server.tcp.count, 0, "both ends forget it");
       },
     ),
-    { numRuns: 15 },
+    { numRuns: 8 },
   );
 });
 
