@@ -5,10 +5,11 @@ import type { Bench, Row } from "./measure.ts";
 import { modelBench } from "./model.ts";
 import { netlinkBench } from "./netlink.ts";
 import { planBench } from "./plan.ts";
+import { simBench } from "./sim.ts";
 import { startBench } from "./start.ts";
 import { whoHasBench } from "./whoHas.ts";
 
-const benches: readonly Bench[] = [whoHasBench, netlinkBench, ipvsBench, startBench, modelBench, planBench];
+const benches: readonly Bench[] = [whoHasBench, netlinkBench, ipvsBench, startBench, modelBench, planBench, simBench];
 
 const machine = {
   cpu: cpus()[0]?.model ?? "unknown",

@@ -67,6 +67,6 @@ export function exploreText(r: ExploreReport, p: Paint): string {
   const again =
     yaml === undefined || yaml.length === 0
       ? ""
-      : `\nThe first one again, with \`vipward sim\`:\n  lab:\n    scenario:\n      seconds: ${r.durationMs / 1000}\n      faults:\n${yaml.map((l) => `  ${l}`).join("")}`;
+      : `\nThe first one again, with \`vipward sim\`, as part of the cluster file:\nlab:\n  scenario:\n    seconds: ${r.durationMs / 1000}\n    faults:\n${yaml.join("")}`;
   return head + stories.join("") + again;
 }

@@ -49,6 +49,8 @@ test("SipHash-1-3 and the kernel's hash_32 give known values", () => {
 test("rr takes turns, wrr by weight, the highest first", () => {
   assert.deepEqual(picks("rr", [server(1), server(2), server(3)], 5), [0, 1, 2, 0, 1]);
   assert.deepEqual(picks("wrr", [server(1, 3), server(2, 1), server(3, 2)], 12), [0, 0, 2, 0, 1, 2, 0, 0, 2, 0, 1, 2]);
+  // weights 2 and 4 go down in steps of two: one turn at the top, then one each
+  assert.deepEqual(picks("wrr", [server(1, 2), server(2, 4)], 6), [1, 0, 1, 1, 0, 1]);
 });
 
 test("sh fills its 256 buckets by weight in list order, and one client always has the same", () => {

@@ -15,9 +15,13 @@ import { EventQueue } from "./queue.ts";
 import { plainSwitch } from "./switch.ts";
 
 test("the queue gives events by time, and in the order they came in where the time is one", () => {
-  const step = fc.oneof(fc.record({ push: fc.nat(50) }), fc.constant("pop" as const));
+  // few different times, and the queue grows: ties at every level of the heap
+  const step = fc.oneof(
+    { weight: 3, arbitrary: fc.record({ push: fc.integer({ min: 0, max: 5 }) }) },
+    { weight: 2, arbitrary: fc.constant("pop" as const) },
+  );
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
+    fc.property(fc.array(step, { minLength: 100, maxLength: 400 }), (steps) => {
       const queue = new EventQueue(2);
       const slow: { at: number; n: number }[] = [];
       let n = 0;
@@ -137,7 +141,7 @@ test("data arrives whole, once and in order, over cables that lose, double and r
         assert.equal(client.tcp.count + server.tcp.count, 0, "both ends forget it");
       },
     ),
-    { numRuns: 15 },
+    { numRuns: 8 },
   );
 });
 

@@ -1,5 +1,6 @@
 /** Runs a lab on the simulator from cluster files to the report. */
 import type { Cluster } from "../../cluster/cluster.ts";
+import { HostError } from "../../host/errors.ts";
 import type { ForwardingMethod } from "../../ports/engine.ts";
 import { Pcap } from "../../sim/pcap.ts";
 import { plotOf } from "../plot.ts";
@@ -34,7 +35,7 @@ export interface SimLabOutcome {
 
 const connections = { longLived: 20, shortLived: 40 };
 
-/** The whole story on the model. All times in the report are virtual. Throws RangeError when no chapter can be told. */
+/** The whole story on the model. All times in the report are virtual. Rejects with HostError when no chapter can be told. */
 export async function runSimLab(options: SimLabOptions): Promise<SimLabOutcome> {
   const chapters: ChapterReport[] = [];
   const leftOut: string[] = [];
@@ -69,7 +70,10 @@ export async function runSimLab(options: SimLabOptions): Promise<SimLabOutcome> 
     events += stage.world.lan.events;
     if (pcap !== undefined) captures.push({ forwarding, octets: pcap.octets(), frames: pcap.frames });
   }
-  if (chapters.length === 0) throw new RangeError(`nothing of this lab can be simulated: ${leftOut.join("; ")}`);
+  if (chapters.length === 0)
+    throw new HostError("lab/unavailable", `nothing of this lab can be simulated: ${leftOut.join("; ")}`, {
+      remedy: "name a tcp service that is forwarded by dr or tun",
+    });
   const report: LabReport = {
     reportVersion: LAB_REPORT_VERSION,
     cluster: [...new Set(options.chapters.map((c) => c.cluster.name))].join(", "),

@@ -64,8 +64,10 @@ export class Standby {
         this.#say();
       }
     }
-    const drifted = Math.round((intervalUs / 4) * (1 - host.driftPpm / 1_000_000));
-    lan.at(lan.nowUs + (this.active ? drifted * 4 : drifted), () => this.#tick(turn));
+    // a standby sleeps until it would take over; what it hears meanwhile only puts that off
+    const wakeUs = this.active || host.isPaused || host.down ? intervalUs : this.#heardUs + this.#downUs - lan.nowUs;
+    const drifted = Math.max(1000, Math.round(wakeUs * (1 - host.driftPpm / 1_000_000)));
+    lan.at(lan.nowUs + drifted, () => this.#tick(turn));
   }
 
   #say(): void {
