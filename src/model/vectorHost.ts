@@ -84,8 +84,7 @@ export function hostFacts(vector: Json): HostFacts {
   const segments = segmentOf(host.same_segment, ordered);
   const links = ordered.map((v, i) => linkFacts(v, i + first, host, segments));
   const names = new Set(links.map((l) => l.name));
-  const twice = links.find((l, i) => links.findIndex((other) => other.name === l.name) !== i);
-  if (twice) fault("host.interfaces", `there are two named ${twice.name}`);
+  if (names.size < links.length) fault("host.interfaces", "two of them have one name");
   const addresses: AddressFacts[] = [];
   const addresses6: Address6Facts[] = [];
   for (const v of ordered) readAddresses(v, addresses, addresses6);
