@@ -302,7 +302,9 @@ function readPublished(
   addresses6: Address6Facts[],
 ): void {
   const link = optionalText(p.dev ?? p.iface ?? p.link, `${where}.dev`) ?? "*";
-  if (link !== "*" && !names.has(link)) fault(`${where}.dev`, `there is no interface ${link}`);
+  // 2.0 entries may be made for an alias, which is a device there (A-2.0-04).
+  if (link !== "*" && !names.has(link) && !names.has(link.split(":")[0] ?? ""))
+    fault(`${where}.dev`, `there is no interface ${link}`);
   const ip = text(p.ip, `${where}.ip`);
   if (ip.includes(":")) {
     if (parseIpv6(ip) === undefined) fault(`${where}.ip`, `${ip} is not an IPv6 address`);
