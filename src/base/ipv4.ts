@@ -22,7 +22,7 @@ export function parseIpv4(text: string): Ipv4 | undefined {
   }
   return dots === 3 && digits > 0 ? ((address * 256 + octet) as Ipv4) : undefined;
 }
-/** "." counted from "0". */
+/** The dot, as far below the digit 0 as the character table has it. */
 const DOT = -2;
 
 /** For literals in our own code and tests; text from people goes through parseIpv4. Throws RangeError. */
