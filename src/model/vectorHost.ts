@@ -84,8 +84,7 @@ export function hostFacts(vector: Json): HostFacts {
   const segments = segmentOf(host.same_segment, ordered);
   const links = ordered.map((v, i) => linkFacts(v, i + first, host, segments));
   const names = new Set(links.map((l) => l.name));
-  const twice = links.find((l, i) => links.findIndex((other) => other.name === l.name) !== i);
-  if (twice) fault("host.interfaces", `there are two named ${twice.name}`);
+  if (names.size < links.length) fault("host.interfaces", "two of them have one name");
   const addresses: AddressFacts[] = [];
   const addresses6: Address6Facts[] = [];
   for (const v of ordered) readAddresses(v, addresses, addresses6);
@@ -303,7 +302,9 @@ function readPublished(
   addresses6: Address6Facts[],
 ): void {
   const link = optionalText(p.dev ?? p.iface ?? p.link, `${where}.dev`) ?? "*";
-  if (link !== "*" && !names.has(link)) fault(`${where}.dev`, `there is no interface ${link}`);
+  // 2.0 entries may be made for an alias, which is a device there (A-2.0-04).
+  if (link !== "*" && !names.has(link) && !names.has(link.split(":")[0] ?? ""))
+    fault(`${where}.dev`, `there is no interface ${link}`);
   const ip = text(p.ip, `${where}.ip`);
   if (ip.includes(":")) {
     if (parseIpv6(ip) === undefined) fault(`${where}.ip`, `${ip} is not an IPv6 address`);
