@@ -5,10 +5,26 @@ export type Ipv4 = number & { readonly [brand]: "Ipv4" };
 
 /** Strict dotted quad: "010.0.0.1" is refused, because some tools read a leading zero as octal. */
 export function parseIpv4(text: string): Ipv4 | undefined {
-  const octets = text.split(".");
-  if (octets.length !== 4 || !octets.every((o) => /^(0|[1-9]\d{0,2})$/.test(o) && Number(o) < 256)) return undefined;
-  return octets.reduce((sum, o) => sum * 256 + Number(o), 0) as Ipv4;
+  // By hand, since thousands of addresses are read from facts again and again.
+  let address = 0;
+  let octet = -1;
+  let octets = 1;
+  for (let i = 0; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - 48;
+    if (digit >= 0 && digit <= 9) {
+      if (octet === 0) return undefined;
+      octet = octet < 0 ? digit : octet * 10 + digit;
+      if (octet > 255) return undefined;
+    } else if (digit === DOT && octet >= 0 && octets < 4) {
+      address = address * 256 + octet;
+      octet = -1;
+      octets++;
+    } else return undefined;
+  }
+  return octets === 4 && octet >= 0 ? ((address * 256 + octet) as Ipv4) : undefined;
 }
+
+const DOT = ".".charCodeAt(0) - 48;
 
 /** For literals in our own code and tests; text from people goes through parseIpv4. Throws RangeError. */
 export function ipv4(text: string): Ipv4 {
