@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -158,3 +158,37 @@ for (const [target, command, policy] of [
       assert.deepEqual([got.sysctls, got.filters], [sysctls, filters]);
     });
   });
+
+test("a second apply writes nothing: no file but its lock, no netlink request but those that ask", async (t) => {
+  if (!needsRoot(t)) return;
+  if (spawnSync("strace", ["-V"]).error !== undefined) return t.skip("no strace here");
+  await withHost("idle", async (host) => {
+    /** System calls of one apply that change something: of files, and of the kernel's tables. */
+    const writing = (): { files: string[]; requests: string[] } => {
+      const log = join(host.stateDir, "..", `vipward-strace-${process.pid}`);
+      const [netns = "", exec = "", name = "", ...command] = host.args("apply", ...APPLY);
+      const calls =
+        "trace=openat,open,creat,unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat,symlink,symlinkat,sendto,sendmsg";
+      try {
+        const done = spawnSync("ip", [netns, exec, name, "strace", "-f", "-e", calls, "-o", log, ...command], {
+          encoding: "utf8",
+          timeout: 120_000,
+        });
+        assert.equal(done.status, 0, done.stderr);
+        const lines = readFileSync(log, "utf8").split("\n");
+        const files = lines.filter((l) =>
+          /O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|(creat|unlink|rename|mkdir|symlink)\w*\(/.test(l),
+        );
+        return {
+          files: files.filter((l) => !/"\/dev\/|\/lock"|= -1 /.test(l)),
+          requests: lines.filter((l) => /send(to|msg)\(/.test(l) && /RTM_(NEW|DEL|SET)|NFT_MSG_(NEW|DEL)/.test(l)),
+        };
+      } finally {
+        rmSync(log, { force: true });
+      }
+    };
+    const first = writing();
+    assert.ok(first.files.length > 0 && first.requests.length > 0, "the first one writes, or this sees nothing");
+    assert.deepEqual(writing(), { files: [], requests: [] });
+  });
+});
