@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -192,3 +201,41 @@ test("a second apply writes nothing: no file but its lock, no netlink request bu
     assert.deepEqual(writing(), { files: [], requests: [] });
   });
 });
+
+for (const [system, sign, boot] of [
+  ["systemd", "run/systemd/system", "etc/systemd/system/vipward.service"],
+  ["ifupdown", "etc/network/interfaces.d", "etc/network/interfaces.d/vipward"],
+] as const)
+  test(`kept over a reboot by ${system}: found by its folder, the boot files make it again, undo takes exactly ours`, async (t) => {
+    if (!needsRoot(t)) return;
+    await withHost("keep", async (host) => {
+      const root = join(host.stateDir, "root");
+      mkdirSync(join(root, sign), { recursive: true });
+      mkdirSync(join(root, "etc/vipward"), { recursive: true });
+      writeFileSync(join(root, "etc/vipward/notes"), "somebody's");
+      const tree = (): string[] =>
+        readdirSync(root, { recursive: true, withFileTypes: true })
+          .filter((e) => !e.isDirectory())
+          .map((e) => e.name)
+          .sort();
+      const bare = tree();
+      const facts = host.facts();
+      const applied = host.run("apply", "--vip", "10.0.0.100", "--root", root);
+      assert.equal(applied.status, 0, applied.text);
+      assert.ok(existsSync(join(root, boot)));
+      assert.equal(host.run("apply", "--vip", "10.0.0.100", "--root", root).text, "nothing to do\n");
+      const wanted = host.facts();
+      if (system === "systemd") {
+        const script = readFileSync(join(root, "etc/vipward/boot.sh"), "utf8");
+        assert.equal(
+          readlinkSync(join(root, "etc/systemd/system/multi-user.target.wants/vipward.service")),
+          `/${boot}`,
+        );
+        assert.equal(host.run("undo", "--root", root).status, 0);
+        assert.deepEqual(host.facts(), facts);
+        execFileSync("ip", ["netns", "exec", host.wire.rs.name, "sh", "-e"], { input: script });
+        assert.deepEqual(host.facts(), wanted);
+      } else assert.equal(host.run("undo", "--root", root).status, 0);
+      assert.deepEqual(tree(), bare);
+    });
+  });
