@@ -1,5 +1,6 @@
 /** `npm run bench [-- NAME...] [--json]`: measurements beside their peers, in one run, on this machine. */
 import { cpus, release, totalmem } from "node:os";
+import { applyBench } from "./apply.ts";
 import { ipvsBench } from "./ipvs.ts";
 import type { Bench, Row } from "./measure.ts";
 import { modelBench } from "./model.ts";
@@ -9,7 +10,16 @@ import { simBench } from "./sim.ts";
 import { startBench } from "./start.ts";
 import { whoHasBench } from "./whoHas.ts";
 
-const benches: readonly Bench[] = [whoHasBench, netlinkBench, ipvsBench, startBench, modelBench, planBench, simBench];
+const benches: readonly Bench[] = [
+  whoHasBench,
+  netlinkBench,
+  ipvsBench,
+  startBench,
+  modelBench,
+  planBench,
+  applyBench,
+  simBench,
+];
 
 const machine = {
   cpu: cpus()[0]?.model ?? "unknown",

@@ -14,7 +14,9 @@ import type { Namespace } from "../namespace.ts";
 /** Throws HostError where netlink cannot be read at all; the rest is named in `unread`. */
 export function readFacts(namespace?: Namespace): HostFacts {
   const facts = readAll({ onlyModel: true, readFilters, ...(namespace === undefined ? {} : { namespace }) });
-  return { ...facts, modules: readModules() };
+  // Plans are about IPv4, and a link that was up once keeps its IPv6 settings for ever: no undo takes those away.
+  const sysctls = Object.fromEntries(Object.entries(facts.sysctls).filter(([name]) => !name.startsWith("ipv6.")));
+  return { ...facts, sysctls, modules: readModules() };
 }
 
 /** Reads one table anew in the words of a plan; undefined: a stranger's, which the general reader has read. */
