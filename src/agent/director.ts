@@ -37,6 +37,8 @@ const gatherMs = 10;
 /** The table is read again so often, to find what others did to it. */
 const guardMs = 30_000;
 const drainPollMs = 1_000;
+/** Starting and stopping sync daemons holds a lock of the kernel that adding a VIP needs too: the VIP comes first. */
+const daemonsAfterMs = 500;
 /** IPVS brings its counters up to date every two seconds: before that a drained server looks empty. */
 const countsLagMs = 100;
 
@@ -56,6 +58,7 @@ export class Director {
   #syncAtMs = Number.POSITIVE_INFINITY;
   #guardAtMs = Number.POSITIVE_INFINITY;
   #drainAtMs = Number.POSITIVE_INFINITY;
+  #daemonsAtMs = Number.POSITIVE_INFINITY;
   readonly #linkUp = new Map<string, boolean>();
   readonly #phases = new Map<string, PhaseName>();
   #daemons = "";
@@ -200,11 +203,11 @@ export class Director {
 
   // What happens
 
-  failover(event: FailoverEvent): void {
+  failover(event: FailoverEvent, nowMs: number): void {
     this.#report(failoverEvent(event));
     if (event.kind !== "transition") return;
     this.#phases.set(event.instance, event.to);
-    this.#synchroniseDaemons();
+    this.#daemonsAtMs = nowMs + daemonsAfterMs;
   }
   links(up: readonly (readonly [string, boolean])[]): void {
     for (const [name, state] of up) this.#linkUp.set(name, state);
@@ -241,6 +244,10 @@ export class Director {
     this.silence.tick(nowMs);
     this.tracking.tick(nowMs);
     if (nowMs >= this.#drainAtMs) this.#pollDrains(nowMs);
+    if (nowMs >= this.#daemonsAtMs) {
+      this.#daemonsAtMs = Number.POSITIVE_INFINITY;
+      this.#synchroniseDaemons();
+    }
     this.#settle(nowMs);
     if (nowMs >= this.#guardAtMs) this.#guard(nowMs);
     else if (nowMs >= this.#syncAtMs) this.#sync(nowMs);
@@ -253,6 +260,7 @@ export class Director {
       this.#syncAtMs,
       this.#guardAtMs,
       this.#drainAtMs,
+      this.#daemonsAtMs,
     );
   }
 

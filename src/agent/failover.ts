@@ -174,6 +174,8 @@ export class Failover {
         return;
       case "removeVips":
         member.held = new Set([...member.held].filter((vip) => !effect.vips.includes(vip)));
+        // Before anything else: who gives way must not defend the VIPs against the successor's announcement.
+        this.#announce(name, { kind: "withdraw", vips: effect.vips }, nowMs);
         if (this.#handingOver && this.#up.get(link) !== false) {
           const waitMs = skewMs(vrrp.version, 1, vrrp.intervalMs) + 2 * graceMs;
           member.leaving = { vips: effect.vips, dueAtMs: nowMs + waitMs };
@@ -181,7 +183,7 @@ export class Failover {
           this.#ports.report({ kind: "note", instance: name, code: "handing-over", reason });
           return;
         }
-        this.#remove(member, effect.vips, nowMs);
+        this.#remove(member, effect.vips);
         return;
       case "announce":
         this.#announce(name, { kind: "announce", vips: effect.vips }, nowMs);
@@ -204,8 +206,7 @@ export class Failover {
     }
   }
 
-  #remove(member: Member, vips: readonly Ipv4[], nowMs: number): void {
-    this.#announce(member.config.vrrp.name, { kind: "withdraw", vips }, nowMs);
+  #remove(member: Member, vips: readonly Ipv4[]): void {
     member.leaving = undefined;
     this.#ports.removeVips(member.config.link, vips);
   }
@@ -444,7 +445,7 @@ export class Failover {
       if (announcerDeadlineMs(member.announcer) <= nowMs) this.#announce(name, { kind: "tick" }, nowMs);
       if (member.leaving === undefined || nowMs < member.leaving.dueAtMs) continue;
       const reason = "the VIPs are taken away";
-      this.#remove(member, member.leaving.vips, nowMs);
+      this.#remove(member, member.leaving.vips);
       this.#ports.report({ kind: "note", instance: name, code: "handed-over", reason });
     }
     for (const s of this.#sole) {

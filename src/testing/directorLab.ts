@@ -3,16 +3,18 @@
  * agent, beside keepalived: who runs on a director is a process of its own, as in life.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:net";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { AgentStatus } from "../agent/status.ts";
+import { ipv4 } from "../base/ipv4.ts";
 import { askAgent } from "../host/agent/control.ts";
 import type { Namespace } from "../host/namespace.ts";
+import { openRtnetlink, type Rtnetlink } from "../host/rtnetlink.ts";
+import type { ToServers } from "./serverThread.ts";
 import { buildWires, type Wires } from "./wires.ts";
 
 export const addresses = {
@@ -25,6 +27,7 @@ export const addresses = {
 export type MachineName = keyof typeof addresses;
 export type DirectorName = "lb1" | "lb2";
 export const vip = "10.50.0.100";
+const vipAddress = ipv4(vip);
 
 const main = fileURLToPath(new URL("../cli/main.js", import.meta.url));
 
@@ -55,15 +58,15 @@ export function clusterText(
 name: failover
 networks: { lan: { prefix: 10.50.0.0/24, router: ${addresses.client} } }
 directors:
-  lb1: { address: ${addresses.lb1}, priority: 150 }
-  lb2: { address: ${addresses.lb2}, priority: 100 }
+  lb1: { dip: ${addresses.lb1}, priority: 150 }
+  lb2: { dip: ${addresses.lb2}, priority: 100 }
 realServers: { web1: ${addresses.web1}, web2: ${addresses.web2} }
 vips: { web: ${vip} }
 services:
-  - { name: http, vip: web, port: 80, scheduler: rr, onFailure: remove${more.service ?? ""}, health: ${more.health ?? "[{ type: tcp, port: 80, interval: 1s, timeout: 500ms, rise: 1, fall: 1 }]"} }
-silenceCheck: ${more.silence ?? "{ interval: 1s, action: remove }"}
+  - { name: http, vip: web, port: 80, scheduler: rr, onFailure: remove${more.service ?? ""}, health: ${more.health ?? "[{ type: tcp, port: 80, intervalMs: 1000, timeoutMs: 500, rise: 1, fall: 1 }]"} }
+silenceCheck: ${more.silence ?? "{ intervalMs: 1000, action: remove }"}
 failover:
-  vrrp: { id: 51, version: ${version}, interval: ${intervalMs}ms${more.failover ?? ""} }
+  vrrp: { id: 51, version: ${version}, intervalMs: ${intervalMs}${more.failover ?? ""} }
 agent: { socket: /nowhere }
 `;
 }
@@ -101,7 +104,8 @@ export class DirectorLab {
   readonly #wires: Wires;
   readonly #folder = mkdtempSync(join(tmpdir(), "vipward-directors-"));
   readonly #processes = new Map<DirectorName, ChildProcess>();
-  readonly #servers = new Map<string, Server>();
+  #servers: Worker | undefined;
+  readonly #netlinks = new Map<DirectorName, Rtnetlink>();
   readonly output = new Map<DirectorName, string>();
   #prober: Worker | undefined;
   readonly attempts: Attempt[] = [];
@@ -139,21 +143,20 @@ export class DirectorLab {
     return this.#wires.run(name, command, ...args);
   }
 
-  /** The server says its name and closes. */
+  /** The server says its name and closes. In a thread of its own: this one waits for programs now and then. */
   async serve(name: "web1" | "web2"): Promise<void> {
-    const server = createServer((socket) => {
-      socket.on("error", () => {});
-      socket.end(`${name}\n`);
-    });
-    this.#servers.set(name, server);
-    const ready = new Promise<void>((resolve) => server.once("listening", resolve));
-    // listen() without a host binds before it returns, while the thread is still inside
-    this.namespace(name).run(() => server.listen(80));
-    await ready;
+    this.#servers ??= new Worker(new URL("./serverThread.js", import.meta.url));
+    await this.#tellServers({ kind: "serve", name, namespace: this.namespace(name).name, port: 80 });
   }
-  stopServing(name: "web1" | "web2"): void {
-    this.#servers.get(name)?.close();
-    this.#servers.delete(name);
+  async stopServing(name: "web1" | "web2"): Promise<void> {
+    await this.#tellServers({ kind: "stop", name });
+  }
+  #tellServers(message: ToServers): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#servers?.once("error", reject);
+      this.#servers?.once("message", () => resolve());
+      this.#servers?.postMessage(message);
+    });
   }
 
   #spawn(name: DirectorName, command: string, args: readonly string[]): ChildProcess {
@@ -195,17 +198,22 @@ export class DirectorLab {
   pids(name: DirectorName): number[] {
     const pid = this.process(name).pid;
     if (pid === undefined) return [];
-    const children = execFileSync("ps", ["-o", "pid=", "--ppid", String(pid)], { encoding: "utf8" }).trim();
-    return [
-      pid,
-      ...children
-        .split(/\s+/)
-        .filter((t) => t !== "")
-        .map(Number),
-    ];
+    let children = "";
+    try {
+      children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8");
+    } catch {
+      // it has ended
+    }
+    const more = children.split(/\s+/).filter((text) => text !== "");
+    return [pid, ...more.map(Number)];
   }
   signal(name: DirectorName, signal: NodeJS.Signals): void {
-    for (const pid of this.pids(name)) process.kill(pid, signal);
+    for (const pid of this.pids(name))
+      try {
+        process.kill(pid, signal);
+      } catch {
+        // it has ended meanwhile
+      }
   }
   async ended(name: DirectorName, withinMs: number): Promise<void> {
     const child = this.process(name);
@@ -220,9 +228,16 @@ export class DirectorLab {
 
   /** Who has the VIP on eth0 now. */
   holders(): DirectorName[] {
-    return (["lb1", "lb2"] as const).filter((lb) =>
-      this.run(lb, "ip", "-o", "-4", "address", "show", "dev", "eth0").includes(`${vip}/`),
-    );
+    return (["lb1", "lb2"] as const).filter((name) => {
+      const netlink = this.#netlinks.get(name) ?? openRtnetlink(this.namespace(name));
+      this.#netlinks.set(name, netlink);
+      return netlink.addresses({ link: "eth0" }).some((a) => a.address === vipAddress);
+    });
+  }
+  /** Takes a machine's wire out of the switch, or puts it back. */
+  wire(name: MachineName, state: "up" | "down"): void {
+    const port = `p${Object.keys(addresses).indexOf(name) + 1}`;
+    this.#wires.switch.run(() => execFileSync("ip", ["link", "set", port, state]));
   }
   async status(name: DirectorName): Promise<AgentStatus> {
     const answer = await askAgent(this.socket(name), { command: "status" });
@@ -269,7 +284,8 @@ export class DirectorLab {
       this.signal(name, "SIGCONT");
       this.signal(name, "SIGKILL");
     }
-    for (const server of this.#servers.values()) server.close();
+    await this.#servers?.terminate();
+    for (const netlink of this.#netlinks.values()) netlink.close();
     this.#wires.close();
     rmSync(this.#folder, { recursive: true, force: true });
   }

@@ -83,7 +83,7 @@ export class Agent {
   readonly #notify = notifier();
   #sequence = 0;
   #cluster!: Cluster;
-  #role!: ActiveRole;
+  #role: ActiveRole = { reason: "" };
   #loadedAt = "";
   #loadError: string | undefined;
   #director: Director | undefined;
@@ -206,7 +206,7 @@ export class Agent {
     this.#restoreDrains(director);
     const config = failoverConfig(cluster, host, requiredMac);
     this.#failover = await FailoverWorker.start(config, {
-      onEvent: (event) => this.#guarded(() => director.failover(event)),
+      onEvent: (event) => this.#guarded(() => director.failover(event, performance.now())),
       onLinks: (up) => this.#guarded(() => director.links(up)),
       onError: (error) => this.#fail(error),
     });
@@ -301,7 +301,7 @@ export class Agent {
   // Events
 
   #hostName(): string {
-    return this.#role.director?.name ?? this.#role.realServer?.name ?? "";
+    return this.#role.director?.name ?? this.#role.realServer?.name ?? "this host";
   }
   #report(event: AgentEvent): void {
     const stamped: StampedEvent = { at: new Date().toISOString(), sequence: ++this.#sequence, ...event };

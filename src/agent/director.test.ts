@@ -1,0 +1,280 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ipv4 } from "../base/ipv4.ts";
+import { mac } from "../base/mac.ts";
+import type { Cluster } from "../cluster/cluster.ts";
+import { parseCluster } from "../cluster/index.ts";
+import { applyChanges } from "../machine/difference.ts";
+import { keyOf, type TableService } from "../machine/table.ts";
+import type { TableEngine } from "../ports/engine.ts";
+import type { ProbeAction } from "../ports/probes.ts";
+import { ARP_REPLY } from "../wire/arp.ts";
+import { Director } from "./director.ts";
+import type { AgentEvent } from "./event.ts";
+
+interface Change {
+  readonly servers?: number;
+  readonly extra?: string;
+  readonly services?: readonly string[];
+  readonly service?: string;
+}
+function clusterOf({ servers = 4, extra = "", services = ["80"], service = "" }: Change = {}): Cluster {
+  const names = Array.from({ length: servers }, (_, i) => `web${i + 1}: 10.0.0.${11 + i}`).join(", ");
+  const text = `version: 1
+name: test
+networks: { lan: { prefix: 10.0.0.0/24 } }
+directors: { lb1: 10.0.0.2, lb2: 10.0.0.3 }
+realServers: { ${names} }
+vips: { web: 10.0.0.100 }
+services:
+${services.map((port) => `  - { vip: web, port: ${port}, scheduler: rr, onFailure: remove${service}, health: [{ type: tcp, port: 80, intervalMs: 1000, timeoutMs: 500, rise: 1, fall: 1 }] }`).join("\n")}
+failover: { vrrp: { id: 7 } }
+${extra}
+`;
+  const read = parseCluster(text, { fileName: "test.yaml" });
+  assert.ok(read.ok, read.ok ? "" : JSON.stringify(read.problems));
+  return read.cluster;
+}
+
+/** A director on a table in memory; real servers answer a connect unless they are in `dead`. */
+class Bench {
+  nowMs = 0;
+  table: TableService[] = [];
+  readonly dead = new Set<string>();
+  readonly events: AgentEvent[] = [];
+  readonly tracked: string[] = [];
+  readonly batches: number[] = [];
+  connections = 0;
+  readonly #answers: (() => void)[] = [];
+  readonly director: Director;
+  cluster: Cluster;
+
+  constructor(cluster: Cluster, owned: readonly string[] = []) {
+    this.cluster = cluster;
+    const engine: TableEngine = {
+      read: () => ({
+        services: this.table,
+        traffic: new Map(
+          this.table.map((s) => [
+            keyOf(s),
+            new Map(
+              s.realServers.map((r) => [
+                `10.0.0.${r.rip & 0xff}:${r.port}`,
+                {
+                  activeConnections: this.connections,
+                  inactiveConnections: 0,
+                  connections: 0,
+                  packets: 0,
+                  octets: 0,
+                  connectionRate: 0,
+                  packetRate: 0,
+                  octetRate: 0,
+                },
+              ]),
+            ),
+          ]),
+        ),
+      }),
+      apply: (changes) => {
+        if (changes.length > 0) this.batches.push(changes.length);
+        this.table = applyChanges(this.table, changes);
+        return [];
+      },
+      mark: () => {},
+      synchronise: () => [],
+      close: () => {},
+    };
+    let dice = 0;
+    this.director = new Director({
+      ports: {
+        engine,
+        probes: { perform: (attempt, action) => this.#perform(attempt, action) },
+        sendFrame: () => {},
+        macOf: () => mac("02:00:00:00:00:02"),
+        track: (instance, delta, fault) => void this.tracked.push(`${instance} ${delta} ${fault ?? ""}`),
+        saveOwned: () => {},
+      },
+      owned,
+      random: () => {
+        dice = (dice + 0.37) % 1;
+        return dice;
+      },
+      sha256: () => "",
+      report: (event) => void this.events.push(event),
+    });
+    this.director.links([["eth0", true]]);
+    const loaded = this.load(cluster);
+    assert.ok(loaded.ok);
+  }
+  load(cluster: Cluster, force = false) {
+    const host = cluster.directors[0];
+    assert.ok(host);
+    return this.director.load(cluster, host, { force }, this.nowMs);
+  }
+  #perform(attempt: number, action: ProbeAction): void {
+    if (action.kind !== "connect") return;
+    const name = this.cluster.realServers.find((r) => r.rip === action.address)?.name ?? "";
+    if (!this.dead.has(name)) this.#answers.push(() => this.director.probe(attempt, { kind: "connected" }, this.nowMs));
+  }
+  run(forMs: number): this {
+    const endMs = this.nowMs + forMs;
+    while (this.nowMs < endMs) {
+      this.nowMs += 1;
+      for (const answer of this.#answers.splice(0)) answer();
+      if (this.director.deadlineMs <= this.nowMs) this.director.tick(this.nowMs);
+    }
+    return this;
+  }
+  weights(at = 0): string {
+    return (this.table[at]?.realServers ?? []).map((r) => `${(r.rip & 0xff) - 10}:${r.weight}`).join(" ");
+  }
+  codes(): string[] {
+    return this.events.map((e) => e.code);
+  }
+}
+
+test("servers come in by their first good check; one that fails goes, and comes back", () => {
+  const bench = new Bench(clusterOf());
+  assert.equal(bench.weights(), "1:0 2:0 3:0 4:0");
+  bench.run(1500);
+  assert.equal(bench.weights(), "1:1 2:1 3:1 4:1");
+  bench.dead.add("web2");
+  bench.run(2000);
+  assert.equal(bench.weights(), "1:1 3:1 4:1");
+  bench.dead.clear();
+  bench.run(2000);
+  assert.equal(bench.weights(), "1:1 3:1 4:1 2:1");
+  assert.ok(bench.codes().includes("health/down") && bench.codes().includes("health/up"));
+});
+
+test("a broken checker empties nothing: the share goes, the rest stays, the alarm is raised, a person lets them go", () => {
+  const bench = new Bench(clusterOf()).run(1500);
+  for (const name of ["web1", "web2", "web3", "web4"]) bench.dead.add(name);
+  bench.run(3000);
+  assert.equal(bench.table[0]?.realServers.length, 2);
+  assert.ok(bench.codes().includes("health/kill-switch"));
+  const [name] = bench.cluster.services.map((s) => s.name);
+  assert.ok(bench.director.releaseKillSwitch(name ?? "", bench.nowMs));
+  assert.equal(bench.table[0]?.realServers.length, 0);
+  assert.ok(bench.codes().includes("health/quorum-lost"));
+});
+
+test("a restart finds its table and touches nothing while nothing is known yet", () => {
+  const first = new Bench(clusterOf()).run(1500);
+  const second = new Bench(clusterOf(), first.table.map(keyOf));
+  second.table = first.table;
+  second.batches.length = 0;
+  second.load(clusterOf());
+  second.run(1500);
+  assert.deepEqual(second.batches, []);
+});
+
+test("services of others are left and told once; ours that left the file go", () => {
+  const bench = new Bench(clusterOf({ services: ["80", "81", "82"] }));
+  const foreign = { vip: ipv4("10.0.0.100"), protocol: 6, port: 999, scheduler: "rr", realServers: [] };
+  bench.table = [...bench.table, foreign];
+  const loaded = bench.load(clusterOf({ services: ["80", "81"] }));
+  assert.ok(loaded.ok);
+  assert.deepEqual(
+    bench.table.map((s) => ("port" in s ? s.port : 0)),
+    [80, 81, 999],
+  );
+  bench.load(clusterOf({ services: ["80", "81"] }));
+  assert.equal(bench.codes().filter((c) => c === "table/foreign").length, 1);
+});
+
+test("a reload that would delete too much is refused as a whole, unless forced", () => {
+  const bench = new Bench(clusterOf({ services: ["80", "81", "82", "83"] })).run(1500);
+  const before = bench.table;
+  const refused = bench.load(clusterOf({ services: ["80"] }));
+  assert.ok(!refused.ok && /75|3 of 4/.test(refused.why), JSON.stringify(refused));
+  assert.deepEqual(bench.table, before);
+  bench.run(1500);
+  assert.equal(bench.table.length, 4, "the old file stays in force");
+  assert.ok(bench.load(clusterOf({ services: ["80"] }), true).ok);
+  assert.equal(bench.table.length, 1);
+});
+
+test("a reload with one weight changed is one change", () => {
+  const bench = new Bench(clusterOf()).run(1500);
+  bench.batches.length = 0;
+  const next = clusterOf({ service: ", realServers: { web1: 5, web2: 1, web3: 1, web4: 1 }" });
+  assert.ok(bench.load(next).ok);
+  assert.deepEqual(bench.batches, [1]);
+  assert.equal(bench.weights(), "1:5 2:1 3:1 4:1");
+});
+
+test("drain: weight 0 until the connections have ended, then out; undrain brings it back", () => {
+  const bench = new Bench(clusterOf()).run(1500);
+  bench.connections = 3;
+  assert.equal(bench.director.drain("web1", undefined, 60_000, "test", bench.nowMs).length, 1);
+  assert.equal(bench.weights(), "1:0 2:1 3:1 4:1");
+  bench.run(5000);
+  assert.equal(bench.weights(), "1:0 2:1 3:1 4:1", "connections are still open");
+  bench.connections = 0;
+  bench.run(2000);
+  assert.equal(bench.weights(), "2:1 3:1 4:1");
+  bench.director.undrain("web1", undefined, bench.nowMs);
+  assert.equal(bench.weights(), "2:1 3:1 4:1 1:1");
+  assert.deepEqual(bench.director.drain("nobody", undefined, undefined, "test", bench.nowMs), []);
+});
+
+test("a real server that answers for the VIP is named, and taken out where the file says so", () => {
+  const bench = new Bench(clusterOf({ extra: "silenceCheck: { intervalMs: 1000, action: remove }" })).run(1500);
+  const own = mac("02:00:00:00:00:11");
+  const arp = (senderIp: string) => ({
+    operation: ARP_REPLY,
+    senderMac: own,
+    senderIp: ipv4(senderIp),
+    targetMac: mac("02:00:00:00:00:02"),
+    targetIp: ipv4("10.0.0.2"),
+  });
+  const heard = (ip: string): void => bench.director.heardArp("eth0", arp(ip), bench.nowMs);
+  heard("10.0.0.11");
+  heard("10.0.0.100");
+  bench.run(50);
+  assert.equal(bench.weights(), "2:1 3:1 4:1");
+  assert.ok(bench.events.some((e) => e.code === "silence/broken" && e.subject === "web1"));
+  bench.run(6000);
+  assert.equal(bench.weights(), "2:1 3:1 4:1 1:1", "silent again");
+});
+
+test("what others do to the table is found and put right", () => {
+  const bench = new Bench(clusterOf()).run(1500);
+  bench.table = [];
+  bench.run(31_000);
+  assert.equal(bench.weights(), "1:1 2:1 3:1 4:1");
+  assert.ok(bench.codes().includes("table/drift"));
+});
+
+test("a lost quorum and a cut link are told to failover as the file weighs them", () => {
+  const text = clusterOf().services[0]?.name;
+  const cluster = clusterOf();
+  const instance = cluster.failover.instances[0];
+  assert.ok(instance && text);
+  const tracked: Cluster = {
+    ...cluster,
+    failover: {
+      ...cluster.failover,
+      instances: [
+        {
+          ...instance,
+          track: [
+            { type: "quorum", service: text, weight: -30 },
+            { type: "interface", interface: "eth9", weight: 0 },
+          ],
+        },
+      ],
+    },
+  };
+  const bench = new Bench(tracked);
+  const last = (): string | undefined => bench.tracked.at(-1)?.replace(instance.name, "x");
+  assert.equal(last(), "x 0 interface eth9");
+  bench.director.links([["eth9", true]]);
+  assert.equal(last(), "x 0 ");
+  for (const name of ["web1", "web2", "web3", "web4"]) bench.dead.add(name);
+  bench.run(3000);
+  bench.director.releaseKillSwitch(text, bench.nowMs);
+  bench.run(100);
+  assert.equal(last(), "x -30 ");
+});

@@ -1,0 +1,233 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import "../testing/seed.ts";
+import { type Ipv4, ipv4 } from "../base/ipv4.ts";
+import { type Mac, mac } from "../base/mac.ts";
+import type { FailoverEvent, FailoverPorts } from "../ports/failover.ts";
+import { dissect } from "../wire/frame.ts";
+import { Failover, type FailoverConfig, graceMs, type InstanceConfig } from "./failover.ts";
+
+const vip = ipv4("10.0.0.100");
+const router = ipv4("10.0.0.1");
+
+function instance(last: number, priority: number, change: Partial<InstanceConfig["vrrp"]> = {}): InstanceConfig {
+  const vrrp = {
+    name: "web",
+    version: 3 as const,
+    vrid: 51,
+    priority,
+    intervalMs: 1000,
+    address: ipv4(`10.0.0.${last}`),
+    vips: [vip],
+    preempt: true,
+    preemptDelayMs: 0,
+    downAdverts: 3,
+    accept: true,
+    checksum: "message" as const,
+    ...change,
+  };
+  const own: Mac = mac(`02:00:00:00:00:0${last}`);
+  const announcer = { mac: own, count: 2, intervalMs: 100, refreshMs: 0, form: "both" as const, framesAtOnce: 8 };
+  return {
+    vrrp,
+    link: "eth0",
+    announcer: { ...announcer, neighbours: [router], verifyWithinMs: 200, verifyAttempts: 1 },
+  };
+}
+
+/** Directors on one wire, in virtual time. A packet arrives a millisecond after it was sent. */
+class Wire {
+  nowMs = 0;
+  readonly nodes = new Map<string, Node>();
+  readonly #flights: { readonly atMs: number; readonly deliver: () => void }[] = [];
+  add(name: string, config: FailoverConfig, there: readonly Ipv4[] = []): Node {
+    const node = new Node(this, name, config, there);
+    this.nodes.set(name, node);
+    return node;
+  }
+  later(deliver: () => void): void {
+    this.#flights.push({ atMs: this.nowMs + 1, deliver });
+  }
+  run(forMs: number, watch: () => void = () => {}): void {
+    const endMs = this.nowMs + forMs;
+    while (this.nowMs < endMs) {
+      this.nowMs += 1;
+      while (this.#flights[0] !== undefined && this.#flights[0].atMs <= this.nowMs) this.#flights.shift()?.deliver();
+      for (const node of this.nodes.values())
+        if (node.alive && node.failover.deadlineMs <= this.nowMs) node.failover.tick(this.nowMs);
+      watch();
+    }
+  }
+  holders(): string {
+    return [...this.nodes.values()]
+      .filter((n) => n.addresses.has(vip))
+      .map((n) => n.name)
+      .join();
+  }
+}
+class Node {
+  readonly name: string;
+  readonly failover: Failover;
+  readonly addresses: Set<Ipv4>;
+  readonly events: FailoverEvent[] = [];
+  alive = true;
+  /** Own gratuitous ARP sent while the VIP was not on the link: never right. */
+  falseAnnouncements = 0;
+  constructor(wire: Wire, name: string, config: FailoverConfig, there: readonly Ipv4[]) {
+    this.name = name;
+    this.addresses = new Set(there);
+    const others = (): Node[] => [...wire.nodes.values()].filter((n) => n !== this && n.alive);
+    const ports: FailoverPorts = {
+      sendAdvert: (link, packet) =>
+        wire.later(() => {
+          for (const n of others()) n.failover.heardVrrp(link, packet, wire.nowMs);
+        }),
+      addVips: (_, vips) => vips.forEach((v) => void this.addresses.add(v)),
+      removeVips: (_, vips) => vips.forEach((v) => void this.addresses.delete(v)),
+      sendFrame: (link, frame) => {
+        const { inside } = dissect(frame);
+        if (inside.kind !== "arp") return;
+        if (inside.arp.senderIp === vip && !this.addresses.has(vip)) this.falseAnnouncements++;
+        wire.later(() => {
+          for (const n of others()) n.failover.heardArp(link, inside.arp, wire.nowMs);
+        });
+      },
+      report: (event) => void this.events.push(event),
+    };
+    this.failover = new Failover(ports);
+    const addresses = new Map([["eth0", new Set(there)]]);
+    this.failover.start(config, { addresses, up: new Map([["eth0", true]]) }, wire.nowMs);
+  }
+  get phase(): string | undefined {
+    return this.failover.status(0)[0]?.phase;
+  }
+}
+const one = (i: InstanceConfig): FailoverConfig => ({ groups: [[i]], sole: [] });
+function pair(): { wire: Wire; a: Node; b: Node } {
+  const wire = new Wire();
+  const a = wire.add("a", one(instance(2, 150)));
+  const b = wire.add("b", one(instance(3, 100)));
+  wire.run(6000);
+  return { wire, a, b };
+}
+
+test("two directors: the higher holds the VIP, alone; killed, the other takes over in the down interval", () => {
+  const { wire, a, b } = pair();
+  assert.equal(wire.holders(), "a");
+  a.alive = false;
+  const atMs = wire.nowMs;
+  a.addresses.clear();
+  while (wire.holders() !== "b") wire.run(1);
+  assert.ok(wire.nowMs - atMs <= 3610, `${wire.nowMs - atMs}`);
+  assert.equal(a.falseAnnouncements + b.falseAnnouncements, 0);
+});
+
+test("a hand-over leaves no instant without an owner, and the old one does not defend the VIP", () => {
+  const { wire, a, b } = pair();
+  a.failover.stop(wire.nowMs);
+  let gap = 0;
+  let both = 0;
+  const announcedBefore = a.events.length;
+  wire.run(3000, () => {
+    if (wire.holders() === "") gap++;
+    if (wire.holders() === "a,b") both++;
+  });
+  assert.equal(gap, 0);
+  assert.ok(both <= graceMs + 5, `${both} ms with two`);
+  assert.equal(wire.holders(), "b");
+  assert.ok(a.failover.stopped);
+  assert.ok(!b.events.some((e) => e.kind === "arpConflict"), "the old owner announced the VIP again");
+  assert.ok(a.events.slice(announcedBefore).some((e) => e.kind === "note" && e.code === "handed-over"));
+});
+
+test("a hand-over that nobody takes up ends in time", () => {
+  const wire = new Wire();
+  const a = wire.add("a", one(instance(2, 150)));
+  wire.run(6000);
+  a.failover.stop(wire.nowMs);
+  assert.equal(a.failover.stopped, false);
+  wire.run(1000 + 2 * graceMs);
+  assert.equal(a.failover.stopped, true);
+  assert.equal(wire.holders(), "");
+});
+
+test("switched over, a director stays the last choice until it is released, and still takes over from a dead one", () => {
+  const { wire, a, b } = pair();
+  assert.deepEqual(a.failover.switchOver(undefined, wire.nowMs), ["web"]);
+  wire.run(6000);
+  assert.equal(wire.holders(), "b");
+  b.alive = false;
+  b.addresses.clear();
+  wire.run(5000);
+  assert.equal(wire.holders(), "a");
+  b.alive = true;
+  b.addresses.add(vip);
+  wire.run(6000);
+  assert.equal(wire.holders(), "b");
+  assert.deepEqual(a.failover.release(wire.nowMs), ["web"]);
+  wire.run(6000);
+  assert.equal(wire.holders(), "a");
+  assert.deepEqual(b.failover.switchOver(undefined, wire.nowMs), [], "a backup has nothing to hand over");
+});
+
+test("restarted with the VIP still on the link: it stays, and the others never notice", () => {
+  const { wire, a, b } = pair();
+  a.alive = false;
+  wire.run(500);
+  const again = wire.add("a", one(instance(2, 150)), [vip]);
+  wire.run(6000, () => assert.equal(wire.holders(), "a"));
+  assert.equal(again.phase, "master");
+  assert.ok(!b.events.some((e) => e.kind === "transition" && e.to === "master"));
+});
+
+test("restarted too late: a VIP left from before goes when another master is heard", () => {
+  const wire = new Wire();
+  wire.add("b", one(instance(3, 200)));
+  wire.run(6000);
+  wire.add("a", one(instance(2, 150)), [vip]);
+  assert.equal(wire.holders(), "b,a");
+  wire.run(1100);
+  assert.equal(wire.holders(), "b");
+});
+
+test("a VIP that somebody takes away while we are master is put back and announced; others' addresses are not ours", () => {
+  const { wire, a } = pair();
+  a.addresses.delete(vip);
+  a.failover.addressRemoved("eth0", vip, wire.nowMs);
+  a.failover.addressRemoved("eth0", ipv4("10.0.0.77"), wire.nowMs);
+  assert.deepEqual([...a.addresses], [vip]);
+  assert.ok(a.events.some((e) => e.kind === "note" && e.code === "vip-restored"));
+});
+
+test("a cluster of one director holds its VIPs, and keeps them when it stops", () => {
+  const wire = new Wire();
+  const { announcer } = instance(2, 150);
+  const a = wire.add("a", { groups: [], sole: [{ name: "eth0", link: "eth0", vips: [vip], announcer }] });
+  assert.equal(wire.holders(), "a");
+  a.failover.stop(wire.nowMs);
+  assert.ok(a.failover.stopped);
+  assert.equal(wire.holders(), "a");
+});
+
+test("reload: an instance that is gone gives its VIPs back, one that stays is not touched", () => {
+  const { wire, a } = pair();
+  const events = a.events.length;
+  a.failover.reload(one(instance(2, 150)), new Map(), wire.nowMs);
+  assert.equal(a.events.length, events);
+  assert.equal(wire.holders(), "a");
+  a.failover.reload({ groups: [], sole: [] }, new Map(), wire.nowMs);
+  assert.equal(a.addresses.size, 0);
+  assert.equal(a.failover.deadlineMs, Number.POSITIVE_INFINITY);
+});
+
+test("whatever comes off the wire is counted and changes nothing", () => {
+  const { wire, a } = pair();
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 64 }), (octets) => {
+      a.failover.heardVrrp("eth0", octets, wire.nowMs);
+      assert.equal(a.phase, "master");
+    }),
+  );
+  assert.ok(Object.values(a.failover.strays).reduce((x, y) => x + y, 0) > 0);
+});
