@@ -19,7 +19,7 @@ const floors = [
   ["ports"],
   ["agent", "apply"],
   ["host", "sim"],
-  ["lab"],
+  ["lab", "conformance"],
   ["cli", "web", "bench"],
 ];
 const height = new Map(floors.flatMap((row, level) => row.map((folder) => [folder, level])));

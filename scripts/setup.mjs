@@ -53,11 +53,13 @@ export const debianPackages = {
   tcpdump: { program: "tcpdump", for: ["test"] },
   "iputils-arping": { program: "arping", for: ["test"] },
   procps: { program: "sysctl", for: ["test"] },
+  ifupdown: { program: "ifup", for: ["test"] },
+  "netplan.io": { program: "netplan", for: ["test"] },
   "arp-scan": { program: "arp-scan", for: ["test", "bench"] },
 };
 
 /** Packages that come with a service. Nobody who runs tests wants a load balancer's daemon from the next boot on. */
-const services = { keepalived: "keepalived", ipvsadm: "ipvsadm" };
+const services = { keepalived: "keepalived", ipvsadm: "ipvsadm", ifupdown: "networking" };
 
 export const packagesFor = (...purposes) =>
   Object.entries(debianPackages)

@@ -3,12 +3,27 @@ declare const brand: unique symbol;
 /** IPv4 address as an unsigned 32-bit number: 10.0.0.1 is 0x0a000001. Sorts and masks as the wire does. */
 export type Ipv4 = number & { readonly [brand]: "Ipv4" };
 
-/** Strict dotted quad: "010.0.0.1" is refused, because some tools read a leading zero as octal. */
+/** Strict dotted quad: "010.0.0.1" is refused, because some tools read a leading zero as octal. One pass: a hot path. */
 export function parseIpv4(text: string): Ipv4 | undefined {
-  const octets = text.split(".");
-  if (octets.length !== 4 || !octets.every((o) => /^(0|[1-9]\d{0,2})$/.test(o) && Number(o) < 256)) return undefined;
-  return octets.reduce((sum, o) => sum * 256 + Number(o), 0) as Ipv4;
+  let [address, octet, digits, dots] = [0, 0, 0, 0];
+  for (let i = 0; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - 48;
+    if (digit === DOT) {
+      if (digits === 0 || ++dots > 3) return undefined;
+      address = address * 256 + octet;
+      octet = digits = 0;
+    } else {
+      const leadingZero = digits > 0 && octet === 0;
+      if (digit < 0 || digit > 9 || leadingZero) return undefined;
+      octet = octet * 10 + digit;
+      digits++;
+      if (octet > 255) return undefined;
+    }
+  }
+  return dots === 3 && digits > 0 ? ((address * 256 + octet) as Ipv4) : undefined;
 }
+/** The dot, as far below the digit 0 as the character table has it. */
+const DOT = -2;
 
 /** For literals in our own code and tests; text from people goes through parseIpv4. Throws RangeError. */
 export function ipv4(text: string): Ipv4 {

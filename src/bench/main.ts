@@ -1,14 +1,25 @@
 /** `npm run bench [-- NAME...] [--json]`: measurements beside their peers, in one run, on this machine. */
 import { cpus, release, totalmem } from "node:os";
+import { applyBench } from "./apply.ts";
 import { ipvsBench } from "./ipvs.ts";
 import type { Bench, Row } from "./measure.ts";
 import { modelBench } from "./model.ts";
 import { netlinkBench } from "./netlink.ts";
 import { planBench } from "./plan.ts";
+import { simBench } from "./sim.ts";
 import { startBench } from "./start.ts";
 import { whoHasBench } from "./whoHas.ts";
 
-const benches: readonly Bench[] = [whoHasBench, netlinkBench, ipvsBench, startBench, modelBench, planBench];
+const benches: readonly Bench[] = [
+  whoHasBench,
+  netlinkBench,
+  ipvsBench,
+  startBench,
+  modelBench,
+  planBench,
+  applyBench,
+  simBench,
+];
 
 const machine = {
   cpu: cpus()[0]?.model ?? "unknown",

@@ -1,6 +1,10 @@
 import { formatIpv4, ipv4, ipv4FromNumber } from "../base/ipv4.ts";
+import { prefix } from "../base/prefix.ts";
 import { parseCluster } from "../cluster/index.ts";
+import { readFacts } from "../host/facts.ts";
+import { ask } from "../host/rtnetlink.ts";
 import { type Bench, median, nowMs } from "./measure.ts";
+import { inPlace } from "./place.ts";
 
 const vipCount = 4096;
 const serverCount = 1000;
@@ -18,6 +22,23 @@ function clusterText(): string {
   return `version: 1\nname: large\nnetworks: {lan: 10.0.0.0/8}\ndirectors: {lb1: 10.0.0.2}\nrealServers:\n${servers.join("")}vips:\n${vips.join("")}services:\n  - {port: 80}\n`;
 }
 
+function readFactsOf4096(): Promise<number[]> {
+  return inPlace(prefix("10.76.0.1/24"), prefix("10.76.0.2/24"), async ({ here, rt }) => {
+    const lo = rt.indexOf("lo");
+    rt.batch(
+      Array.from({ length: vipCount }, (_, i) =>
+        ask.addAddress(lo, { prefix: { address: ipv4FromNumber(ipv4("10.100.0.1") + i), length: 32 } }),
+      ),
+    );
+    return Array.from({ length: rounds }, () => {
+      const startMs = nowMs();
+      const { addresses } = readFacts({ namespace: here });
+      if (addresses.length < vipCount) throw new Error(`only ${addresses.length} addresses were read`);
+      return nowMs() - startMs;
+    });
+  });
+}
+
 /** What commands do before they touch a host. */
 export const planBench: Bench = {
   name: "plan",
@@ -31,6 +52,12 @@ export const planBench: Bench = {
       return nowMs() - startMs;
     });
     return [
+      {
+        what: "facts of a host read",
+        unit: "ms",
+        ours: median(await readFactsOf4096()),
+        note: `${vipCount} addresses on lo`,
+      },
       {
         what: "cluster file read",
         unit: "ms",

@@ -13,7 +13,10 @@ export const exitCodes = {
   internal: { code: 70, meaning: "a defect of vipward: please report it with the text printed" },
   system: { code: 71, meaning: "the system refused: a call failed for a reason other than permission" },
   permission: { code: 77, meaning: "not permitted: the message says which capability is needed" },
-  interrupted: { code: 130, meaning: "ended by Ctrl-C; everything made was removed" },
+  interrupted: {
+    code: 130,
+    meaning: "ended by Ctrl-C, or since nobody reads the output any more; everything made was removed",
+  },
 } as const;
 
 export type ExitName = keyof typeof exitCodes;

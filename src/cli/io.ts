@@ -9,7 +9,7 @@ export interface Io {
   /** Colour is welcome on standard output: a terminal, and NO_COLOR is not set. */
   readonly colour: boolean;
   readonly columns: number;
-  /** Aborted by Ctrl-C or SIGTERM: end early and clean up. */
+  /** Aborted by Ctrl-C, by SIGTERM, or because nobody reads standard output any more: end early and clean up. */
   readonly signal: AbortSignal;
 }
 
@@ -23,14 +23,25 @@ export function processIo(): Io {
       asked = true;
       ending.abort(new Error(name));
     });
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(0); // `| head` has read enough
-    throw error;
+  const gone = { out: false, err: false };
+  const whenGone = (stream: NodeJS.WriteStream, note: () => void): void => {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+      note();
+    });
+  };
+  // `| head` has read enough: what was made is still to be removed, so the command is asked to end, not killed
+  whenGone(process.stdout, () => {
+    gone.out = true;
+    ending.abort(new Error("nobody reads the output any more"));
+  });
+  whenGone(process.stderr, () => {
+    gone.err = true;
   });
   const isTerminal = process.stdout.isTTY === true;
   return {
-    out: (text) => void process.stdout.write(text),
-    err: (text) => void process.stderr.write(text),
+    out: (text) => void (gone.out || process.stdout.write(text)),
+    err: (text) => void (gone.err || process.stderr.write(text)),
     isTerminal,
     colour: isTerminal && (process.env.NO_COLOR ?? "") === "" && process.env.TERM !== "dumb",
     columns: process.stdout.columns ?? 80,

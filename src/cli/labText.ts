@@ -1,6 +1,15 @@
 /** A lab's story as text, one function per kind of event. */
-import type { ChapterReport, LabEvent, LabMachine, TrafficStep, Verdict, WhoHasStep } from "../lab/report.ts";
+import {
+  type ChapterReport,
+  LAB_PREFIX,
+  type LabEvent,
+  type LabMachine,
+  type TrafficStep,
+  type Verdict,
+  type WhoHasStep,
+} from "../lab/report.ts";
 import type { Paint } from "./colour.ts";
+import { wrap } from "./work/wrap.ts";
 
 const methodNames: Readonly<Record<string, string>> = {
   dr: "LVS/DR: the director changes the MAC, nothing else",
@@ -84,15 +93,23 @@ function proofLines(step: ChapterReport["proof"], p: Paint): string {
   )}\n    packets sent on\n${counted.join("\n")}\n`;
 }
 
-export function verdictTable(verdicts: readonly Verdict[], p: Paint): string {
+/** One line a verdict where the longest fits in `columns`; else what was measured goes below its title. */
+export function verdictTable(verdicts: readonly Verdict[], p: Paint, columns = Number.POSITIVE_INFINITY): string {
+  const indent = " ".repeat("    FAILED  ".length);
   const width = Math.max(...verdicts.map((v) => v.title.length)) + 2;
+  const fits = indent.length + width + Math.max(...verdicts.map((v) => v.measured.length)) <= columns;
   return verdicts
-    .map((v) => `    ${v.held ? p.green("held  ") : p.red("FAILED")}  ${pad(v.title, width)}${p.dim(v.measured)}\n`)
+    .map(({ held, title, measured }) => {
+      const head = `    ${held ? p.green("held  ") : p.red("FAILED")}  `;
+      return fits
+        ? `${head}${pad(title, width)}${p.dim(measured)}\n`
+        : `${head}${title}\n${wrap(measured, `${indent}  `, columns).trimEnd().split("\n").map(p.dim).join("\n")}\n`;
+    })
     .join("");
 }
 
-/** The text of one event, or "" for those that only matter to a live display. */
-export function eventText(event: LabEvent, p: Paint): string {
+/** The text of one event, or "" for those that only matter to a live display. `columns`: the terminal's, if it is one. */
+export function eventText(event: LabEvent, p: Paint, columns?: number): string {
   switch (event.kind) {
     case "chapter":
       return `\n${p.bold(methodNames[event.forwarding] ?? event.forwarding)}\n  ${p.dim(`engine ${event.engine}, kernel ${event.kernel}`)}\n\n`;
@@ -105,9 +122,11 @@ export function eventText(event: LabEvent, p: Paint): string {
       )}${trafficLines(event.step.traffic, p)}`;
     case "leak": {
       const s = event.step;
-      return `  ${p.bold("3  The leak")}: half a cure (arp_ignore only), and nothing looks wrong\n    who has ${s.vip}? only ${s.whoHas
-        .map((w) => w.machine)
-        .join(", ")} answers\n    then ${s.realServer} says one word in the VIP's name: ${s.leaked} ARP request${
+      const only = s.whoHas.length === 1;
+      const owners = s.whoHas.map((w) => w.machine).join(", ") || "nobody";
+      return `  ${p.bold("3  The leak")}: half a cure (arp_ignore only), and ${only ? "nothing looks wrong" : "the answers have not stopped"}\n    who has ${s.vip}? ${
+        only ? `only ${owners} answers` : `answered by ${owners}`
+      }\n    then ${s.realServer} says one word in the VIP's name: ${s.leaked} ARP request${
         s.leaked === 1 ? "" : "s"
       } "tell ${s.vip}"\n    ${s.neighbour}'s cache for the VIP: ${s.before} -> ${(s.before === s.after ? p.green : p.red)(s.after)}\n`;
     }
@@ -121,11 +140,11 @@ export function eventText(event: LabEvent, p: Paint): string {
     case "proof":
       return proofLines(event.step, p);
     case "verdicts":
-      return `  ${p.bold("Verdict")}\n${verdictTable(event.verdicts, p)}`;
+      return `  ${p.bold("Verdict")}\n${verdictTable(event.verdicts, p, columns)}`;
     case "kept":
       return `\nLeft standing. Enter a machine, and take all of it away again, with:\n${event.machines
         .map((m) => `    ip netns exec ${m.namespace} bash    # ${m.name}\n`)
-        .join("")}    vipward lab --clean\n`;
+        .join("")}    vipward lab --clean${event.prefix === LAB_PREFIX ? "" : ` --prefix ${event.prefix}`}\n`;
     case "report": {
       const r = event.report;
       const left = r.leftOut.map((text) => `  ${p.yellow("left out")}: ${text}\n`).join("");

@@ -20,7 +20,7 @@ export function progress(io: Io, live: boolean): Progress {
     if (text === "") return;
     const seconds = ((performance.now() - sinceMs) / 1000).toFixed(0);
     const line = `${frames[frame++ % frames.length]} ${text}  ${seconds} s`;
-    io.err(`\r\x1b[K${line.slice(0, Math.max(10, io.columns - 1))}`);
+    io.err(`\r\x1b[K${line.slice(0, Math.max(10, (process.stderr.columns ?? io.columns) - 1))}`);
   };
   const timer = setInterval(draw, frameMs);
   const clear = (): void => io.err("\r\x1b[K");

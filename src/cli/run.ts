@@ -1,11 +1,13 @@
 import { Command, CommanderError } from "commander";
-import { commands } from "./commands/index.ts";
+import { bashCompletion } from "./bashCompletion.ts";
+import type { CommandModule } from "./command.ts";
+import { modulesFor } from "./commands/index.ts";
 import { exitCode } from "./exitCodes.ts";
 import { reportFailure } from "./failure.ts";
 import { type Io, processIo } from "./io.ts";
 import { version } from "./version.ts";
 
-function program(io: Io, finish: (status: Promise<number>) => void): Command {
+function program(modules: readonly CommandModule[], io: Io, finish: (status: Promise<number>) => void): Command {
   const root = new Command("vipward")
     .description("LVS/DR and LVS/TUN clusters: one VIP, one owner, proven on the wire")
     .version(version(), "-V, --version", "print the version")
@@ -24,7 +26,7 @@ Examples:
 
 Exit status: 0 yes, 1 no, 2 third answer, 64 and above: could not answer (docs/exit-codes.md)`,
     );
-  for (const command of commands) command.register(root, io, finish);
+  for (const command of modules) command.register(root, io, finish);
   return root;
 }
 
@@ -33,9 +35,13 @@ export async function run(argv: readonly string[]): Promise<number> {
   const io = processIo();
   let status: Promise<number> | undefined;
   try {
-    const root = program(io, (promise) => {
+    const root = program(await modulesFor(argv[0]), io, (promise) => {
       status = promise;
     });
+    if (argv[0] === "completion" && argv[1] === "bash" && argv.length === 2) {
+      io.out(bashCompletion);
+      return exitCode("ok");
+    }
     if (argv[0] === "complete" || argv[0] === "completion") {
       const { default: tab } = await import("@bomb.sh/tab/commander");
       tab(root, { completionCommandName: "completion" });

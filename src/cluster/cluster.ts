@@ -4,6 +4,7 @@ import type {
   Carrier,
   DnsRecordType,
   Engine,
+  FaultAction,
   Forwarding,
   Protocol,
   Scheduler,
@@ -272,6 +273,17 @@ export interface Agent {
   readonly journalMaxOctets: number;
 }
 
+/** Something done to one host of a simulated LAN. */
+export interface LabFault {
+  readonly atMs: number;
+  readonly action: FaultAction;
+  readonly host: string;
+  /** sysctl: "eth0.arp_announce"; "" for the others. */
+  readonly name: string;
+  /** sysctl: its value; loss: percent; drift: millionths; else 0. */
+  readonly value: number;
+}
+
 export interface Lab {
   readonly clients: readonly { readonly name: string; readonly address: Ipv4; readonly network: Network }[];
   /** One host that has the routers' addresses of all networks. */
@@ -279,6 +291,14 @@ export interface Lab {
     readonly name: string;
     readonly addresses: readonly { readonly address: Ipv4; readonly network: Network }[];
   };
+  /** Kernels of clients and of the router, by name; for the simulator. */
+  readonly kernels: Readonly<Record<string, string>>;
+  /** The switches throw gratuitous ARP away. */
+  readonly ignoresGratuitous: boolean;
+  /** The policy redirect takes this port only. */
+  readonly redirectPort: number | undefined;
+  /** A run with faults instead of the story. */
+  readonly scenario: { readonly durationMs: number; readonly faults: readonly LabFault[] } | undefined;
 }
 
 /** What a director tells clients apart by: one entry for each VIP and port range, or one for a fwmark. */

@@ -180,6 +180,10 @@ export const codes = {
     "let services share their real servers with `realServers: all`",
   ),
 
+  // The lab.
+  "unknown-host": error("a host that the file does not name", "correct the name, or add the host"),
+  "bad-fault": error("a fault that cannot happen to that host", "choose another fault or another host"),
+
   // Failover.
   "interval-step": error(
     "an interval VRRP cannot write: version 3 counts in 10 ms, version 2 in whole seconds",

@@ -278,6 +278,22 @@ const cases: readonly (readonly [Code, Change, Change])[] = [
     instances("{name: a, id: 1, vips: [web, two]}, {name: b, id: 2, vips: [two]}"),
     instances("{name: a, id: 1, vips: [web]}, {name: b, id: 2, vips: [two]}"),
   ],
+  [
+    "unknown-host",
+    { lab: "{scenario: {seconds: 9, faults: [{at: 1, do: crash, host: lb7}]}}" },
+    { lab: "{scenario: {seconds: 9, faults: [{at: 1, do: crash, host: lb1}]}}" },
+  ],
+  ["unknown-host", { lab: "{kernels: {roter: '2.0.36'}}" }, { lab: "{kernels: {router: '2.0.36'}}" }],
+  [
+    "bad-fault",
+    { lab: "{scenario: {seconds: 9, faults: [{at: 1, do: sysctl, host: web1}]}}" },
+    { lab: "{scenario: {seconds: 9, faults: [{at: 1, do: sysctl, host: web1, name: eth0.arp_ignore}]}}" },
+  ],
+  [
+    "bad-fault",
+    { lab: "{scenario: {seconds: 9, faults: [{at: 1, do: take-over, host: web1}]}}" },
+    { lab: "{scenario: {seconds: 9, faults: [{at: 1, do: take-over, host: lb1}]}}" },
+  ],
   ["vip-without-instance", instances("{name: a, id: 1, vips: [web]}"), instances("{name: a, id: 1, vips: [web, two]}")],
 ];
 

@@ -172,7 +172,40 @@ function readLab(context: Context, networks: Networks, book: AddressBook, hosts:
       list.push({ name, address, network });
     }
   }
-  return { clients: list, router: { name: routerName, addresses: routers } };
+  const lab = input.lab ?? {};
+  for (const [name] of Object.entries(lab.kernels ?? {}))
+    if (!names.has(name) && !list.some((c) => c.name === name))
+      context.unknown("unknown-host", ["lab", "kernels", name], "host", name, names);
+  const known = [...names, ...list.map((c) => c.name)];
+  const faults = (lab.scenario?.faults ?? []).map((given, i) => {
+    const path = ["lab", "scenario", "faults", i];
+    if (!known.includes(given.host)) context.unknown("unknown-host", [...path, "host"], "host", given.host, known);
+    if ((given.do === "sysctl") !== (given.name !== undefined))
+      context.add(
+        "bad-fault",
+        path,
+        given.do === "sysctl" ? "a sysctl fault that names no sysctl" : `\`name\` has no meaning for ${given.do}`,
+        given.do === "sysctl" ? 'add its name, such as `name: "eth0.arp_announce"`' : "take `name` away",
+      );
+    const needsDirector = given.do === "take-over" || given.do === "release";
+    if (needsDirector && hosts.realServerNames.has(given.host) && !hosts.directorNames.has(given.host))
+      context.add("bad-fault", [...path, "host"], `${given.host} is no director and cannot ${given.do}`);
+    return {
+      atMs: Math.round(given.at * 1000),
+      action: given.do,
+      host: given.host,
+      name: given.name ?? "",
+      value: given.value ?? 0,
+    };
+  });
+  return {
+    clients: list,
+    router: { name: routerName, addresses: routers },
+    kernels: lab.kernels ?? {},
+    ignoresGratuitous: lab.ignoresGratuitous ?? false,
+    redirectPort: lab.redirectPort,
+    scenario: lab.scenario === undefined ? undefined : { durationMs: lab.scenario.seconds * 1000, faults },
+  };
 }
 
 /** From the top of the network down, where people seldom put hosts. */

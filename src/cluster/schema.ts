@@ -4,6 +4,7 @@ import {
   carriers,
   dnsRecordTypes,
   engines,
+  faultActions,
   forwardings,
   protocols,
   schedulerFlags,
@@ -99,8 +100,11 @@ const furtherAddresses = may(
   "Further addresses of the host, for instance one in another LAN.",
   { default: [], example: [{ address: "10.20.0.2", interface: "eth1" }] },
 );
+const kernelText = z
+  .string()
+  .regex(/^[0-9][0-9A-Za-z._+~-]{0,63}$/, as("bad-text", "a kernel release, such as 2.2.14 or 6.1"));
 const kernel = may(
-  z.string().regex(/^[0-9][0-9A-Za-z._+~-]{0,63}$/, as("bad-text", "a kernel release, such as 2.2.14 or 6.1")),
+  kernelText,
   "Kernel release or generation, for the simulator and `plan --facts`; a live host is asked itself. In quotes.",
   { example: "2.2.14" },
 );
@@ -690,6 +694,28 @@ const silenceCheck = z
   .meta({ id: "silenceCheck", description: "The director's watch over the real servers' silence." });
 
 const labHost = z.record(name, address);
+const fault = z
+  .strictObject({
+    at: must(z.number().min(0).max(86_400), "Seconds since the beginning of the scenario.", 60),
+    do: must(oneOf(faultActions), "What happens.", "crash"),
+    host: must(name, "To which host.", "lb1"),
+    name: may(text(64), "sysctl only: which, as in the facts.", { example: "eth0.arp_announce" }),
+    value: may(z.number().min(-1_000_000).max(1_000_000), "sysctl: its value; loss: percent; drift: millionths.", {
+      default: 0,
+      example: 2,
+    }),
+  })
+  .meta({ id: "fault", description: "Something done to one host of a simulated LAN." });
+const scenario = z
+  .strictObject({
+    seconds: must(z.number().min(1).max(86_400), "How long the scenario lasts, in virtual time.", 60),
+    faults: may(z.array(fault).max(1000), "What happens, in any order.", {
+      default: [],
+      example: [{ at: 10, do: "crash", host: "lb1" }],
+    }),
+  })
+  .meta({ id: "scenario", description: "A run of the simulator with faults, instead of the lab's story." });
+
 const lab = z
   .strictObject({
     clients: may(z.union([whole(1, 250), labHost]), "Clients: how many, or name and address of each.", {
@@ -699,6 +725,22 @@ const lab = z
     router: may(name, "Name of the host that has all the routers' addresses.", {
       default: defaults.labRouterName,
       example: "router",
+    }),
+    kernels: may(z.record(name, kernelText), "Kernels of clients and of the router; for the simulator.", {
+      default: {},
+      example: { router: "2.0.36" },
+    }),
+    ignoresGratuitous: may(z.boolean(), "The switches throw gratuitous ARP away; for the simulator.", {
+      default: false,
+      example: true,
+    }),
+    redirectPort: may(portNumber, "The policy redirect takes this port only; for the simulator.", {
+      default: "all ports, a rule for each protocol",
+      example: 80,
+    }),
+    scenario: may(scenario, "A run with faults instead of the story; for the simulator.", {
+      default: "the story",
+      example: { seconds: 60, faults: [{ at: 10, do: "crash", host: "lb1" }] },
     }),
   })
   .meta({ id: "lab", description: "Hosts that only a lab has." });

@@ -65,3 +65,24 @@ export type TunnelChecksum = (typeof tunnelChecksums)[number];
 
 export const dnsRecordTypes = ["A", "AAAA", "NS", "SOA", "CNAME", "MX", "TXT"] as const;
 export type DnsRecordType = (typeof dnsRecordTypes)[number];
+
+/** What a scenario may do to the LAN, and to whom. */
+export const faultActions = [
+  "crash",
+  "restart",
+  "pause",
+  "resume",
+  "cut",
+  "mend",
+  "loss",
+  "drift",
+  "sysctl",
+  "add-vip",
+  "remove-vip",
+  "flush",
+  "take-over",
+  "release",
+  "speak",
+  "announce",
+] as const;
+export type FaultAction = (typeof faultActions)[number];

@@ -1,3 +1,4 @@
+import { parseIpv6 } from "../model/ipv6.ts";
 import { isLocal } from "../model/localTable.ts";
 import { answerNdp } from "../model/ndp.ts";
 import type { RuleId } from "../model/rules.ts";
@@ -40,6 +41,8 @@ export interface CheckReport {
   readonly lan: readonly string[];
   readonly vips: readonly VipReport[];
   readonly findings: readonly Finding[];
+  /** False: parts of the host could not be read (`notes` names them), so that what is missing there was not looked at. */
+  readonly complete: boolean;
   /** What limits the answer: facts that could not be read, rules that are unconfirmed. */
   readonly notes: readonly string[];
 }
@@ -69,12 +72,16 @@ export function checkHost(input: CheckInput): CheckReport {
     lan: context.lan.map((l) => l.name),
     vips: vipReports(context),
     findings,
+    complete: facts.unread.length === 0,
     notes: notesOf(context),
   };
 }
 
 function notesOf(context: Context): string[] {
-  const notes = context.facts.unread.map((u) => `not read: ${u.what}: ${u.why}`);
+  const { unread } = context.facts;
+  const notes = unread.map((u) => `not read: ${u.what}: ${u.why}`);
+  if (unread.some((u) => /rules|tables/.test(u.what)))
+    notes.push("what those firewall rules drop or rewrite is not in this answer; root can read them");
   if (context.lan.length === 0) notes.push("no interface of this host is up towards a LAN: nobody can ask it anything");
   if (context.host.unconfirmed)
     notes.push("this kernel's ARP patch could not be read in source: what rests on it is an inference");
@@ -117,7 +124,7 @@ function vipReports(context: Context): VipReport[] {
     });
   }
   for (const vip of context.vips6) {
-    const held = (context.facts.addresses6 ?? []).filter((a) => a.ip === vip.text);
+    const held = (context.facts.addresses6 ?? []).filter((a) => !a.proxy && parseIpv6(a.ip) === vip.ip);
     const mute =
       context.realServer && !(context.director && held.some((a) => context.lan.some((l) => l.name === a.link)));
     add(vip.text, {

@@ -10,6 +10,11 @@ import { SystemCallError } from "./errors.ts";
 
 const lib = koffi.load(null);
 const errnoNames = new Map<number, string>(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
+/** Where two names share a number, the one that people know. */
+for (const name of ["EAGAIN", "EOPNOTSUPP", "EDEADLK"]) {
+  const number = (koffi.os.errno as Record<string, number>)[name];
+  if (number !== undefined) errnoNames.set(number, name);
+}
 const EAGAIN = koffi.os.errno.EAGAIN as number;
 const EINTR = koffi.os.errno.EINTR as number;
 const EINPROGRESS = koffi.os.errno.EINPROGRESS as number;

@@ -16,6 +16,7 @@ import {
   parseProcModules,
   resolveModule,
 } from "./moduleIndex.ts";
+import { findProgram } from "./vm/process.ts";
 
 function textOf(path: string): string | undefined {
   try {
@@ -97,7 +98,11 @@ function loadFile(folder: string, file: ModuleFile): boolean {
   try {
     if (file.path.endsWith(".ko")) return libc.loadModuleFile(`${folder}/${file.path}`, "", process.arch);
     // Compressed: whether the kernel unpacks it itself depends on its build; modprobe knows.
-    execFileSync("modprobe", ["--", name], { stdio: ["ignore", "ignore", "pipe"], encoding: "utf8", timeout: 60_000 });
+    execFileSync(findProgram("modprobe") ?? "modprobe", ["--", name], {
+      stdio: ["ignore", "ignore", "pipe"],
+      encoding: "utf8",
+      timeout: 60_000,
+    });
     return true;
   } catch (error) {
     throw refused(name, error);

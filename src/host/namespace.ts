@@ -122,7 +122,7 @@ export function createNamespace(name: string): Namespace {
         state.kind === "stranger"
           ? `remove it with \`ip netns del ${name}\` if nobody needs it, or choose another --prefix`
           : state.kind === "kept"
-            ? "remove it with `vipward lab --clean`, or choose another --prefix"
+            ? "remove it with `vipward lab --clean` (and the --prefix it was made with), or choose another --prefix"
             : `wait for process ${state.pid} to end, or choose another --prefix`;
       const whose =
         state.kind === "stranger"
@@ -149,8 +149,18 @@ export function createNamespace(name: string): Namespace {
         kept: false,
       };
       writeFileSync(recordOf(name), JSON.stringify(record));
-      closeSync(openSync(pathOf(name), "wx", 0o444));
-      libc.mount(OWN, pathOf(name), "none", libc.MS_BIND);
+      try {
+        closeSync(openSync(pathOf(name), "wx", 0o444));
+      } catch (error) {
+        rmSync(recordOf(name), { force: true }); // the name is another's: no record may claim it
+        throw error;
+      }
+      try {
+        libc.mount(OWN, pathOf(name), "none", libc.MS_BIND);
+      } catch (error) {
+        removeNamespace(name);
+        throw error;
+      }
     } finally {
       libc.setns(home, libc.CLONE_NEWNET, "the namespace left before");
     }

@@ -4,9 +4,14 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HostError } from "./errors.ts";
+import { findProgram } from "./vm/process.ts";
 
 function run(args: readonly string[]): string {
-  const result = spawnSync("nft", args, { encoding: "utf8", maxBuffer: 1 << 28, timeout: 60_000 });
+  const result = spawnSync(findProgram("nft") ?? "nft", args, {
+    encoding: "utf8",
+    maxBuffer: 1 << 28,
+    timeout: 60_000,
+  });
   if (result.error !== undefined) {
     const code = (result.error as NodeJS.ErrnoException).code ?? "unknown";
     throw new HostError(code === "ENOENT" ? "nft/missing" : `nft/${code}`, `cannot run nft: ${code}`, {

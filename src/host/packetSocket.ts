@@ -89,7 +89,7 @@ const CONTROL = 128;
 const HEADROOM = 16;
 const align = (octets: number): number => (octets + 15) & ~15;
 
-const linkAddress = (protocol: number, index: number): Uint8Array => {
+export const linkAddress = (protocol: number, index: number): Uint8Array => {
   const view = new DataView(new ArrayBuffer(20));
   view.setUint16(0, libc.AF_PACKET, LE);
   view.setUint16(2, protocol); // network order

@@ -333,6 +333,14 @@ export const ask = {
     neighbourRequest("remove", index, { address, proxy }, linkName),
 } as const;
 
+/** How long a link's ARP keeps a MAC before another may take its place: neigh/LINK/locktime, without its rounding. */
+export function setLockTime(index: number, ms: number): NetlinkRequest {
+  const parameters = { index, lockTimeMs: BigInt(ms) };
+  const payload = requestPayload(wire.neighbourTable, { family: wire.AF.inet, name: "arp_cache", parameters });
+  const object = `link ${index}`;
+  return { type: wire.RTM.setNeighbourTable, flags: 0, payload, operation: "set lock time", object };
+}
+
 /** RTEXT_FILTER_SKIP_STATS: counters make a link's message three times as long. */
 const SKIP_STATS = 8;
 
@@ -366,6 +374,13 @@ export const list = {
   },
   rules: (): NetlinkRequest =>
     reading(wire.RTM.getRule, requestPayload(wire.rule, { ...inet, ...noLengths, action: 0 }), "rules"),
+  /** The times of every link's ARP; one message a link. */
+  neighbourTimes: (): NetlinkRequest =>
+    reading(
+      wire.RTM.getNeighbourTable,
+      requestPayload(wire.neighbourTable, { family: wire.AF.inet }),
+      "neighbour table parameters",
+    ),
   neighbours: (proxy: boolean): NetlinkRequest => {
     const flags = proxy ? wire.NEIGHBOUR_FLAG.proxy : 0;
     const header = { family: wire.AF.inet, index: 0, state: 0, flags, type: 0 };

@@ -48,6 +48,7 @@ test("the whole cure: every proof holds, and nothing is left behind", async (t) 
   assert.ok(chapter !== undefined);
   assert.equal(chapter.proof.traffic.connections, chapter.proof.traffic.completed);
   assert.ok(chapter.problem.traffic.bypassedDirector > 0);
+  assert.ok(chapter.leak !== undefined);
   assert.equal(chapter.leak.after, chapter.leak.realServer);
   assert.deepEqual(standing(), []);
 });
@@ -78,13 +79,33 @@ test("no cure at all: red all over", async (t) => {
 
 test("Ctrl-C in the middle: status 130, and nothing is left behind", async (t) => {
   if (!needsRoot(t)) return;
-  const result = await vipward(["lab", "--backend", "netns", "--prefix", prefix], (child) => {
+  let askedMs = 0;
+  const result = await vipward(["lab", "--backend", "netns", "--prefix", prefix, "--seconds", "60"], (child) => {
     child.stderr?.on("data", (text: string) => {
-      if (text.includes("connections for")) child.kill("SIGINT");
+      if (!text.includes("connections for")) return;
+      askedMs = performance.now();
+      child.kill("SIGINT");
     });
   });
   assert.equal(result.status, 130, result.stderr);
+  assert.ok(performance.now() - askedMs < 20_000, "a minute of traffic was waited for");
   assert.deepEqual(standing(), []);
+});
+
+test("`| head`: a reader that goes away ends the lab, and nothing is left behind", async (t) => {
+  if (!needsRoot(t)) return;
+  const result = await vipward(["lab", "--backend", "netns", "--prefix", prefix, "--seconds", "60"], (child) => {
+    child.stdout?.once("data", () => child.stdout?.destroy());
+  });
+  assert.equal(result.status, 130, result.stderr);
+  assert.match(result.stderr, /ended: nobody reads the output any more/);
+  assert.deepEqual(standing(), []);
+});
+
+test("a prefix that cannot begin a namespace's name is the command line's fault", async (t) => {
+  if (!needsRoot(t)) return;
+  const result = await vipward(["lab", "--backend", "netns", "--prefix", "a/b"]);
+  assert.equal(result.status, 64, result.stderr);
 });
 
 test("a killed lab is swept away by the next one, and by --clean", async (t) => {

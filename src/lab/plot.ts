@@ -2,6 +2,7 @@
 import { formatIpv4, type Ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import { lastOf, networkOf, type Prefix } from "../base/prefix.ts";
+import type { SilencePolicyName } from "../cluster/words.ts";
 import type { EngineService, ForwardingMethod } from "../ports/engine.ts";
 import type { Cast } from "./observations.ts";
 import { addressOn, type LabHost, type LabLink, labMac, type Topology } from "./topology.ts";
@@ -18,6 +19,8 @@ export interface SpecRealServer {
   readonly rip: Ipv4;
   readonly network: string;
   readonly carrier: string;
+  /** `auto` unless given. Only the simulator can apply all of them. */
+  readonly policy?: SilencePolicyName;
 }
 
 /** What of a cluster a chapter needs; see specOf in spec.ts. */
@@ -32,6 +35,12 @@ export interface LabSpec {
   readonly services: readonly EngineService[];
   readonly client: { readonly name: string; readonly address: Ipv4 | undefined };
   readonly routerName: string;
+  /** Kernel releases by machine, where the cluster file names them; for the simulator. */
+  readonly kernels?: ReadonlyMap<string, string>;
+  /** Switches that throw gratuitous ARP away; for the simulator. */
+  readonly dropsGratuitous?: boolean;
+  /** redirect only this port; for the simulator. */
+  readonly redirectPort?: number;
 }
 
 export interface PlotRealServer {
@@ -39,6 +48,7 @@ export interface PlotRealServer {
   /** The wire its RIP is on. */
   readonly wire: string;
   readonly carrier: string;
+  readonly policy?: SilencePolicyName;
 }
 
 export interface Plot {
@@ -54,6 +64,8 @@ export interface Plot {
   readonly services: readonly { readonly service: EngineService }[];
   readonly weights: Readonly<Record<string, Readonly<Record<string, number>>>>;
   readonly cast: Cast;
+  readonly kernels?: ReadonlyMap<string, string>;
+  readonly redirectPort?: number;
   readonly traffic: TrafficPlan;
   /** Machines on the same wire as a real server that it must reach, with their addresses there. */
   neighboursOf(host: LabHost): { readonly host: LabHost; readonly address: Ipv4 }[];
@@ -126,6 +138,7 @@ export function plotOf(
     ]),
     wire: r.network,
     carrier: r.carrier,
+    ...(r.policy === undefined ? {} : { policy: r.policy }),
   }));
   const hosts = [client, router, ...directors, ...realServers.map((r) => r.host)];
   const active = directors[0];
@@ -144,6 +157,8 @@ export function plotOf(
     topology: { wires: spec.networks.map((n) => n.name), hosts },
     lan,
     vips: spec.vips,
+    ...(spec.kernels === undefined ? {} : { kernels: spec.kernels }),
+    ...(spec.redirectPort === undefined ? {} : { redirectPort: spec.redirectPort }),
     client,
     router,
     director: active,
@@ -162,7 +177,7 @@ export function plotOf(
       longLived: size.longLived,
       shortLived: size.shortLived,
       durationMs: size.durationMs,
-      pauseMs: 400,
+      pauseMs: Math.min(400, size.durationMs / 10),
       patienceMs: 12_000,
     },
     neighboursOf: (host) => {

@@ -4,6 +4,9 @@
  */
 import type { ForwardingMethod } from "../ports/engine.ts";
 
+/** Of the namespaces' names, where no other was asked for. */
+export const LAB_PREFIX = "vw-";
+
 export const LAB_REPORT_VERSION = 1;
 
 /** Which half of the silence is applied; all but `full` exist to see the verdict turn red. */
@@ -126,13 +129,16 @@ export interface ChapterReport {
   readonly engine: string;
   readonly machines: readonly LabMachine[];
   readonly problem: { readonly whoHas: readonly WhoHasStep[]; readonly traffic: TrafficStep };
-  readonly leak: LeakStep;
+  /** Absent where no real server's policy has two halves: then there is no half cure to show the leak alone. */
+  readonly leak?: LeakStep;
   readonly cure: CureStep;
   readonly proof: {
     readonly whoHas: readonly WhoHasStep[];
     readonly traffic: TrafficStep;
     readonly reach: readonly ReachStep[];
     readonly counts: readonly CountStep[];
+    /** ARP requests with a VIP as sender in all of the proof: questions, traffic, reach; by the real server that sent them. */
+    readonly leaks: Readonly<Record<string, number>>;
     /** Frames that the tap could not keep up with; anything but 0 makes the counts untrue. */
     readonly lostFrames: number;
   };
@@ -168,5 +174,5 @@ export type LabEvent =
   | { readonly kind: "cure"; readonly step: CureStep }
   | { readonly kind: "proof"; readonly step: ChapterReport["proof"] }
   | { readonly kind: "verdicts"; readonly verdicts: readonly Verdict[] }
-  | { readonly kind: "kept"; readonly machines: readonly LabMachine[] }
+  | { readonly kind: "kept"; readonly machines: readonly LabMachine[]; readonly prefix: string }
   | { readonly kind: "report"; readonly report: LabReport };

@@ -101,7 +101,7 @@ async function tellOne(
   try {
     const report = await tellChapter(plot, stage, { cure, nowMs, tell, signal });
     told = true;
-    if (keep) tell({ kind: "kept", machines: stage.machines });
+    if (keep) tell({ kind: "kept", machines: stage.machines, prefix });
     return report;
   } finally {
     await stage.remove({ keep: keep && told });

@@ -20,5 +20,3 @@ export const silence = (host: LabHost, cure: Cure): SysctlValue[] =>
     { link, name: "arp_ignore", value: values[cure].ignore },
     { link, name: "arp_announce", value: values[cure].announce },
   ]);
-
-export const undisciplined = (host: LabHost): SysctlValue[] => silence(host, "none");

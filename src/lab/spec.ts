@@ -45,13 +45,19 @@ export function specOf(cluster: Cluster, forwarding: ForwardingMethod): LabSpec 
   const [director] = cluster.directors;
   if (director === undefined) return "the cluster has no director";
   const lan = director.network;
-  const services = cluster.services
+  const machineOf = new Map(cluster.realServers.filter((r) => !r.isDirector).map((r) => [r.name, r]));
+  const known = cluster.services
     .flatMap((s) => engineServices(s, forwarding))
     .filter((s) => cluster.vips.some((v) => v.address === s.vip && v.network.name === lan.name))
-    .slice(0, portsTried);
-  if (services.length === 0) return `no tcp service with a VIP on ${lan.name} is forwarded by ${forwarding}`;
+    .map((s) => ({ ...s, realServers: s.realServers.filter((r) => machineOf.has(r.name)) }));
+  if (known.length === 0) return `no tcp service with a VIP on ${lan.name} is forwarded by ${forwarding}`;
+  const services = known.filter((s) => s.realServers.some((r) => r.weight > 0)).slice(0, portsTried);
+  if (services.length === 0)
+    return `no tcp service has a real server by ${forwarding} that is not a director and has a weight above 0`;
   const names = new Set(services.flatMap((s) => s.realServers.map((r) => r.name)));
-  const realServers = cluster.realServers.filter((r) => names.has(r.name) && !r.isDirector);
+  const realServers = [...machineOf.values()].filter((r) => names.has(r.name));
+  if (!realServers.some((r) => r.network.name === lan.name))
+    return `no real server by ${forwarding} is on ${lan.name} as the VIP is, so there is no ARP problem to show`;
   const networks = cluster.networks
     .filter((n) => n.name === lan.name || realServers.some((r) => r.network.name === n.name))
     .map(({ name, prefix }) => {
@@ -67,12 +73,25 @@ export function specOf(cluster: Cluster, forwarding: ForwardingMethod): LabSpec 
     directors: cluster.directors
       .filter((d) => d.network.name === lan.name)
       .map((d) => ({ name: d.name, dip: d.dip, network: d.network.name })),
-    realServers: realServers.map((r) => ({ name: r.name, rip: r.rip, network: r.network.name, carrier: r.carrier })),
-    services: services.map((s) => ({
-      ...s,
-      realServers: s.realServers.filter((r) => realServers.some((known) => known.name === r.name)),
+    realServers: realServers.map((r) => ({
+      name: r.name,
+      rip: r.rip,
+      network: r.network.name,
+      carrier: r.carrier,
+      policy: r.policy.name,
     })),
+    services,
     client: { name: client?.name ?? "client", address: client?.address },
     routerName: cluster.lab.router.name,
+    kernels: kernelsOf(cluster),
+    dropsGratuitous: cluster.lab.ignoresGratuitous,
+    ...(cluster.lab.redirectPort === undefined ? {} : { redirectPort: cluster.lab.redirectPort }),
   };
+}
+
+function kernelsOf(cluster: Cluster): ReadonlyMap<string, string> {
+  const kernels = new Map<string, string>(Object.entries(cluster.lab.kernels));
+  for (const { name, kernel } of [...cluster.directors, ...cluster.realServers])
+    if (kernel !== undefined) kernels.set(name, kernel);
+  return kernels;
 }

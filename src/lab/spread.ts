@@ -11,8 +11,9 @@ const promises: Readonly<Record<string, Promise>> = {
   wrr: "weighted",
   lc: "some",
   wlc: "some",
-  sed: "some",
-  nq: "some",
+  // both look at established connections only, so a burst of handshakes lands on one real server
+  sed: "any",
+  nq: "any",
   sh: "any",
   dh: "any",
   mh: "any",

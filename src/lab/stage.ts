@@ -2,8 +2,7 @@ import type { Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import type { EngineCount, EngineService } from "../ports/engine.ts";
 import type { Observed } from "./observations.ts";
-import type { CureChange, LabMachine } from "./report.ts";
-import type { Topology } from "./topology.ts";
+import type { Cure, CureChange, LabMachine } from "./report.ts";
 import type { TrafficPlan, TrafficResult } from "./traffic.ts";
 
 /** The answers to one who-has, asked `asked` times. */
@@ -34,11 +33,13 @@ export interface Stage {
   observed(): Promise<Observed>;
   /** Frames that the tap could not keep up with since the lab stands. */
   lostFrames(): Promise<number>;
-  /** Sets sysctls of one machine; gives back what really changed. `link` undefined: conf/all. */
+  /** Sets sysctls below net.ipv4.conf of one machine; gives back what really changed. */
   setSysctls(
     machine: string,
     values: readonly { readonly link: string; readonly name: string; readonly value: string }[],
   ): CureChange[];
+  /** How this stage silences real servers, where it knows more than the two sysctls. */
+  readonly silence?: StageSilence;
   /** Forgets what the machine knows of its neighbours. */
   forgetNeighbours(machine: string): void;
   /** What the machine's neighbour cache holds for an address. */
@@ -54,8 +55,16 @@ export interface Stage {
   remove(options: { readonly keep: boolean }): Promise<void>;
 }
 
-/** Builds the machines and wires; whatever it made before it failed is removed again. */
-export type StageBuilder = (topology: Topology, options: StageOptions) => Promise<Stage>;
+/** A stage that has every policy: what the cluster file says of each real server is applied, or a part of it. */
+export interface StageSilence {
+  /** Gives back what really changed. */
+  apply(machine: string, cure: Cure): CureChange[];
+  policyOf(machine: string): string;
+  /** Answering and announcing are two switches there, so that one of them can be left off. */
+  hasHalves(machine: string): boolean;
+  /** Every real server's kernel is silent as it is: there is no problem to show. */
+  readonly quietByNature: boolean;
+}
 
 export interface StageOptions {
   /** Of everything that gets a name on the machine: namespaces. */

@@ -11,6 +11,7 @@ import type {
   ChapterReport,
   CountStep,
   Cure,
+  CureChange,
   CureStep,
   LabEvent,
   LeakStep,
@@ -19,9 +20,9 @@ import type {
   WhoHasShare,
   WhoHasStep,
 } from "./report.ts";
-import { silence, undisciplined } from "./silence.ts";
+import { silence } from "./silence.ts";
 import type { Answers, Stage } from "./stage.ts";
-import { addressOn } from "./topology.ts";
+import { addressOn, type LabHost } from "./topology.ts";
 import type { TrafficResult } from "./traffic.ts";
 import { judge } from "./verdicts.ts";
 
@@ -70,24 +71,33 @@ class Story {
     const { traffic } = this.#plot;
     this.#say(`${traffic.longLived + traffic.shortLived} connections for ${traffic.durationMs / 1000} s`);
     await this.#stage.observe();
-    const result = await this.#stage.traffic(traffic, refreshMs);
+    const result = await unlessAborted(this.#options.signal, this.#stage.traffic(traffic, refreshMs));
     await this.#stage.pause(200); // the last frames reach the tap
     return trafficStep(this.#plot, result, await this.#stage.observed());
   }
 
+  /** The policy of the host, or the part of it that `cure` names; gives back what really changed. */
+  #silence(host: LabHost, cure: Cure): CureChange[] {
+    return this.#stage.silence?.apply(host.name, cure) ?? this.#stage.setSysctls(host.name, silence(host, cure));
+  }
+
   async problem(): Promise<ChapterReport["problem"]> {
-    for (const { host } of this.#plot.realServers) this.#stage.setSysctls(host.name, undisciplined(host));
+    for (const { host } of this.#plot.realServers) this.#silence(host, "none");
     return { whoHas: await this.#whoHasVips(), traffic: await this.#traffic() };
   }
 
-  /** Half of the cure is applied on purpose: no answers any more, so only the leak is left to move the VIP. */
-  async leak(): Promise<LeakStep> {
+  /**
+   * Half of the cure is applied on purpose: no answers any more, so only the leak is left to move the VIP. Undefined
+   * where no real server has a policy of two halves.
+   */
+  async leak(): Promise<LeakStep | undefined> {
     const { realServers, router, vips, lan } = this.#plot;
-    for (const { host } of realServers) this.#stage.setSysctls(host.name, silence(host, "ignore-only"));
-    const culprit = realServers.find(({ host }) => host.links.some((l) => l.wire === lan));
     const vip = vips[0];
-    if (culprit === undefined || vip === undefined)
-      throw new RangeError("a lab needs a VIP and a real server on its wire");
+    const near = realServers.filter(({ host }) => host.links.some((l) => l.wire === lan));
+    const culprit = near.find(({ host }) => this.#stage.silence?.hasHalves(host.name) ?? true);
+    if (near.length === 0 || vip === undefined) throw new RangeError("a lab needs a VIP and a real server on its wire");
+    if (culprit === undefined) return undefined;
+    for (const { host } of realServers) this.#silence(host, "ignore-only");
     const name = culprit.host.name;
     const routerAddress = addressOn(router, lan);
     this.#say(`${name} answers nothing now, but says a word in the VIP's name`);
@@ -102,7 +112,7 @@ class Story {
     await this.#stage.pause(500);
     const observed = await this.#stage.observed();
     const after = named(this.#stage.neighbour(router.name, vip));
-    for (const { host } of realServers) this.#stage.setSysctls(host.name, undisciplined(host));
+    for (const { host } of realServers) this.#silence(host, "none");
     this.#stage.forgetNeighbours(router.name);
     return {
       realServer: name,
@@ -118,14 +128,13 @@ class Story {
   cure(): CureStep {
     this.#say("applying the silence policy");
     const startMs = this.#options.nowMs();
-    const changes = this.#plot.realServers.flatMap(({ host }) =>
-      this.#stage.setSysctls(host.name, silence(host, this.#options.cure)),
-    );
+    const changes = this.#plot.realServers.flatMap(({ host }) => this.#silence(host, this.#options.cure));
     const tookMs = this.#options.nowMs() - startMs;
     // what the neighbours learned before would be confirmed by unicast for ever (B-N-06)
     for (const host of [this.#plot.client, this.#plot.router, this.#plot.director])
       this.#stage.forgetNeighbours(host.name);
-    return { cure: this.#options.cure, policy: "arp-sysctl", changes, tookMs };
+    const policies = this.#plot.realServers.map(({ host }) => this.#stage.silence?.policyOf(host.name) ?? "arp-sysctl");
+    return { cure: this.#options.cure, policy: [...new Set(policies)].join(", "), changes, tookMs };
   }
 
   async #reach(): Promise<ReachStep[]> {
@@ -153,16 +162,35 @@ class Story {
   }
 
   async proof(): Promise<ChapterReport["proof"]> {
+    await this.#stage.observe();
     const whoHas = await this.#whoHasVips();
     await this.#stage.pause(this.#stage.countsLagMs); // so that what came before is in the count that is subtracted
     const before = this.#stage.counts();
+    const { leaks: early } = await this.#stage.observed(); // the traffic counts anew
     const traffic = await this.#traffic();
     if (this.#stage.countsLagMs > 0) this.#say("waiting for the engine to bring its counters up to date");
     await this.#stage.pause(this.#stage.countsLagMs);
     const counts = countSteps(this.#plot, this.#stage, before, await this.#stage.observed());
     const reach = await this.#reach();
-    return { whoHas, traffic, reach, counts, lostFrames: await this.#stage.lostFrames() };
+    const { leaks: late } = await this.#stage.observed();
+    return { whoHas, traffic, reach, counts, leaks: added(early, late), lostFrames: await this.#stage.lostFrames() };
   }
+}
+
+/** The work's outcome, or the signal's reason as soon as it is aborted; the work itself ends with the stage. */
+function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  signal.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}
+
+function added(a: Readonly<Record<string, number>>, b: Readonly<Record<string, number>>): Record<string, number> {
+  const sum: Record<string, number> = { ...a };
+  for (const [key, n] of Object.entries(b)) sum[key] = (sum[key] ?? 0) + n;
+  return sum;
 }
 
 function trafficStep(plot: Plot, result: TrafficResult, seen: Observed): TrafficStep {
@@ -224,14 +252,19 @@ export async function tellChapter(plot: Plot, stage: Stage, options: StoryOption
   const problem = await story.problem();
   tell({ kind: "problem", step: problem });
   const leak = await story.leak();
-  tell({ kind: "leak", step: leak });
+  if (leak !== undefined) tell({ kind: "leak", step: leak });
   const cure = story.cure();
   tell({ kind: "cure", step: cure });
   const proof = await story.proof();
   tell({ kind: "proof", step: proof });
   const verdicts = judge(
-    { problem, leak, cure, proof },
-    { owner: plot.cast.owner, engine: stage.engine, weights: plot.weights },
+    { problem, ...(leak === undefined ? {} : { leak }), cure, proof },
+    {
+      owner: plot.cast.owner,
+      engine: stage.engine,
+      weights: plot.weights,
+      quietByNature: stage.silence?.quietByNature ?? false,
+    },
   );
   tell({ kind: "verdicts", verdicts });
   return {
@@ -239,7 +272,7 @@ export async function tellChapter(plot: Plot, stage: Stage, options: StoryOption
     engine: stage.engine,
     machines: stage.machines,
     problem,
-    leak,
+    ...(leak === undefined ? {} : { leak }),
     cure,
     proof,
     verdicts,

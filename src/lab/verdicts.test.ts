@@ -33,20 +33,21 @@ const reach = (realServer: string) => ({
 });
 
 /** A chapter in which the problem was seen and the cure worked. */
+const poisoned = {
+  realServer: "web1",
+  neighbour: "router",
+  vip: "10.0.0.100",
+  whoHas: [share("lb1")],
+  before: "lb1",
+  after: "web1",
+  leaked: 1,
+};
 const healthy: Steps = {
   problem: {
     whoHas: [{ vip: "10.0.0.100", asked: 20, shares: [share("web1"), share("lb1")] }],
     traffic: { ...traffic, bypassedDirector: 3, longLivedBroken: 1, leaks: { web1: 2 } },
   },
-  leak: {
-    realServer: "web1",
-    neighbour: "router",
-    vip: "10.0.0.100",
-    whoHas: [share("lb1")],
-    before: "lb1",
-    after: "web1",
-    leaked: 1,
-  },
+  leak: poisoned,
   cure: { cure: "full", policy: "arp-sysctl", changes: [], tookMs: 1 },
   proof: {
     whoHas: [{ vip: "10.0.0.100", asked: 20, shares: [share("lb1")] }],
@@ -56,6 +57,7 @@ const healthy: Steps = {
       { engine: "ipvs", realServer: "web1", counted: 10, seen: 10 },
       { engine: "ipvs", realServer: "web2", counted: 12, seen: 12 },
     ],
+    leaks: {},
     lostFrames: 0,
   },
 };
@@ -88,7 +90,7 @@ const wrongs: readonly (readonly [what: string, id: string, steps: Steps])[] = [
     "proof/one-owner",
     withProof({ whoHas: [{ ...ownerStep, vip: "v", asked: 21, shares: [share("lb1")] }] }),
   ],
-  ["one leak", "proof/no-leak", withTraffic({ leaks: { web2: 1 } })],
+  ["one leak", "proof/no-leak", withProof({ leaks: { web2: 1 } })],
   ["a connection opened elsewhere", "proof/through-director", withTraffic({ openedAtDirector: 3 })],
   ["a bypass", "proof/through-director", withTraffic({ bypassedDirector: 1 })],
   ["a change of machine", "proof/through-director", withTraffic({ changedMachine: 1 })],
@@ -118,7 +120,7 @@ const wrongs: readonly (readonly [what: string, id: string, steps: Steps])[] = [
     }),
   ],
   ["a tap that lost a frame", "proof/counts-agree", withProof({ lostFrames: 1 })],
-  ["a neighbour that was not poisoned", "leak/poisons", { ...healthy, leak: { ...healthy.leak, after: "lb1" } }],
+  ["a neighbour that was not poisoned", "leak/poisons", { ...healthy, leak: { ...poisoned, after: "lb1" } }],
   [
     "no problem to begin with",
     "problem/answers",
@@ -129,6 +131,17 @@ for (const [what, id, steps] of wrongs)
   test(`${what} turns ${id} red`, () => {
     assert.ok(failedOf(steps).includes(id), failedOf(steps).join());
   });
+
+test("kernels that are silent by nature have no problem to show, and that is the verdict", () => {
+  const expectations = { owner: "lb1", engine: "ipvs", weights: {}, quietByNature: true };
+  const { leak: _, ...quiet } = { ...healthy, problem: healthy.proof };
+  const ids = (steps: Steps): string[] =>
+    judge(steps, expectations)
+      .filter((v) => !v.held && v.id.startsWith("problem/"))
+      .map((v) => v.id);
+  assert.deepEqual(ids(quiet), []);
+  assert.deepEqual(ids(healthy), ["problem/by-nature", "problem/none-broken"]);
+});
 
 test("each scheduler is held to its own promise", () => {
   const weights = { a: 1, b: 3 };

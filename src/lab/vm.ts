@@ -9,6 +9,8 @@ export interface VmLabOptions {
   readonly args: readonly string[];
   /** A cluster file's text, when there is one. */
   readonly clusterText: string | undefined;
+  /** Length of each stretch of traffic: two in each chapter. */
+  readonly trafficMs: number;
   readonly tell: (event: LabEvent) => void;
   readonly signal: AbortSignal;
 }
@@ -17,8 +19,12 @@ export interface VmLabOptions {
 export const EVENT_LINE = "vipward-event ";
 
 const clusterInside = "/tmp/cluster.yaml";
-const timeoutMs = 10 * 60_000;
-const stallMs = 180_000;
+
+/** During a stretch of traffic nothing is said, so patience begins where the stretch ends. Four stretches at most. */
+export const vmPatience = (trafficMs: number): { readonly timeoutMs: number; readonly stallMs: number } => ({
+  timeoutMs: 10 * 60_000 + 4 * trafficMs,
+  stallMs: 180_000 + trafficMs,
+});
 
 /** The VM's report, its backend named "vm". Errors: VmError, or what the lab inside said. */
 export async function runVmLab(options: VmLabOptions): Promise<LabReport> {
@@ -43,8 +49,7 @@ export async function runVmLab(options: VmLabOptions): Promise<LabReport> {
       ...options.args,
     ],
     ...(withFile ? { files: [{ path: clusterInside, content: options.clusterText ?? "" }] } : {}),
-    timeoutMs,
-    stallMs,
+    ...vmPatience(options.trafficMs),
     signal: options.signal,
     onProgress: (text) => options.tell({ kind: "progress", text }),
     onLine: (stream, line) => {

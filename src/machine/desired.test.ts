@@ -113,6 +113,8 @@ test("every director comes to the same marks, also when other services come and 
   const [, , beside] = marksOf(`  - { name: a, vip: mail, port: [1-3, 5-9] }\n${range}`);
   assert.deepEqual(beside, alone);
   assert.equal((alone?.fwmark ?? 0) >>> 24, 0x76);
+  const [moved] = marksOf(`  - { name: m, fwmark: ${alone?.fwmark}, vip: mail, health: icmp }\n${range}`);
+  assert.equal(moved?.fwmark, (alone?.fwmark ?? 0) + 1, "a mark that a person has taken is not given out");
 });
 
 test("scheduler, flags, thresholds and tunnels arrive as IPVS has them", () => {

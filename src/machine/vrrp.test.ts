@@ -285,6 +285,17 @@ test("the checksum form of each peer is reported once, and again when it changes
   assert.deepEqual(one.hear().kinds, ["note"]);
 });
 
+test("a peer that uses the other checksum form gets adverts in both; version 2 has one form", () => {
+  const forms = (one: Driven): string[] => one.last.flatMap((e) => (e.kind === "sendAdvert" ? [e.checksum] : []));
+  const one = new Driven().start().hear({ checksum: "pseudo-header" });
+  assert.deepEqual(forms(one.tickAt(one.deadlineMs)), ["message", "pseudo-header"]);
+  assert.deepEqual(forms(one.give({ kind: "shutdown" })), ["message", "pseudo-header"]);
+  const same = new Driven({ checksum: "pseudo-header" }).start().hear({ checksum: "pseudo-header" });
+  assert.deepEqual(forms(same.tickAt(same.deadlineMs)), ["pseudo-header"]);
+  const two = new Driven({ version: 2, checksum: "pseudo-header" }).start().hear();
+  assert.equal(forms(two.tickAt(two.deadlineMs)).length, 1);
+});
+
 test("5.2.9, erratum 8298: other addresses are counted and told once, and the advert is acted on", () => {
   const one = new Driven()
     .start()

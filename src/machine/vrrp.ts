@@ -51,10 +51,18 @@ const count = (s: VrrpState, reason: string): VrrpState => ({
   counts: { ...s.counts, [reason]: (s.counts[reason] ?? 0) + 1 },
 });
 
-function advertEffect(c: VrrpConfig, priority: number): VrrpEffect {
+/**
+ * One advert; a second one in the other checksum form once a peer was heard that uses it. keepalived up to 2.2 takes
+ * the pseudo header's form alone in version 3: it would stay master beside us, and send hardly any adverts meanwhile.
+ */
+function advertEffects(c: VrrpConfig, s: Pick<VrrpState, "peers">, priority: number): VrrpEffect[] {
   const { version, vrid, intervalMs, vips: addresses, password } = c;
   const advert = { version, vrid, priority, intervalMs, addresses, ...(password !== undefined && { password }) };
-  return { kind: "sendAdvert", advert, checksum: c.checksum, to: c.unicastPeers ?? [VRRP_GROUP] };
+  const to = c.unicastPeers ?? [VRRP_GROUP];
+  const effect = { kind: "sendAdvert", advert, checksum: c.checksum, to } as const;
+  const other = c.checksum === "message" ? "pseudo-header" : "message";
+  const isBoth = version === 3 && [...s.peers.values()].some((peer) => peer.checksum === other);
+  return isBoth ? [effect, { ...effect, checksum: other }] : [effect];
 }
 
 const announceEffects = (c: VrrpConfig, reason: string, vips = c.vips): VrrpEffect[] => [
@@ -83,7 +91,7 @@ function toMaster(c: VrrpConfig, s: VrrpState, nowMs: number, reason: string, ru
   };
   return stay({ ...enter(s, phase, nowMs), sentAtMs: nowMs }, [
     moved(s, "master", reason, rule),
-    advertEffect(c, priorityOf(c, s)),
+    ...advertEffects(c, s, priorityOf(c, s)),
     { kind: "addVips", vips: c.vips, accept: c.accept },
     ...announceEffects(c, reason),
   ]);
@@ -114,7 +122,9 @@ function toInitialize(c: VrrpConfig, s: VrrpState, nowMs: number, why: string, h
   if (s.phase.kind === "initialize") return stay({ ...s, phase: { kind: "initialize", why } });
   const rule = s.phase.kind === "master" ? "rfc9568/6.4.3/610" : "rfc9568/6.4.2/315";
   const last: VrrpEffect[] =
-    s.phase.kind === "master" ? [...(handOver ? [advertEffect(c, 0)] : []), { kind: "removeVips", vips: c.vips }] : [];
+    s.phase.kind === "master"
+      ? [...(handOver ? advertEffects(c, s, 0) : []), { kind: "removeVips", vips: c.vips }]
+      : [];
   const state = enter(s, { kind: "initialize", why }, nowMs);
   return stay(last.length > 1 ? { ...state, sentAtMs: nowMs } : state, [...last, moved(s, "initialize", why, rule)]);
 }
@@ -177,7 +187,7 @@ function tickMaster(c: VrrpConfig, s: VrrpState, p: Master, nowMs: number): Vrrp
     }
     return stay({ ...s, sentAtMs: nowMs, phase: { ...p, advertAtMs: nowMs + c.intervalMs } }, [
       note(),
-      advertEffect(c, priority),
+      ...advertEffects(c, s, priority),
       ...announceEffects(c, "woke late"),
     ]);
   }
@@ -185,7 +195,7 @@ function tickMaster(c: VrrpConfig, s: VrrpState, p: Master, nowMs: number): Vrrp
   // Keeps the beat: a tick that is a little late does not make every later advert late too.
   const beat = p.advertAtMs + c.intervalMs;
   const advertAtMs = beat > nowMs && beat < next.advertAtMs ? beat : next.advertAtMs;
-  return stay({ ...s, sentAtMs: nowMs, phase: { ...next, advertAtMs } }, [advertEffect(c, priority)]);
+  return stay({ ...s, sentAtMs: nowMs, phase: { ...next, advertAtMs } }, advertEffects(c, s, priority));
 }
 
 /** RFC 9568 section 6.4.2 (400). */
@@ -242,7 +252,7 @@ function assertMaster(c: VrrpConfig, s: VrrpState, p: Master, a: HeardAdvert, no
     ? [{ kind: "conflict", what: "second-master", source: a.source, priority: a.priority, reason }]
     : [];
   return stay({ ...s, sentAtMs: nowMs, phase: { ...p, assertedAtMs: nowMs } }, [
-    advertEffect(c, priority),
+    ...advertEffects(c, s, priority),
     ...conflict,
     ...announceEffects(c, reason),
   ]);
@@ -254,7 +264,7 @@ function heardInMaster(c: VrrpConfig, s: VrrpState, p: Master, a: HeardAdvert, n
   if (a.priority === 0) {
     if (!mayAssert(c, p, nowMs)) return stay(s);
     const phase = { ...p, advertAtMs: nowMs + c.intervalMs, assertedAtMs: nowMs };
-    return stay({ ...s, sentAtMs: nowMs, phase }, [advertEffect(c, priority)]);
+    return stay({ ...s, sentAtMs: nowMs, phase }, advertEffects(c, s, priority));
   }
   const wins = a.priority > priority || (a.priority === priority && a.source > c.address) || p.yielding;
   if (!wins) return assertMaster(c, s, p, a, nowMs);
@@ -271,7 +281,7 @@ function heardInMaster(c: VrrpConfig, s: VrrpState, p: Master, a: HeardAdvert, n
   // answers and announces the VIPs again, which neighbours may have learned from us. Else they wait for its refresh.
   const last = Math.min(priority, a.priority - 1);
   if (last < 1) return step;
-  return stay({ ...step.state, sentAtMs: nowMs }, [...step.effects, advertEffect(c, last)]);
+  return stay({ ...step.state, sentAtMs: nowMs }, [...step.effects, ...advertEffects(c, s, last)]);
 }
 
 /** Remembers who sends what, and says what is new about it: the checksum's form, other addresses. */
@@ -286,7 +296,7 @@ function remember(c: VrrpConfig, s: VrrpState, a: HeardAdvert, nowMs: number): V
       kind: "note",
       code: "peer-checksum",
       source,
-      reason: `${formatIpv4(source)} counts ${checksum === "message" ? "the message alone (RFC 9568)" : "a pseudo header too"}, and we send ${c.checksum}`,
+      reason: `${formatIpv4(source)} counts ${checksum === "message" ? "the message alone (RFC 9568)" : "a pseudo header too"}, ${checksum === c.checksum ? "as we do" : "so we send both forms from now on"}`,
     });
   if (peer.addressesDiffer && before?.addressesDiffer !== true)
     effects.push({
@@ -378,7 +388,7 @@ function reload(c: VrrpConfig, s: VrrpState, next: VrrpConfig, nowMs: number): V
   const advertAtMs = Math.min(phase.advertAtMs, nowMs + next.intervalMs);
   const isNews = gone.length + fresh.length > 0 || next.priority !== c.priority || next.intervalMs !== c.intervalMs;
   const effects: VrrpEffect[] = [];
-  if (isNews) effects.push(advertEffect(next, priorityOf(next, s)));
+  if (isNews) effects.push(...advertEffects(next, s, priorityOf(next, s)));
   if (gone.length > 0) effects.push({ kind: "removeVips", vips: gone });
   if (fresh.length > 0)
     effects.push({ kind: "addVips", vips: fresh, accept: next.accept }, ...announceEffects(next, "added", fresh));
@@ -393,7 +403,7 @@ function trackChanged(c: VrrpConfig, s: VrrpState, delta: number, fault: string 
   // Not before its time by the RFC, and allowed: the others need not wait an interval to learn that we are worse.
   return stay({ ...step.state, sentAtMs: nowMs, phase: { ...phase, advertAtMs: nowMs + c.intervalMs } }, [
     ...step.effects,
-    advertEffect(c, priorityOf(c, step.state)),
+    ...advertEffects(c, s, priorityOf(c, step.state)),
   ]);
 }
 
@@ -402,7 +412,7 @@ function follow(c: VrrpConfig, s: VrrpState, to: "master" | "backup", member: st
   if (to === "master") return toMaster(c, s, nowMs, `${member} of the same sync group became master`, "group/together");
   const takeOverAtMs = nowMs + downMs(c, priorityOf(c, s), c.intervalMs);
   const step = toBackup(c, s, nowMs, { takeOverAtMs }, `${member} of the same sync group is backup`, "group/together");
-  return stay({ ...step.state, sentAtMs: nowMs }, [advertEffect(c, 0), ...step.effects]);
+  return stay({ ...step.state, sentAtMs: nowMs }, [...advertEffects(c, s, 0), ...step.effects]);
 }
 
 type Handlers = {

@@ -21,7 +21,7 @@ export interface VrrpConfig {
   readonly downAdverts: number;
   /** RFC 9568 section 6.1 Accept_Mode: packets for the VIPs are taken here though the addresses are not our own. */
   readonly accept: boolean;
-  /** The form we send in version 3; both are accepted. */
+  /** The form we send in version 3; both are accepted, and both sent once a peer was heard that uses the other. */
   readonly checksum: VrrpChecksum;
   /** Absent: multicast. */
   readonly unicastPeers?: readonly Ipv4[] | undefined;

@@ -1,6 +1,7 @@
 import { type Ipv4, isMulticast } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import { answerArp20 } from "./answerArp20.ts";
+import type { ArpPacket, ArpReply, ArpSilence, ArpVerdict, CacheEffect } from "./arpVerdict.ts";
 import { type HookPacket, runHook } from "./filters.ts";
 import { type Host, type Link, linkAt, receiverOf } from "./host.ts";
 import { isLocal, ownerOf } from "./localTable.ts";
@@ -9,59 +10,7 @@ import { outputDevice } from "./routes.ts";
 import type { RuleId } from "./rules.ts";
 import { confirmAnywhere, confirmOn } from "./selectSource.ts";
 
-/** `broadcast` stands for every group address; `unicast`: to this host; `other`: to another; `own`: looped back. */
-export type FrameKind = "broadcast" | "unicast" | "other" | "own";
-
-/** An ARP packet that reached a link, format already checked (A-ALL-02 is the codec's). */
-export interface ArpPacket {
-  /** ifindex of the link it came in on; the model goes up to bridge or bond and to macvlans by itself. */
-  readonly link: number;
-  readonly frame: FrameKind;
-  /** 1 request, 2 reply; all else is dropped. */
-  readonly operation: number;
-  readonly senderMac: Mac;
-  readonly senderIp: Ipv4;
-  readonly targetMac: Mac;
-  readonly targetIp: Ipv4;
-}
-
-/** What the packet does to the asker's entry: made or overwritten at once, only touched if there (B-N-03), nothing. */
-export type CacheEffect = "create" | "existing" | "none";
-
-interface Decided {
-  readonly rule: RuleId;
-  /** Why, for people, in words that hold for any host. */
-  readonly because: string;
-  /** The link whose ARP code decided: a bridge for its ports. */
-  readonly heardOn: string;
-  readonly cache: CacheEffect;
-  /** The answer rests on rules that were never confirmed in source. */
-  readonly unconfirmed?: true;
-  /** Filter rules on the way that vipward could not read: the kernel may do something else. */
-  readonly notUnderstood?: readonly string[];
-}
-
-export interface ArpReply extends Decided {
-  readonly kind: "reply";
-  /** Link the answer leaves by, always the one that heard the request (A-ALL-04). */
-  readonly via: string;
-  readonly senderMac: Mac;
-  readonly senderIp: Ipv4;
-  readonly targetMac: Mac;
-  readonly targetIp: Ipv4;
-  /** Ethernet destination. */
-  readonly to: Mac;
-  /** Proxy answers wait a random time up to this; 0 for all others. */
-  readonly delayedUpToMs: number;
-  /** Answers of other links of this host that heard the same frame: macvlans (A-2.6-21), a second NIC on the wire. */
-  readonly also: readonly ArpReply[];
-}
-
-export interface ArpSilence extends Decided {
-  readonly kind: "silent";
-}
-
-export type ArpVerdict = ArpReply | ArpSilence;
+export type { ArpPacket, ArpReply, ArpSilence, ArpVerdict, CacheEffect, FrameKind } from "./arpVerdict.ts";
 
 const nobody: readonly ArpReply[] = [];
 
@@ -117,10 +66,24 @@ export function decide(host: Host, link: Link, packet: ArpPacket): ArpVerdict {
     const next =
       hook.verdict === "drop"
         ? silent("A-2.6-20", "an ARP input filter drops the packet", link, "none")
-        : arpProcess(host, link, { ...packet, senderIp: changed.source, targetIp: changed.target });
+        : arpProcess(host, link, rewritten(packet, changed));
     return hook.notUnderstood.length > 0 ? { ...next, notUnderstood: hook.notUnderstood } : next;
   }
   return arpProcess(host, link, packet);
+}
+
+const rewritten = (packet: ArpPacket, changed: HookPacket): ArpPacket => ({
+  ...packet,
+  senderIp: changed.source,
+  targetIp: changed.target,
+  senderMac: changed.sourceMac as Mac,
+  targetMac: changed.targetMac as Mac,
+});
+
+/** The packet as the link's ARP code gets it: an input filter may have rewritten it (A-2.6-20). */
+export function heardBy(host: Host, link: Link, packet: ArpPacket): ArpPacket {
+  if (host.filters.arpInput.length === 0) return packet;
+  return rewritten(packet, runHook(host.filters.arpInput, hookPacket(packet, link.name, "")).packet);
 }
 
 const hookPacket = (packet: ArpPacket, into: string, out: string): HookPacket => ({
@@ -311,6 +274,8 @@ function proxyRule(
   input: Extract<InputOutcome, { kind: "forward" | "nat" }>,
 ): Hush | string {
   const { conf } = link;
+  // bc_forwarding lets the lookup pass, but only a unicast route is proxied (arp_process).
+  if (input.kind === "forward" && input.route.type === "broadcast") return "the target is a broadcast address";
   if (input.kind === "nat") return { rule: "A-2.2-09", because: "a NAT route counts as a published entry" };
   const { out } = input;
   if (out === link)

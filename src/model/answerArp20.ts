@@ -1,5 +1,5 @@
 import { type Ipv4, isMulticast } from "../base/ipv4.ts";
-import type { ArpPacket, ArpReply, ArpSilence, ArpVerdict, CacheEffect } from "./answerArp.ts";
+import type { ArpPacket, ArpReply, ArpSilence, ArpVerdict, CacheEffect } from "./arpVerdict.ts";
 import { type Address, type Host, holdsPrefix, type Link } from "./host.ts";
 import { deviceOf, fibLookup, flowOf } from "./routes.ts";
 import type { RuleId } from "./rules.ts";

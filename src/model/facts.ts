@@ -48,7 +48,8 @@ export interface HostFacts {
   /**
    * Flat. `all.arp_ignore`, `default.rp_filter`, `eth0.arp_ignore` are under net.ipv4.conf; `ipv6.eth0.proxy_ndp`
    * under net.ipv6.conf; `neigh.eth0.locktime` under net.ipv4.neigh, in the file's own unit; a name without a dot,
-   * `ip_forward`, under net.ipv4. The part after the last dot is the file's name, so
+   * `ip_forward`, under net.ipv4; `vs.conntrack` under net.ipv4.vs, of IPVS; `bridge.bridge-nf-call-iptables` under
+   * net.bridge. The part after the last dot is the file's name, so
    * `eth0.100.arp_ignore` is link eth0.100. What is not named has the kernel's default.
    */
   readonly sysctls: Readonly<Record<string, number>>;
@@ -72,6 +73,8 @@ export interface KernelFacts {
   readonly patches?: readonly PatchFacts[];
   /** True if a policy rule was ever added or removed since boot: the kernel never forgets (fib_has_custom_rules). */
   readonly hadCustomRules?: boolean;
+  /** The same for a local route that a person added (fib_has_custom_local_routes). Nothing shows it afterwards. */
+  readonly hadCustomLocalRoutes?: boolean;
 }
 
 export interface PatchFacts {
@@ -99,7 +102,7 @@ export interface LinkFacts {
   /** Name of the link below: of a VLAN, macvlan or tunnel bound to a device. */
   readonly parent?: string;
   readonly vlanId?: number;
-  /** macvlan: "bridge", "private", "vepa", "passthru", "source". */
+  /** macvlan: "bridge", "private", "vepa", "passthru", "source". bond: "active-backup", "802.3ad", "balance-alb"... */
   readonly mode?: string;
   /** VRF: its routing table. */
   readonly vrfTable?: number;
@@ -138,6 +141,8 @@ export interface Address6Facts {
   readonly tentative?: boolean;
   readonly optimistic?: boolean;
   readonly dadFailed?: boolean;
+  /** Preferred lifetime 0: answers, but is not chosen as a source for anything new. */
+  readonly deprecated?: boolean;
   readonly anycast?: boolean;
   /** Not an own address: `ip -6 neigh add proxy`. */
   readonly proxy?: boolean;
@@ -174,6 +179,8 @@ export interface RouteFacts {
   /** "kernel" for what the kernel made by itself; a local route of another origin changes the source check (A-2.6-13). */
   readonly protocol?: string;
   readonly onlink?: boolean;
+  /** The segment size that TCP offers towards this route (`ip route ... advmss`). */
+  readonly advmss?: number;
 }
 
 export interface NexthopFacts {

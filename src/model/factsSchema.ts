@@ -1,7 +1,27 @@
-import { z } from "zod";
 import { parseIpv4 } from "../base/ipv4.ts";
 import { parseMac } from "../base/mac.ts";
 import { parsePrefix } from "../base/prefix.ts";
+import {
+  choiceOf,
+  exactly,
+  flag,
+  listOf,
+  numberFrom,
+  objectOf,
+  oneOf,
+  optional,
+  orNull,
+  pairOf,
+  problemsOf,
+  recordOf,
+  type Shape,
+  type ShapeProblem,
+  text,
+  textOf,
+  textOrFlag,
+  textThat,
+  whole,
+} from "../base/shape.ts";
 import { FACTS_VERSION, generations, type HostFacts, neighbourStates, routeTypes } from "./facts.ts";
 import { parseIpv6 } from "./ipv6.ts";
 import { switchProblems } from "./switches.ts";
@@ -11,248 +31,244 @@ import { switchProblems } from "./switches.ts";
  * cannot say: two places of the file that contradict each other.
  */
 
-const ipv4 = z
-  .string()
-  .regex(/^\d{1,3}(\.\d{1,3}){3}$/, { error: "not an IPv4 address", abort: true })
-  .refine((t) => parseIpv4(t) !== undefined, "not an IPv4 address");
-const ipv6 = z
-  .string()
-  .max(45)
-  .refine((t) => parseIpv6(t) !== undefined, "not an IPv6 address");
-const prefix = z
-  .string()
-  .max(18)
-  .refine((t) => t === "default" || parsePrefix(t) !== undefined, 'not an IPv4 prefix such as "10.0.0.0/24"');
-const mac = z.string().refine((t) => parseMac(t) !== undefined, 'not a MAC address such as "02:00:00:00:00:01"');
-const linkName = z.string().min(1).max(64);
-const whole = (low: number, high: number) => z.int().min(low).max(high);
+const ipv4Pattern = "^\\d{1,3}(\\.\\d{1,3}){3}$";
+const ipv4 = textThat((t) => parseIpv4(t) !== undefined, "an IPv4 address", { pattern: ipv4Pattern });
+const ipv6 = textThat((t) => parseIpv6(t) !== undefined, "an IPv6 address", { maxLength: 45 });
+const eitherIp = textThat((t) => parseIpv4(t) !== undefined || parseIpv6(t) !== undefined, "an IP address", {
+  maxLength: 45,
+});
+const prefix = textThat(
+  (t) => t.length <= 18 && (t === "default" || parsePrefix(t) !== undefined),
+  'an IPv4 prefix such as "10.0.0.0/24"',
+  { maxLength: 18 },
+);
+const mac = textThat((t) => parseMac(t) !== undefined, 'a MAC address such as "02:00:00:00:00:01"');
+const linkName = textOf(1, 64);
 const uint32 = whole(0, 0xffffffff);
 const port = whole(0, 65535);
-const flag = z.enum(["UP", "NOARP", "LOOPBACK", "BROADCAST", "MULTICAST", "POINTOPOINT", "PROMISC", "LOWER_UP"]);
+const linkFlag = oneOf(["UP", "NOARP", "LOOPBACK", "BROADCAST", "MULTICAST", "POINTOPOINT", "PROMISC", "LOWER_UP"]);
+const isAddressMatch = (t: string): boolean =>
+  parsePrefix(t) !== undefined || t.split("-").every((end) => parseIpv4(end) !== undefined);
 
-const addressMatch = z.strictObject({
-  any: z.array(
-    z
-      .string()
-      .refine(
-        (t) => parsePrefix(t) !== undefined || t.split("-").every((end) => parseIpv4(end) !== undefined),
-        "not an address, prefix or range",
-      ),
-  ),
-  not: z.boolean().optional(),
+const addressMatch = objectOf({
+  any: listOf(textThat(isAddressMatch, "an address, prefix or range")),
+  not: optional(flag),
 });
-const nameMatch = z.strictObject({ any: z.array(z.string()), not: z.boolean().optional() });
-const numberMatch = z.strictObject({ any: z.array(z.tuple([z.int(), z.int()])), not: z.boolean().optional() });
+const nameMatch = objectOf({ any: listOf(text), not: optional(flag) });
+const numberMatch = objectOf({ any: listOf(pairOf(whole())), not: optional(flag) });
 
-const filterRule = z.strictObject({
-  match: z.strictObject({
-    in: nameMatch.optional(),
-    out: nameMatch.optional(),
-    source: addressMatch.optional(),
-    target: addressMatch.optional(),
-    sourceMac: nameMatch.optional(),
-    targetMac: nameMatch.optional(),
-    arpOperation: numberMatch.optional(),
-    protocol: nameMatch.optional(),
-    sourcePort: numberMatch.optional(),
-    targetPort: numberMatch.optional(),
-    mark: z.strictObject({ value: uint32, mask: uint32.optional(), not: z.boolean().optional() }).optional(),
+const plainVerdicts = ["accept", "drop", "reject", "return", "continue"] as const;
+const otherVerdicts = ["mangle", "redirect", "dnat", "tproxy", "mark"] as const;
+/** Says of an unknown kind what there is; the others follow in the order of `otherVerdicts`. */
+const verdictShapes = [
+  objectOf({ kind: oneOf([...plainVerdicts, ...otherVerdicts]) }),
+  objectOf({
+    kind: exactly("mangle"),
+    senderIp: optional(ipv4),
+    senderMac: optional(mac),
+    targetIp: optional(ipv4),
+    targetMac: optional(mac),
+    next: oneOf(["accept", "drop", "continue"]),
   }),
-  verdict: z.discriminatedUnion("kind", [
-    z.strictObject({ kind: z.enum(["accept", "drop", "reject", "return", "continue"]) }),
-    z.strictObject({
-      kind: z.literal("mangle"),
-      senderIp: ipv4.optional(),
-      senderMac: mac.optional(),
-      targetIp: ipv4.optional(),
-      targetMac: mac.optional(),
-      next: z.enum(["accept", "drop", "continue"]),
-    }),
-    z.strictObject({ kind: z.literal("redirect"), port: port.optional() }),
-    z.strictObject({ kind: z.literal("dnat"), to: ipv4, port: port.optional() }),
-    z.strictObject({
-      kind: z.literal("tproxy"),
-      to: ipv4.optional(),
-      port: port.optional(),
-      mark: uint32.optional(),
-    }),
-    z.strictObject({ kind: z.literal("mark"), value: uint32, mask: uint32.optional() }),
-  ]),
-  text: z.string().optional(),
+  objectOf({ kind: exactly("redirect"), port: optional(port) }),
+  objectOf({ kind: exactly("dnat"), to: ipv4, port: optional(port) }),
+  objectOf({ kind: exactly("tproxy"), to: optional(ipv4), port: optional(port), mark: optional(uint32) }),
+  objectOf({ kind: exactly("mark"), value: uint32, mask: optional(uint32) }),
+];
+const byKind = choiceOf("oneOf", verdictShapes, (v) => 1 + (otherVerdicts as readonly unknown[]).indexOf(v.kind));
+const verdict: Shape = {
+  check: byKind.check,
+  schema: { oneOf: [objectOf({ kind: oneOf(plainVerdicts) }), ...verdictShapes.slice(1)].map((s) => s.schema) },
+};
+
+const filterRule = objectOf({
+  match: objectOf({
+    in: optional(nameMatch),
+    out: optional(nameMatch),
+    source: optional(addressMatch),
+    target: optional(addressMatch),
+    sourceMac: optional(nameMatch),
+    targetMac: optional(nameMatch),
+    arpOperation: optional(numberMatch),
+    protocol: optional(nameMatch),
+    sourcePort: optional(numberMatch),
+    targetPort: optional(numberMatch),
+    mark: optional(objectOf({ value: uint32, mask: optional(uint32), not: optional(flag) })),
+  }),
+  verdict,
+  text: optional(text),
 });
+const notUnderstood = objectOf({ notUnderstood: text });
 
-const shape = z.strictObject({
-  factsVersion: z.literal(FACTS_VERSION),
-  hostname: z.string().optional(),
-  takenAt: z.string().optional(),
-  kernel: z.strictObject({
-    release: z.string(),
-    generation: z.enum(generations),
-    switches: z.record(z.string(), z.union([z.string(), z.boolean()])).optional(),
-    patches: z
-      .array(
-        z.strictObject({ name: z.enum(["hidden", "arp_invisible", "fullarpfix"]), how: z.enum(["found", "told"]) }),
-      )
-      .optional(),
-    hadCustomRules: z.boolean().optional(),
+const shape = objectOf({
+  factsVersion: exactly(FACTS_VERSION),
+  hostname: optional(text),
+  takenAt: optional(text),
+  kernel: objectOf({
+    release: text,
+    generation: oneOf(generations),
+    switches: optional(recordOf(textOrFlag)),
+    patches: optional(
+      listOf(objectOf({ name: oneOf(["hidden", "arp_invisible", "fullarpfix"]), how: oneOf(["found", "told"]) })),
+    ),
+    hadCustomRules: optional(flag),
+    hadCustomLocalRoutes: optional(flag),
   }),
-  links: z.array(
-    z.strictObject({
+  links: listOf(
+    objectOf({
       ifindex: whole(1, 0x7fffffff),
       name: linkName,
-      kind: z.string().optional(),
-      flags: z.array(flag),
-      carrier: z.boolean().optional(),
-      mac: mac.nullable(),
-      mtu: whole(0, 0x7fffffff).optional(),
-      master: linkName.optional(),
-      parent: linkName.optional(),
-      vlanId: whole(0, 4095).optional(),
-      mode: z.string().optional(),
-      vrfTable: uint32.optional(),
-      tunnel: z.strictObject({ local: ipv4.optional(), remote: ipv4.optional() }).optional(),
-      ipv4State: z.boolean().optional(),
-      aliasFlags: z.record(z.string(), z.array(flag)).optional(),
-      segment: z.string().optional(),
+      kind: optional(text),
+      flags: listOf(linkFlag),
+      carrier: optional(flag),
+      mac: orNull(mac),
+      mtu: optional(whole(0, 0x7fffffff)),
+      master: optional(linkName),
+      parent: optional(linkName),
+      vlanId: optional(whole(0, 4095)),
+      mode: optional(text),
+      vrfTable: optional(uint32),
+      tunnel: optional(objectOf({ local: optional(ipv4), remote: optional(ipv4) })),
+      ipv4State: optional(flag),
+      aliasFlags: optional(recordOf(listOf(linkFlag))),
+      segment: optional(text),
     }),
   ),
-  addresses: z.array(
-    z.strictObject({
+  addresses: listOf(
+    objectOf({
       link: linkName,
       ip: ipv4,
       prefixLength: whole(0, 32),
-      peer: ipv4.optional(),
+      peer: optional(ipv4),
       scope: whole(0, 255),
-      label: z.string().optional(),
-      secondary: z.boolean().optional(),
-      broadcast: ipv4.optional(),
-      noPrefixRoute: z.boolean().optional(),
+      label: optional(text),
+      secondary: optional(flag),
+      broadcast: optional(ipv4),
+      noPrefixRoute: optional(flag),
     }),
   ),
-  addresses6: z
-    .array(
-      z.strictObject({
+  addresses6: optional(
+    listOf(
+      objectOf({
         link: linkName,
         ip: ipv6,
         prefixLength: whole(0, 128),
         scope: whole(0, 255),
-        tentative: z.boolean().optional(),
-        optimistic: z.boolean().optional(),
-        dadFailed: z.boolean().optional(),
-        anycast: z.boolean().optional(),
-        proxy: z.boolean().optional(),
+        tentative: optional(flag),
+        optimistic: optional(flag),
+        dadFailed: optional(flag),
+        deprecated: optional(flag),
+        anycast: optional(flag),
+        proxy: optional(flag),
       }),
-    )
-    .optional(),
-  routesGiven: z.enum(["all", "added"]),
-  routes: z.array(
-    z.strictObject({
+    ),
+  ),
+  routesGiven: oneOf(["all", "added"]),
+  routes: listOf(
+    objectOf({
       dst: prefix,
-      type: z.enum(routeTypes).optional(),
-      table: uint32.optional(),
-      via: ipv4.optional(),
-      dev: linkName.optional(),
-      nexthops: z
-        .array(z.strictObject({ via: ipv4.optional(), dev: linkName.optional(), weight: whole(0, 65536).optional() }))
-        .optional(),
-      scope: whole(0, 255).optional(),
-      prefsrc: ipv4.optional(),
-      metric: uint32.optional(),
-      tos: whole(0, 255).optional(),
-      protocol: z.string().optional(),
-      onlink: z.boolean().optional(),
+      type: optional(oneOf(routeTypes)),
+      table: optional(uint32),
+      via: optional(ipv4),
+      dev: optional(linkName),
+      nexthops: optional(
+        listOf(objectOf({ via: optional(ipv4), dev: optional(linkName), weight: optional(whole(0, 65536)) })),
+      ),
+      scope: optional(whole(0, 255)),
+      prefsrc: optional(ipv4),
+      metric: optional(uint32),
+      tos: optional(whole(0, 255)),
+      protocol: optional(text),
+      onlink: optional(flag),
+      advmss: optional(uint32),
     }),
   ),
-  rules: z.array(
-    z.strictObject({
+  rules: listOf(
+    objectOf({
       priority: uint32,
-      from: prefix.optional(),
-      to: prefix.optional(),
-      iif: linkName.optional(),
-      oif: linkName.optional(),
-      fwmark: uint32.optional(),
-      fwmask: uint32.optional(),
-      tos: whole(0, 255).optional(),
-      protocol: z.string().optional(),
-      sourcePorts: z.tuple([port, port]).optional(),
-      destinationPorts: z.tuple([port, port]).optional(),
-      not: z.boolean().optional(),
-      l3mdev: z.boolean().optional(),
-      table: uint32.optional(),
-      action: z.enum(["lookup", "blackhole", "unreachable", "prohibit", "goto", "nop"]).optional(),
-      goto: uint32.optional(),
-      suppressPrefixLength: whole(0, 32).optional(),
+      from: optional(prefix),
+      to: optional(prefix),
+      iif: optional(linkName),
+      oif: optional(linkName),
+      fwmark: optional(uint32),
+      fwmask: optional(uint32),
+      tos: optional(whole(0, 255)),
+      protocol: optional(text),
+      sourcePorts: optional(pairOf(port)),
+      destinationPorts: optional(pairOf(port)),
+      not: optional(flag),
+      l3mdev: optional(flag),
+      table: optional(uint32),
+      action: optional(oneOf(["lookup", "blackhole", "unreachable", "prohibit", "goto", "nop"])),
+      goto: optional(uint32),
+      suppressPrefixLength: optional(whole(0, 32)),
     }),
   ),
-  sysctls: z.record(z.string(), z.int()),
-  neighbours: z.array(
-    z.strictObject({
-      link: z.string(),
+  sysctls: recordOf(whole()),
+  neighbours: listOf(
+    objectOf({
+      link: text,
       ip: ipv4,
-      mac: mac.optional(),
-      state: z.enum(neighbourStates),
-      proxy: z.boolean().optional(),
-      prefixLength: whole(0, 32).optional(),
-      ageMs: z.number().min(0).optional(),
+      mac: optional(mac),
+      state: oneOf(neighbourStates),
+      proxy: optional(flag),
+      prefixLength: optional(whole(0, 32)),
+      ageMs: optional(numberFrom(0)),
     }),
   ),
-  filters: z.array(
-    z.strictObject({
-      tool: z.enum(["nft", "iptables", "arptables", "ipchains", "ipfwadm"]),
-      family: z.enum(["arp", "ip", "inet", "bridge", "netdev"]),
-      table: z.string().optional(),
-      chain: z.string().optional(),
-      type: z.enum(["filter", "nat", "route"]).optional(),
-      hook: z.enum(["ingress", "prerouting", "input", "forward", "output", "postrouting"]),
-      priority: z.int().optional(),
-      policy: z.enum(["accept", "drop"]).optional(),
-      rules: z.array(z.union([filterRule, z.strictObject({ notUnderstood: z.string() })])),
+  filters: listOf(
+    objectOf({
+      tool: oneOf(["nft", "iptables", "arptables", "ipchains", "ipfwadm"]),
+      family: oneOf(["arp", "ip", "inet", "bridge", "netdev"]),
+      table: optional(text),
+      chain: optional(text),
+      type: optional(oneOf(["filter", "nat", "route"])),
+      hook: oneOf(["ingress", "prerouting", "input", "forward", "output", "postrouting"]),
+      priority: optional(whole()),
+      policy: optional(oneOf(["accept", "drop"])),
+      rules: listOf(choiceOf("anyOf", [filterRule, notUnderstood], (r) => ("notUnderstood" in r ? 1 : 0))),
     }),
   ),
-  ipvs: z
-    .strictObject({
-      services: z.array(
-        z.strictObject({
-          protocol: z.enum(["tcp", "udp", "sctp"]).optional(),
-          vip: z.union([ipv4, ipv6]).optional(),
-          port: port.optional(),
-          fwmark: uint32.optional(),
-          scheduler: z.string(),
-          persistentS: whole(0, 0xffffffff).optional(),
-          destinations: z.array(
-            z.strictObject({
-              rip: z.union([ipv4, ipv6]),
+  ipvs: optional(
+    objectOf({
+      services: listOf(
+        objectOf({
+          protocol: optional(oneOf(["tcp", "udp", "sctp"])),
+          vip: optional(eitherIp),
+          port: optional(port),
+          fwmark: optional(uint32),
+          scheduler: text,
+          persistentS: optional(whole(0, 0xffffffff)),
+          destinations: listOf(
+            objectOf({
+              rip: eitherIp,
               port,
-              method: z.enum(["dr", "tun", "nat", "local"]),
+              method: oneOf(["dr", "tun", "nat", "local"]),
               weight: whole(0, 0x7fffffff),
             }),
           ),
         }),
       ),
-      sync: z.array(z.string()).optional(),
-    })
-    .optional(),
-  sockets: z
-    .array(
-      z.strictObject({
-        protocol: z.enum(["tcp", "udp"]),
-        ip: z.union([ipv4, ipv6]),
+      sync: optional(listOf(text)),
+    }),
+  ),
+  sockets: optional(
+    listOf(
+      objectOf({
+        protocol: oneOf(["tcp", "udp"]),
+        ip: eitherIp,
         port,
-        transparent: z.boolean().optional(),
-        program: z.string().optional(),
+        transparent: optional(flag),
+        program: optional(text),
       }),
-    )
-    .optional(),
-  modules: z.array(z.string()).optional(),
-  environment: z.strictObject({ virtualisation: z.string().optional(), container: z.string().optional() }).optional(),
-  unread: z.array(z.strictObject({ what: z.string(), why: z.string() })),
+    ),
+  ),
+  modules: optional(listOf(text)),
+  environment: optional(objectOf({ virtualisation: optional(text), container: optional(text) })),
+  unread: listOf(objectOf({ what: text, why: text })),
 });
 
-/** A place in the file ("links[2].mac") and what is wrong there. The empty path is the file itself. */
-export interface FactsProblem {
-  readonly path: string;
-  readonly message: string;
-}
+export type FactsProblem = ShapeProblem;
 
 export type FactsResult =
   | { readonly ok: true; readonly value: HostFacts }
@@ -276,10 +292,9 @@ export function parseFacts(text: string): FactsResult {
 export function checkFacts(value: unknown): FactsResult {
   const version = versionProblem(value);
   if (version) return { ok: false, problems: [version] };
-  const parsed = shape.safeParse(value);
-  if (!parsed.success)
-    return { ok: false, problems: parsed.error.issues.map((i) => ({ path: pathText(i.path), message: i.message })) };
-  const facts = parsed.data as HostFacts;
+  const faults = problemsOf(shape, value);
+  if (faults.length > 0) return { ok: false, problems: faults };
+  const facts = value as HostFacts;
   const problems = contradictions(facts);
   return problems.length > 0 ? { ok: false, problems } : { ok: true, value: facts };
 }
@@ -295,13 +310,6 @@ function versionProblem(value: unknown): FactsProblem | undefined {
   const newer = typeof given === "number" && given > FACTS_VERSION ? "; it was made by a newer vipward" : "";
   return { path: "factsVersion", message: `is ${JSON.stringify(given)}, this vipward reads ${FACTS_VERSION}${newer}` };
 }
-
-const pathText = (path: readonly PropertyKey[]): string =>
-  path.reduce<string>(
-    (text, part) =>
-      typeof part === "number" ? `${text}[${part}]` : text === "" ? String(part) : `${text}.${String(part)}`,
-    "",
-  );
 
 /** What each part says of links must be true of the list of links. */
 function contradictions(facts: HostFacts): FactsProblem[] {
@@ -354,6 +362,7 @@ export function factsJsonSchema(): unknown {
   return {
     $id: "https://vipward.example/schema/facts.schema.json",
     title: "vipward facts: one host's network state",
-    ...(z.toJSONSchema(shape, { target: "draft-2020-12" }) as object),
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    ...shape.schema,
   };
 }

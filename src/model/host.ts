@@ -188,7 +188,7 @@ export function compileHost(facts: HostFacts): Host {
     localTable: local,
     rules: rules.list,
     customRules,
-    customLocalRoutes,
+    customLocalRoutes: customLocalRoutes || facts.kernel.hadCustomLocalRoutes === true,
     published: groupBy(published, (p) => p.ip),
     publishedInOrder: published,
     filters: compileFilters(facts.filters),

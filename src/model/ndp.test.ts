@@ -54,7 +54,7 @@ const rows: readonly [string, HostSketch, Partial<Solicitation6>, string][] = [
     "proxy",
     { ...on("eth0", { proxy: true }), sysctls: { ...router, "ipv6.all.proxy_ndp": 1 } },
     {},
-    "reply router solicited D-6-03",
+    "reply solicited D-6-03",
   ],
   [
     "proxy without forwarding",

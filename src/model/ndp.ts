@@ -77,8 +77,8 @@ export function answerNdp(host: Host, question: Solicitation6): NdpVerdict {
   const onLink = (a: Held): boolean => a.link === link.name || (link.vrf !== undefined && a.link === link.vrf.name);
   const own = here.find((a) => onLink(a) && !a.proxy && !a.anycast);
   const isRouter = forwards6(host, link);
-  const flags = (override: boolean): NdpFlag[] => [
-    ...(isRouter ? (["router"] as const) : []),
+  const flags = (override: boolean, router = isRouter): NdpFlag[] => [
+    ...(router ? (["router"] as const) : []),
     ...(isProbe ? [] : (["solicited"] as const)),
     ...(override ? (["override"] as const) : []),
   ];
@@ -103,7 +103,9 @@ export function answerNdp(host: Host, question: Solicitation6): NdpVerdict {
   return {
     kind: "reply",
     via: link.name,
-    flags: flags(false),
+    // A proxy entry speaks for another host: it says "router" only if it was added so (pndisc_is_router, NTF_ROUTER),
+    // which the facts do not hold.
+    flags: flags(false, isRouter && anycast),
     delayedUpToMs: group ? 800 : 0,
     rule: proxied ? "D-6-03" : "D-6-01",
     because: proxied ? "proxy_ndp answers for the target" : "the target is an anycast address of the receiving link",

@@ -1,10 +1,11 @@
 import type { Ipv4 } from "../base/ipv4.ts";
 import { parseIpv4 } from "../base/ipv4.ts";
 import { BROADCAST_MAC, type Mac, parseMac } from "../base/mac.ts";
-import { type ArpPacket, decide } from "./answerArp.ts";
+import { type ArpPacket, decide, heardBy } from "./answerArp.ts";
 import type { NeighbourState } from "./facts.ts";
-import { type Host, holdsPrefix, type Link, linkAt, receiverOf } from "./host.ts";
+import { type Host, type Link, linkAt, receiverOf } from "./host.ts";
 import { addressType } from "./localTable.ts";
+import { confirmTowards } from "./selectSource.ts";
 
 /** One neighbour. Times are on any monotonic clock, the same for all calls. */
 export interface NeighbourEntry {
@@ -73,7 +74,7 @@ export function neighbour(host: Host, cache: NeighbourCache, packet: ArpPacket, 
   const hearers = packet.frame === "unicast" ? [receiver] : [receiver, ...receiver.macvlans.filter((m) => m.up)];
   let next = cache;
   for (const link of hearers) {
-    const key = neighbourKey(link.index, packet.senderIp);
+    const key = neighbourKey(link.index, heardBy(host, link, packet).senderIp);
     const before = next.get(key);
     const after = neighbourEntry(host, link, before, packet, nowMs);
     if (after === before || after === undefined) continue;
@@ -82,15 +83,19 @@ export function neighbour(host: Host, cache: NeighbourCache, packet: ArpPacket, 
   return next;
 }
 
-/** The same for the one entry of the sender on one link: what the simulator calls for thousands of hosts. */
+/**
+ * The same for the one entry of the sender on one link: what the simulator calls for thousands of hosts. Where an
+ * input filter rewrites the sender, `entry` is that of the rewritten one.
+ */
 export function neighbourEntry(
   host: Host,
   link: Link,
   entry: NeighbourEntry | undefined,
-  packet: ArpPacket,
+  sent: ArpPacket,
   nowMs: number,
 ): NeighbourEntry | undefined {
-  const verdict = decide(host, link, packet);
+  const verdict = decide(host, link, sent);
+  const packet = heardBy(host, link, sent);
   if (host.switches.arpScope === "device") return entry20(host, link, entry, packet, verdict.cache !== "none", nowMs);
   if (verdict.cache === "none") return entry;
   if (verdict.cache === "create")
@@ -136,7 +141,7 @@ function acceptsNew(host: Host, link: Link, sender: Ipv4): boolean {
   const value = link.conf.arpAccept;
   if (host.switches.arpAccept !== "max") return host.switches.arpAccept !== "none" && value !== 0;
   if (value !== 2) return value === 1;
-  return link.addresses.some((a) => a.scope <= 253 && holdsPrefix(a, sender));
+  return confirmTowards(host, link, sender, 253);
 }
 
 /** arp_constructor: an entry for a broadcast address, or on a link without ARP, is NOARP from birth. */

@@ -1,67 +1,21 @@
 import { type Ipv4, isMulticast, parseIpv4 } from "../base/ipv4.ts";
-import type { FrameKind } from "./answerArp.ts";
-import { type HookPacket, runHook } from "./filters.ts";
+import { runHook } from "./filters.ts";
 import { type Host, type Link, linkAt, protocolNumber, receiverOf } from "./host.ts";
+import {
+  type Delivered,
+  type Dropped,
+  hookPacketOf,
+  type IpHeader,
+  type IpPacket,
+  type IpVerdict,
+} from "./ipVerdict.ts";
 import { receive20 } from "./receive20.ts";
 import { type InputFault, routeInput } from "./routeInput.ts";
 import { deviceOf, fibLookup, flowOf } from "./routes.ts";
 import type { RuleId } from "./rules.ts";
 import { selectSource } from "./selectSource.ts";
 
-export interface IpHeader {
-  /** undefined: not known (the outer source of a tunnelled packet): its check is skipped. */
-  readonly source: Ipv4 | undefined;
-  readonly destination: Ipv4;
-  /** "tcp", "udp", "icmp", "ipip" or a number as text. */
-  readonly protocol: string;
-  readonly sourcePort?: number;
-  readonly destinationPort?: number;
-  readonly tos?: number;
-  readonly mark?: number;
-  /** What an ipip packet carries. */
-  readonly inner?: IpHeader;
-}
-
-/** An IPv4 packet that reached a link in a frame. */
-export interface IpPacket extends IpHeader {
-  /** ifindex. */
-  readonly link: number;
-  readonly frame: FrameKind;
-}
-
-interface Decided {
-  readonly rule: RuleId;
-  readonly because: string;
-  readonly notUnderstood?: readonly string[];
-}
-
-export interface Delivered extends Decided {
-  readonly kind: "deliver";
-  /** The link it was local on: a tunnel after decapsulation. */
-  readonly on: string;
-  /** The destination the service sees. */
-  readonly seenDestination: Ipv4;
-  /** The source its answers carry on the wire. */
-  readonly replySource: Ipv4;
-  /** A redirect changed the port. */
-  readonly port?: number;
-  /** Only sockets with IP_TRANSPARENT get it. */
-  readonly transparent?: true;
-}
-
-export interface Forwarded extends Decided {
-  readonly kind: "forward";
-  readonly out: string;
-  readonly via?: Ipv4;
-}
-
-export interface Dropped extends Decided {
-  readonly kind: "drop";
-  /** What the sender hears, if anything; refused sources hear nothing (C-ALL-04). */
-  readonly icmp?: "host unreachable" | "net unreachable" | "protocol unreachable";
-}
-
-export type IpVerdict = Delivered | Forwarded | Dropped;
+export type { Delivered, Dropped, Forwarded, IpHeader, IpPacket, IpVerdict } from "./ipVerdict.ts";
 
 const drop = (rule: RuleId, because: string, icmp?: Dropped["icmp"]): Dropped => ({
   kind: "drop",
@@ -75,7 +29,14 @@ const deepest = 4;
 
 /** What becomes of an IPv4 packet: rules C. `packet.link` must be a link of the host, else RangeError. */
 export function receive(host: Host, packet: IpPacket): IpVerdict {
-  return receiveAt(host, packet, 0);
+  const verdict = receiveAt(host, packet, 0);
+  if (packet.frame !== "broadcast" || verdict.kind !== "drop" || !linkAt(host, packet.link).up) return verdict;
+  // A macvlan gets its copy of every group frame beside its parent (A-2.6-21).
+  for (const macvlan of receiverOf(linkAt(host, packet.link)).macvlans) {
+    const second = receiveAt(host, { ...packet, link: macvlan.index }, 0);
+    if (second.kind !== "drop") return second;
+  }
+  return verdict;
 }
 
 function receiveAt(host: Host, packet: IpPacket, depth: number): IpVerdict {
@@ -90,20 +51,6 @@ function receiveAt(host: Host, packet: IpPacket, depth: number): IpVerdict {
   // A VRF takes over the packets of its links before they are routed (l3mdev_ip_rcv).
   return routed(host, link.vrf ?? link, packet, again);
 }
-
-export const hookPacketOf = (packet: IpPacket, link: Link): HookPacket => ({
-  in: link.name,
-  out: "",
-  source: packet.source ?? (0 as Ipv4),
-  target: packet.destination,
-  sourceMac: "",
-  targetMac: "",
-  arpOperation: 0,
-  protocol: packet.protocol,
-  sourcePort: packet.sourcePort ?? 0,
-  targetPort: packet.destinationPort ?? 0,
-  mark: packet.mark ?? 0,
-});
 
 function routed(host: Host, link: Link, packet: IpPacket, again: (inner: IpPacket) => IpVerdict): IpVerdict {
   const { filters, switches } = host;
@@ -148,10 +95,15 @@ function routed(host: Host, link: Link, packet: IpPacket, again: (inner: IpPacke
   switch (outcome.kind) {
     case "local":
       return { ...local(host, link, packet, result, again), ...doubt };
-    case "broadcast":
+    case "broadcast": {
+      const hook = oldFirewall ? undefined : runHook(filters.input, { ...before.packet, target: destination });
+      if (hook?.verdict === "drop") return { ...drop("C-2.6-01", "an input filter drops it"), ...doubt };
+      if (packet.protocol === "ipip" && packet.inner)
+        return { ...decapsulated(host, packet, packet.inner, again), ...doubt };
       return packet.protocol === "tcp"
         ? { ...drop("C-2.6-01", "TCP takes no broadcasts"), ...doubt }
         : { ...delivered(host, link, packet, result, "C-2.6-01", "it is a broadcast"), ...doubt };
+    }
     case "forward":
     case "nat": {
       if (oldFirewall && divert?.kind === "redirect") return redirectedByIpchains(link, packet, result.port);

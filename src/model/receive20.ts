@@ -1,6 +1,6 @@
 import { runHook } from "./filters.ts";
 import type { Host, Link } from "./host.ts";
-import { hookPacketOf, type IpPacket, type IpVerdict } from "./receive.ts";
+import { hookPacketOf, type IpPacket, type IpVerdict } from "./ipVerdict.ts";
 import { deviceOf, fibLookup, flowOf } from "./routes.ts";
 
 /** ip_rcv of 2.0: an address of any up device is local; nothing checks the source. C-2.0. */

@@ -125,8 +125,8 @@ export function fibLookup(host: Host, flow: Flow, ignoreLinkState = false): Rout
     const route = notThrow(table.lookup(destination, tos, oif, ignoreLinkState));
     if (route) {
       if (!route.isError) return route;
-      // Without rules an error in main does not keep the kernel from trying table default (fib_lookup).
-      if (!host.switches.mergedTables) return undefined;
+      // Without rules, an error in main kept no 4.1 - 6.9 kernel from trying table default (fib_lookup).
+      if (!host.switches.defaultAfterError) return undefined;
     }
   }
   return undefined;

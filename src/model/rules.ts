@@ -304,6 +304,23 @@ const sections: Readonly<Record<string, string>> = {
 
 /** Where a running kernel or a closer reading corrected what was first written down. */
 const corrections: readonly [RuleId, string][] = [
+  [
+    "A-2.2-09",
+    "Only a unicast route is proxied: with bc_forwarding the lookup of a subnet broadcast passes, and is not answered all the same. Found by conformance on 6.18.",
+  ],
+  [
+    "B-N-05",
+    "arp_accept 2 needs an address of at most scope link and a prefix that covers it and the sender, which may be two addresses; route_localnet makes scope host count as link. Found by conformance on 6.18.",
+  ],
+  [
+    "A-2.6-20",
+    "What an input rule rewrites is what the cache learns: entry, MAC and gratuitous or not are those of the rewritten packet. Found by conformance on 6.18.",
+  ],
+  [
+    "C-2.6-01",
+    "Broadcasts pass the input hook, too. Without policy rules an error route in main ends the lookup; 4.1 - 6.0, and an unrepaired 6.9.5 by its source, go on to table default. Found by conformance on 6.18 and on 6.1.0-56 of Debian.",
+  ],
+  ["C-2.6-05", "An ipip packet to a broadcast address is decapsulated like any other. Found by conformance on 6.1."],
   ["A-2.2-07", "From 5.3 only 0.0.0.0 counts as zero: on 6.18 a request from 0.0.0.7 is answered. Seen live."],
   [
     "A-2.6-13",
@@ -311,7 +328,7 @@ const corrections: readonly [RuleId, string][] = [
   ],
   [
     "A-2.6-21",
-    "In a VRF only probes and the neighbour rules ask the VRF's table; a request follows the policy rules, of which table local is the first unless it was moved.",
+    "A macvlan takes its copy of IPv4 group frames, too: what its parent drops it may deliver. In a VRF only probes and the neighbour rules ask the VRF's table; a request follows the policy rules, of which table local is the first unless it was moved.",
   ],
 ];
 

@@ -64,6 +64,30 @@ export function confirmOn(host: Host, link: Link, own: Ipv4, towards: Ipv4, scop
   return false;
 }
 
+/**
+ * inet_confirm_addr without an own address in mind (arp_accept 2): some address of at most `scope`, and some prefix of
+ * the link that covers `towards` and the address chosen. Conformance found that the two may be different addresses.
+ */
+export function confirmTowards(host: Host, link: Link, towards: Ipv4, scope: number): boolean {
+  if (!link.ipv4State) return false;
+  const limit = clamp(host, link);
+  let chosen: Ipv4 | undefined;
+  let same = false;
+  for (const address of link.addresses) {
+    const allowed = Math.min(address.scope, limit) <= scope;
+    if (chosen === undefined && allowed) {
+      chosen = address.ip;
+      if (same) return true;
+    }
+    if (same) continue;
+    same = holdsPrefix(address, towards);
+    if (!same || chosen === undefined) continue;
+    if (holdsPrefix(address, chosen) || allowed) return true;
+    same = false;
+  }
+  return false;
+}
+
 /** The same on any device (arp_ignore 3). Only devices that hold `own` can say yes. */
 export function confirmAnywhere(host: Host, own: Ipv4, towards: Ipv4, scope: number): boolean {
   for (const address of host.ownAddresses.get(own) ?? [])

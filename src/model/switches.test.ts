@@ -42,6 +42,9 @@ const borders: readonly [SwitchName, string, unknown, string, unknown][] = [
   ["dropGratuitous", "4.4.300", false, "4.10.0", true],
   ["selectElsewhere", "2.2.13", false, "2.2.14", true],
   ["mergedTables", "4.0.9", false, "4.1.0", true],
+  ["defaultAfterError", "4.0.9", false, "4.1.0", true],
+  ["defaultAfterError", "6.0.9", true, "6.1.0", false],
+  ["linkDownRoutes", "6.0.9", "interface", "6.1.0", "or"],
 ];
 for (const [name, before, old, after, now] of borders)
   test(`${name} is ${old} in ${before} and ${now} in ${after}`, () => {

@@ -98,10 +98,16 @@ export const switchTable = {
   dropUnicastInMulticast: flag("4.6 (absent 4.4, present 4.10)", since("4.6")),
   selectElsewhere: flag("other devices searched also for link scope: 2.2.14", since("2.2.14", "2.4.0")),
   mergedTables: flag("local and main are one trie until a rule is added: 4.1", since("4.1")),
+  defaultAfterError: flag(
+    "without rules, table default is asked also after a blackhole in main: 4.1 - 6.0; 6.9.5 read still does, the repaired 6.1.0-56 of Debian and 6.18 do not (observed)",
+    (r) => has(r, "4.1") && !has(r, "6.1"),
+  ),
   vrf: flag("4.4", since("4.4")),
   lowestIsBroadcast: flag("the first address of a prefix is a broadcast, up to 5.13", until("5.14")),
-  linkDownRoutes: row(["none", "interface", "or"], "ignore_routes_with_linkdown: 4.2, with all from about 6.3", (r) =>
-    steps(r, "none", ["interface", "4.2"], ["or", "6.3"]),
+  linkDownRoutes: row(
+    ["none", "interface", "or"],
+    "ignore_routes_with_linkdown: 4.2; with all from about 6.3, and in the repaired 6.1.0-56 of Debian (observed; 6.1-rc7 read has it not)",
+    (r) => steps(r, "none", ["interface", "4.2"], ["or", "6.1"]),
   ),
   redirectForm: row(["firewall", "ipchains", "netfilter"], "2.0, 2.2, 2.4", (r) =>
     steps(r, "firewall", ["ipchains", "2.2.0"], ["netfilter", "2.4.0"]),

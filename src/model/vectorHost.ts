@@ -18,6 +18,7 @@ import {
   routeTypes,
   scopes,
 } from "./facts.ts";
+import { parseRelease } from "./generation.ts";
 import { parseIpv6 } from "./ipv6.ts";
 
 /** What makes a vector unusable, with its place. Caught for each case, so that one bad vector stops no others. */
@@ -83,10 +84,17 @@ export function hostFacts(vector: Json): HostFacts {
   const segments = segmentOf(host.same_segment, ordered);
   const links = ordered.map((v, i) => linkFacts(v, i + first, host, segments));
   const names = new Set(links.map((l) => l.name));
+  if (names.size < links.length) fault("host.interfaces", "two of them have one name");
   const addresses: AddressFacts[] = [];
   const addresses6: Address6Facts[] = [];
   for (const v of ordered) readAddresses(v, addresses, addresses6);
+  const neighbours: NeighbourFacts[] = [];
+  [...list(host.proxies, "host.proxies"), ...list(host.published, "host.published")].forEach((p, i) => {
+    readPublished(object(p, `host.published[${i}]`), `host.published[${i}]`, names, neighbours, addresses6);
+  });
+  // Without a kernel the generation's typical member stands; a name that holds no version is a slip of the pen.
   const release = optionalText(vector.kernel, "kernel") ?? "";
+  if (release !== "" && parseRelease(release) === undefined) fault("kernel", `${release} holds no version`);
   return {
     factsVersion: 1,
     kernel: { release, generation: generation as Generation },
@@ -97,9 +105,7 @@ export function hostFacts(vector: Json): HostFacts {
     routes: list(host.routes, "host.routes").map((r, i) => routeFacts(object(r, `host.routes[${i}]`), i, names)),
     rules: list(host.rules, "host.rules").map((r, i) => ruleFacts(object(r, `host.rules[${i}]`), `host.rules[${i}]`)),
     sysctls,
-    neighbours: [...list(host.proxies, "host.proxies"), ...list(host.published, "host.published")].map((p, i) =>
-      publishedFacts(object(p, `host.published[${i}]`), `host.published[${i}]`),
-    ),
+    neighbours,
     filters: filterFacts(list(host.filters, "host.filters")),
     unread: [],
   };
@@ -287,18 +293,35 @@ function ruleFacts(r: Json, where: string): PolicyRuleFacts {
   };
 }
 
-function publishedFacts(p: Json, where: string): NeighbourFacts {
+/** An IPv4 entry without an interface counts on each of them; an IPv6 entry always names one (D-6-03). */
+function readPublished(
+  p: Json,
+  where: string,
+  names: ReadonlySet<string>,
+  neighbours: NeighbourFacts[],
+  addresses6: Address6Facts[],
+): void {
   const link = optionalText(p.dev ?? p.iface ?? p.link, `${where}.dev`) ?? "*";
+  // 2.0 entries may be made for an alias, which is a device there (A-2.0-04).
+  if (link !== "*" && !names.has(link) && !names.has(link.split(":")[0] ?? ""))
+    fault(`${where}.dev`, `there is no interface ${link}`);
+  const ip = text(p.ip, `${where}.ip`);
+  if (ip.includes(":")) {
+    if (parseIpv6(ip) === undefined) fault(`${where}.ip`, `${ip} is not an IPv6 address`);
+    if (link === "*") fault(`${where}.dev`, "is missing");
+    addresses6.push({ link, ip, prefixLength: 128, scope: 0, proxy: true });
+    return;
+  }
   const mac = optionalText(p.mac ?? p.lladdr, `${where}.mac`);
   const length = optionalWhole(p.plen ?? p.mask, `${where}.plen`);
-  return {
+  neighbours.push({
     link,
-    ip: ip4(p.ip, `${where}.ip`),
+    ip: ip4(ip, `${where}.ip`),
     state: "PERMANENT",
     proxy: true,
     ...(mac === undefined ? {} : { mac }),
     ...(length === undefined ? {} : { prefixLength: length }),
-  };
+  });
 }
 
 const hooks: Readonly<Record<string, FilterChainFacts["hook"]>> = {

@@ -143,7 +143,7 @@ export class HostDraft {
 
 /** What the kernel adds to the local table with an address. */
 const localRoute = (a: AddressFacts): RouteFacts => ({
-  dst: a.ip,
+  dst: `${a.ip}/32`,
   type: "local",
   table: 255,
   dev: a.link,

@@ -10,6 +10,7 @@ import {
   flag,
   host16,
   host32,
+  host64,
   hostS32,
   ipv4,
   linkAddress,
@@ -45,6 +46,9 @@ export const RTM = {
   newRule: 32,
   delRule: 33,
   getRule: 34,
+  newNeighbourTable: 64,
+  getNeighbourTable: 66,
+  setNeighbourTable: 67,
 } as const;
 
 /** Multicast groups to hear changes by (RTNLGRP_*). */
@@ -68,6 +72,16 @@ export const IFF = {
 /** ARPHRD_*: `hardwareType` of a link. */
 export const ARPHRD = { ethernet: 1, infiniband: 32, tunnel: 768, loopback: 772, none: 0xfffe } as const;
 export const MACVLAN_MODE = { private: 1, vepa: 2, bridge: 4, passthru: 8, source: 16 } as const;
+/** By number (if_bonding.h). */
+export const BOND_MODES = [
+  "balance-rr",
+  "active-backup",
+  "balance-xor",
+  "broadcast",
+  "802.3ad",
+  "balance-tlb",
+  "balance-alb",
+] as const;
 export const OPERSTATE = ["unknown", "not-present", "down", "lower-layer-down", "testing", "dormant", "up"] as const;
 
 const linkHeader = layout("link", 16, {
@@ -169,6 +183,8 @@ const linkKinds = {
   ipip: tunnel,
   macvlan: attributes("link-macvlan", { mode: host32(1), flags: host16(2) }),
   vlan: attributes("link-vlan", { id: host16(1), protocol: be16(5) }),
+  bond: attributes("link-bond", { mode: u8(1) }),
+  vrf: attributes("link-vrf", { table: host32(1) }),
 } as const;
 type Kinds = typeof linkKinds;
 export type LinkKind = keyof Kinds;
@@ -213,6 +229,9 @@ const linkInfo = (type: number): AttributeRow<LinkInfo> => ({
   },
 });
 
+/** IFLA_AF_SPEC by family. `conf`: every file of net.ipv4.conf.IFACE, int32 each, IPV4_DEVCONF_* numbered from 1. */
+const families = attributes("link-families", { inet: nested(2, attributes("link-inet", { conf: bytes(1) })) });
+
 /** IFLA_*. */
 export const link = message(
   linkHeader,
@@ -233,6 +252,7 @@ export const link = message(
     netNsPid: host32(19),
     alias: text(20),
     counters: counters(23),
+    families: nested(26, families),
     group: host32(27),
     /** Open file of the namespace to move it to. */
     netNsFd: host32(28),
@@ -514,6 +534,18 @@ export const neighbour = message(
   }),
 );
 export type Neighbour = ValueOf<typeof neighbour>;
+
+/** struct ndtmsg and NDTA_*: a neighbour table's times, those of one link or, with index 0, the defaults. */
+export const neighbourTable = message(
+  layout("neighbour-table", 4, { family: row.u8(0), padding: row.unused(1, 3) }),
+  attributes("neighbour-table", {
+    name: text(1),
+    parameters: nested(
+      6,
+      attributes("neighbour-parameters", { index: host32(1), proxyDelayMs: host64(13), lockTimeMs: host64(15) }),
+    ),
+  }),
+);
 
 // Requests ------------------------------------------------------------------------------------------------------------
 

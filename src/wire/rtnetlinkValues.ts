@@ -14,6 +14,7 @@ function nameOf<T extends string>(table: Readonly<Record<T, number>>, value: num
   return (Object.keys(table) as T[]).find((name) => table[name] === value);
 }
 
+export type BondMode = (typeof wire.BOND_MODES)[number];
 export type MacvlanMode = keyof typeof wire.MACVLAN_MODE;
 export type OperationalState = (typeof wire.OPERSTATE)[number];
 
@@ -44,7 +45,10 @@ export interface Link {
   /** Set when `parent` counts in another namespace. */
   readonly parentNamespaceId?: number;
   readonly vlanId?: number;
+  /** Of a VRF. */
+  readonly vrfTable?: number;
   readonly macvlanMode?: MacvlanMode;
+  readonly bondMode?: BondMode;
   /** Of an ipip link; 0.0.0.0 is any. */
   readonly tunnel?: { readonly local: Ipv4; readonly remote: Ipv4; readonly ttl: number };
 }
@@ -54,7 +58,9 @@ function linkDetails(info: wire.LinkInfo | undefined) {
   if (info.kind === "other") return info.name === "" ? {} : { kind: info.name };
   const { kind } = info;
   if (kind === "vlan") return { kind, ...present({ vlanId: info.data?.id }) };
+  if (kind === "vrf") return { kind, ...present({ vrfTable: info.data?.table }) };
   if (kind === "macvlan") return { kind, ...present({ macvlanMode: nameOf(wire.MACVLAN_MODE, info.data?.mode) }) };
+  if (kind === "bond") return { kind, ...present({ bondMode: wire.BOND_MODES[info.data?.mode ?? -1] }) };
   if (kind !== "ipip" || info.data === undefined) return { kind };
   const { local = ANY, remote = ANY, ttl = 0 } = info.data;
   return { kind, tunnel: { local, remote, ttl } };
@@ -158,6 +164,8 @@ export interface Route {
   readonly typeOfService: number;
   readonly onLink: boolean;
   readonly mtu?: number;
+  /** Octets of payload that TCP offers towards this route (advmss). */
+  readonly advertisedMss?: number;
   /** Several ways instead of one gateway and link. */
   readonly hops?: readonly Hop[];
 }
@@ -187,6 +195,7 @@ export function decodeRoute(payload: Uint8Array): Route | undefined {
       linkIndex: r.outIndex,
       preferredSource: r.preferredSource,
       mtu: r.metrics?.mtuOctets,
+      advertisedMss: r.metrics?.advertisedMssOctets,
       hops: r.nextHops?.map(({ index, weight, flags, gateway }) => ({
         linkIndex: index,
         weight,
@@ -220,6 +229,16 @@ export interface Rule {
   readonly outputLink?: string;
   readonly fwmark?: number;
   readonly fwmask?: number;
+  readonly typeOfService: number;
+  /** IP protocol number. */
+  readonly protocol?: number;
+  readonly sourcePorts?: readonly [number, number];
+  readonly destinationPorts?: readonly [number, number];
+  /** The table of the packet's VRF. */
+  readonly vrf?: boolean;
+  /** The priority to go on at, of action `goto`. */
+  readonly goto?: number;
+  readonly suppressPrefixLength?: number;
   readonly invert: boolean;
 }
 
@@ -234,6 +253,7 @@ export function decodeRule(payload: Uint8Array): Rule | undefined {
     priority: r.priority ?? 0,
     action: nameOf(RULE_ACTIONS, r.action) ?? "other",
     table: wire.ruleTable(r),
+    typeOfService: r.tos,
     invert: (r.flags & wire.RULE_FLAG.invert) !== 0,
     ...present({
       source: selector(r.source, r.sourceLength),
@@ -242,6 +262,12 @@ export function decodeRule(payload: Uint8Array): Rule | undefined {
       outputLink: r.outName,
       fwmark: r.mark,
       fwmask: r.markMask,
+      protocol: r.ipProtocol,
+      sourcePorts: r.sourcePorts && ([r.sourcePorts.first, r.sourcePorts.last] as const),
+      destinationPorts: r.destinationPorts && ([r.destinationPorts.first, r.destinationPorts.last] as const),
+      vrf: r.layer3Master === 1 ? true : undefined,
+      goto: r.goto,
+      suppressPrefixLength: (r.suppressPrefixLength ?? -1) < 0 ? undefined : r.suppressPrefixLength,
     }),
   };
 }
@@ -266,18 +292,44 @@ export interface Neighbour {
   readonly state: NeighbourState;
   /** We answer ARP for it ourselves, on someone's order. */
   readonly proxy: boolean;
+  /** Since its state or MAC last changed, in steps of 10 ms (struct nda_cacheinfo counts in USER_HZ). */
+  readonly ageMs?: number;
+}
+
+/** The times of one link's ARP, or the defaults for new links. */
+export interface NeighbourTimes {
+  /** Undefined for the defaults. */
+  readonly linkIndex: number | undefined;
+  readonly lockTimeMs: number;
+  readonly proxyDelayMs: number;
+}
+
+/** A payload of RTM_NEWNEIGHTBL; undefined for other tables than ARP's. A negative lock time comes as one. */
+export function decodeNeighbourTimes(payload: Uint8Array): NeighbourTimes | undefined {
+  const read = wire.neighbourTable.decode(payload);
+  if (!read.ok || read.value.name !== "arp_cache" || read.value.parameters === undefined) return undefined;
+  const { index, lockTimeMs = 0n, proxyDelayMs = 0n } = read.value.parameters;
+  const signed = (ms: bigint): number => Number(BigInt.asIntN(32, ms));
+  return {
+    linkIndex: index === 0 ? undefined : index,
+    lockTimeMs: signed(lockTimeMs),
+    proxyDelayMs: signed(proxyDelayMs),
+  };
 }
 
 /** A payload of RTM_NEWNEIGH or RTM_DELNEIGH; undefined when it is not of IPv4 (bridges report theirs too). */
 export function decodeNeighbour(payload: Uint8Array): Neighbour | undefined {
   const read = wire.neighbour.decode(payload);
   if (!read.ok || read.value.family !== wire.AF.inet || read.value.destination === undefined) return undefined;
-  const { index, destination, state, flags, linkAddress } = read.value;
+  const { index, destination, state, flags, linkAddress, times } = read.value;
   return {
     linkIndex: index,
     address: destination,
     state: nameOf(NEIGHBOUR_STATES, state) ?? "none",
     proxy: (flags & wire.NEIGHBOUR_FLAG.proxy) !== 0,
-    ...present({ mac: linkAddress === undefined ? undefined : parseMac(linkAddress) }),
+    ...present({
+      mac: linkAddress === undefined ? undefined : parseMac(linkAddress),
+      ageMs: times === undefined ? undefined : times.updatedTicks * 10,
+    }),
   };
 }

@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
+import type { CommandModule } from "../command.ts";
 import type { Io } from "../io.ts";
-import type { CommandModule } from "./index.ts";
 
 export const defaultSocket = "/run/vipward/control.sock";
 const socketOption = (): Option =>

@@ -1,5 +1,5 @@
 import { Option } from "commander";
-import type { CommandModule } from "./index.ts";
+import type { CommandModule } from "../command.ts";
 
 export const check: CommandModule = {
   register(program, io, finish) {
@@ -7,6 +7,7 @@ export const check: CommandModule = {
       .command("check")
       .description("ask the kernel model about each VIP on this host, and say what is wrong, why, and what to do")
       .option("--facts <file>", "facts of a host, as `vipward facts` prints them; without it, this host's own")
+      .option("-n, --netns <name>", "a named network namespace of this host instead of its own")
       .option("--cluster <file>", "cluster file: VIPs, roles and services come from it")
       .option("--as <name>", "which host of the cluster this is, where its addresses do not say")
       .option("--vip <address...>", "without a cluster file: the VIPs")
@@ -34,10 +35,12 @@ Examples:
   vipward check --cluster cluster.yaml                       this host, as the file says what it is
   vipward check --vip 10.10.0.100                            this host as a real server of that VIP
   vipward check --vip 10.10.0.100 --role director --json
+  vipward check --netns vw-web1 --vip 10.10.0.100            a host in a namespace
   vipward check --facts web1.json --cluster cluster.yaml     someone else's host
   vipward explain arp-ignore-only-on-lo                      one finding at length
 
-Exit status: 0 clean, 1 findings as bad as --fail-on or worse, 65 errors in a file, 66 no such file.`,
+Exit status: 0 clean, 1 findings as bad as --fail-on or worse, 64 command line, 65 errors in a file,
+66 no such file or namespace, 77 not permitted to enter it. See docs/check.md.`,
       )
       .action((options) => {
         finish(import("../work/check.ts").then(({ runCheck }) => runCheck(options, io)));

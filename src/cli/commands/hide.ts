@@ -1,4 +1,4 @@
-import type { CommandModule } from "./index.ts";
+import type { CommandModule } from "../command.ts";
 import { commonOptions } from "./silenceOptions.ts";
 
 export const hide: CommandModule = {

@@ -1,6 +1,6 @@
 import { Option } from "commander";
-import { cures } from "../../lab/report.ts";
-import type { CommandModule } from "./index.ts";
+import { cures, LAB_PREFIX } from "../../lab/report.ts";
+import type { CommandModule } from "../command.ts";
 
 export const lab: CommandModule = {
   register(program, io, finish) {
@@ -9,8 +9,11 @@ export const lab: CommandModule = {
       .description("build a whole cluster on this machine, break it, cure it, and prove the cure with packets")
       .argument("[file]", "cluster file; without one, the examples that come with vipward")
       .addOption(
-        new Option("--backend <name>", "where it runs: namespaces on this kernel, a VM, or whichever can do all of it")
-          .choices(["auto", "netns", "vm"])
+        new Option(
+          "--backend <name>",
+          "where it runs: namespaces on this kernel, a VM, whichever can do all of it, or the model",
+        )
+          .choices(["auto", "netns", "vm", "sim"])
           .default("auto"),
       )
       .addOption(
@@ -25,7 +28,7 @@ export const lab: CommandModule = {
       .option("--seconds <number>", "how long each stretch of traffic lasts (1 to 600)", "5")
       .option("--keep", "leave the namespaces standing and say how to enter them (netns only)")
       .option("--clean", "remove what earlier labs left standing, and end")
-      .option("--prefix <text>", "of the namespaces' names", "vw-")
+      .option("--prefix <text>", "of the namespaces' names", LAB_PREFIX)
       .option("--json", "print the report as one JSON document")
       .addOption(new Option("--events", "print each event as a line of JSON (for the VM)").hideHelp())
       .addHelpText(
@@ -34,6 +37,7 @@ export const lab: CommandModule = {
 Examples:
   vipward lab                                the whole story, LVS/DR and LVS/TUN
   vipward lab --backend netns                on this machine's own kernel, in seconds
+  vipward lab --backend sim                  on the model: no root, any system (see also vipward sim)
   vipward lab my-cluster.yaml --keep         my own cluster, left standing to look around in
   vipward lab --cure ignore-only             half a cure, and what the verdict says of it
   vipward lab --json > report.json

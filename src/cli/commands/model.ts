@@ -1,4 +1,4 @@
-import type { CommandModule } from "./index.ts";
+import type { CommandModule } from "../command.ts";
 
 export const model: CommandModule = {
   register(program, io, finish) {

@@ -1,5 +1,5 @@
 import { Option } from "commander";
-import type { CommandModule } from "./index.ts";
+import type { CommandModule } from "../command.ts";
 import { commonOptions, factsOption, wishOptions } from "./silenceOptions.ts";
 
 export const render: CommandModule = {

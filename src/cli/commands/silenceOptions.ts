@@ -33,5 +33,6 @@ export const factsOption = (command: Command): Command =>
 
 export const commonOptions = (command: Command): Command =>
   command
+    .option("--root <folder>", "stands for / where files are read and written: of an image")
     .option("--state-dir <folder>", "where the journal is (default: /var/lib/vipward)")
     .option("--json", "print one JSON document");

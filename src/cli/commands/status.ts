@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
+import type { CommandModule } from "../command.ts";
 import { defaultSocket } from "./agent.ts";
-import type { CommandModule } from "./index.ts";
 import { commonOptions, factsOption, wishOptions } from "./silenceOptions.ts";
 
 /** Of the cluster where an agent runs here and nothing else is asked for; else of this host's silence. */

@@ -13,6 +13,7 @@ import { reportText } from "./checkText.ts";
 
 export interface CheckOptions {
   readonly facts?: string;
+  readonly netns?: string;
   readonly cluster?: string;
   readonly as?: string;
   readonly vip?: readonly string[];
@@ -25,13 +26,13 @@ export interface CheckOptions {
 /** `vipward check`. Exit status 0 clean, 1 findings at or above `--fail-on`, 65 a file has errors. */
 export async function runCheck(options: CheckOptions, io: Io): Promise<number> {
   sayIfUnclear(options);
-  const facts = options.facts === undefined ? await liveFacts() : await factsFromFile(options.facts, io);
+  const facts = options.facts === undefined ? await ownFacts(options.netns) : await factsFromFile(options.facts, io);
   if (facts === undefined) return exitCode("badData");
   const wish = await wishOf(facts, options, io);
   if (wish === undefined) return exitCode("badData");
   const report = checkHost(wish.input);
   if (options.json === true) io.out(`${JSON.stringify({ reason: wish.reason, ...report }, null, 2)}\n`);
-  else io.out(reportText(report, wish.reason, io));
+  else io.out(reportText(report, wish.reason, io, options.netns));
   return exitCode(report.findings.some((f) => atLeast(f.severity, options.failOn)) ? "no" : "ok");
 }
 
@@ -43,6 +44,10 @@ function sayIfUnclear(options: CheckOptions): void {
       "which VIPs? neither --cluster nor --vip was given",
       "vipward check --vip 10.10.0.100, or --cluster FILE",
     );
+  if (options.facts !== undefined && options.netns !== undefined)
+    throw usage("--facts and --netns exclude each other", "a facts file says itself which host it is of");
+  if (options.as !== undefined && options.cluster === undefined)
+    throw usage("--as names a host of a cluster file, and none was given", "give --cluster FILE, or --role with --vip");
   if (options.cluster !== undefined && options.vip !== undefined)
     throw usage("--cluster and --vip exclude each other", "leave --vip out: the cluster file has the VIPs");
   for (const vip of options.vip ?? [])
@@ -68,18 +73,10 @@ async function factsFromFile(path: string, io: Io): Promise<HostFacts | undefine
   return undefined;
 }
 
-/** This host's own, by the reader in host/. */
-async function liveFacts(): Promise<HostFacts> {
-  const reader: string = new URL("../../host/facts.js", import.meta.url).href; // not known to the compiler yet
-  try {
-    const { readFacts } = (await import(reader)) as { readFacts: () => HostFacts | Promise<HostFacts> };
-    return await readFacts();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ERR_MODULE_NOT_FOUND") throw error;
-    throw new HostError("facts/missing", "this build cannot read the facts of the host it runs on", {
-      remedy: "give a facts file: vipward check --facts FILE",
-    });
-  }
+/** The reader binds the kernel's calls, which takes time that a check of a file need not spend. */
+async function ownFacts(netns: string | undefined): Promise<HostFacts> {
+  const { liveFacts } = await import("./liveFacts.ts");
+  return liveFacts(netns);
 }
 
 async function wishOf(

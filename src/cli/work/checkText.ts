@@ -12,14 +12,20 @@ interface Screen {
 }
 
 /** The report as a person reads it: what the model says of each VIP, then the findings, worst first. */
-export function reportText(report: CheckReport, reason: string, screen: Screen): string {
+export function reportText(report: CheckReport, reason: string, screen: Screen, netns?: string): string {
   const c = paint(screen.colour);
   const host = printable(report.hostname ?? "this host");
-  let out = `${c.bold(host)}  ${report.roles.join(" and ") || "no role"}, ${printable(reason)}; Linux ${printable(report.kernel.release)} (rules of ${report.kernel.generation})\n`;
+  const where = netns === undefined ? "" : `, namespace ${netns}`;
+  const role = report.roles.join(" and ") || "no role";
+  // A cluster file's reason names the role itself: "real server web1, by its address 10.10.0.11".
+  const who = report.roles.some((r) => reason.startsWith(r)) ? reason : `${role}, ${reason}`;
+  let out = `${c.bold(host)}${where}  ${printable(who)}; Linux ${printable(report.kernel.release)} (rules of ${report.kernel.generation})\n`;
   for (const vip of report.vips) out += vipText(vip, c);
   for (const finding of report.findings) out += findingText(finding, c, screen.columns);
   if (report.notes.length > 0) out += "\n";
   for (const note of report.notes) out += `${c.dim("note")}  ${printable(note)}\n`;
+  if (netns !== undefined && report.findings.length > 0)
+    out += `${report.notes.length > 0 ? "" : "\n"}${c.dim("note")}  the remedies are for that namespace: ip netns exec ${netns} COMMAND\n`;
   return `${out}\n${summary(report, c)}\n`;
 }
 
@@ -27,7 +33,8 @@ function summary(report: CheckReport, c: Paint): string {
   const counts = severities
     .map((s) => ({ s, n: report.findings.filter((f) => f.severity === s).length }))
     .filter(({ n }) => n > 0);
-  if (counts.length === 0) return c.green("no findings");
+  if (counts.length === 0)
+    return report.complete ? c.green("no findings") : c.yellow("no findings in what could be read; see the notes");
   const total = report.findings.length;
   return `${total} finding${total > 1 ? "s" : ""}: ${counts.map(({ s, n }) => tint(s, c)(`${n} ${s}`)).join(", ")}`;
 }
@@ -43,7 +50,7 @@ const expectations: Readonly<Record<VipReport["expected"], string>> = {
 
 function vipText(vip: VipReport, c: Paint): string {
   const where = vip.held.length > 0 ? `on ${printable(list(vip.held))}` : "not held here";
-  let out = `\n${c.bold(printable(list(vip.vips)))}  ${where}; ${expectations[vip.expected]}\n`;
+  let out = `\n${c.bold(printable(list(vip.vips)))}  ${where}; ${vip.vips.some((v) => v.includes(":")) ? expectations[vip.expected].replace("on ARP", "in neighbour discovery") : expectations[vip.expected]}\n`;
   for (const said of [...vip.answers, ...vip.announces, ...vip.accepts]) out += saidText(said, c);
   return out;
 }

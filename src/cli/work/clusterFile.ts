@@ -29,7 +29,8 @@ export function clusterFromFile(path: string, io: Io): Cluster | undefined {
     text = readFileSync(path, "utf8");
   } catch (error) {
     if (error instanceof HostError) throw error;
-    throw unreadable((error as NodeJS.ErrnoException).code ?? String(error));
+    const code = (error as NodeJS.ErrnoException).code ?? String(error);
+    throw unreadable({ ENOENT: "there is no such file", EACCES: "access denied" }[code] ?? code);
   }
   return clusterFromText(text, path, io);
 }

@@ -16,7 +16,7 @@ import { progress } from "../progress.ts";
 import { clusterFromFile, clusterFromText } from "./clusterFile.ts";
 
 export interface LabFlags {
-  readonly backend: "auto" | "netns" | "vm";
+  readonly backend: "auto" | "netns" | "vm" | "sim";
   readonly forwarding: "dr" | "tun" | "both";
   readonly realServers?: string;
   readonly cure: Cure;
@@ -30,17 +30,21 @@ export interface LabFlags {
 
 const usage = (message: string, remedy: string): HostError => new HostError("lab/usage", message, { remedy });
 
-function wholeNumber(flag: string, text: string, from: number, to: number): number {
+export function wholeNumber(flag: string, text: string, from: number, to: number): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || value < from || value > to)
     throw usage(`${flag} ${text}: not a number from ${from} to ${to}`, `give a whole number from ${from} to ${to}`);
   return value;
 }
 
-const wanted = (flags: LabFlags): ForwardingMethod[] =>
+const wanted = (flags: Pick<LabFlags, "forwarding">): ForwardingMethod[] =>
   flags.forwarding === "both" ? ["dr", "tun"] : [flags.forwarding];
 
-function chaptersOf(file: string | undefined, flags: LabFlags, io: Io): Chapter[] | undefined {
+export function chaptersOf(
+  file: string | undefined,
+  flags: Pick<LabFlags, "forwarding" | "realServers">,
+  io: Io,
+): Chapter[] | undefined {
   if (file === undefined) {
     const count = wholeNumber("--real-servers", flags.realServers ?? "3", 2, 50);
     return wanted(flags).map((forwarding) => {
@@ -72,7 +76,10 @@ function clean(prefix: string, io: Io): number {
   return exitCode("ok");
 }
 
-function teller(flags: LabFlags, io: Io): { tell: (event: LabEvent) => void; end: () => void } {
+export function teller(
+  flags: Pick<LabFlags, "events" | "json">,
+  io: Io,
+): { tell: (event: LabEvent) => void; end: () => void } {
   if (flags.events === true)
     return { tell: (event) => io.out(`${EVENT_LINE}${JSON.stringify(event)}\n`), end: () => {} };
   const p = paint(io.colour);
@@ -83,7 +90,7 @@ function teller(flags: LabFlags, io: Io): { tell: (event: LabEvent) => void; end
       return;
     }
     line.clear();
-    if (flags.json !== true) io.out(eventText(event, p));
+    if (flags.json !== true) io.out(eventText(event, p, io.isTerminal ? io.columns : undefined));
     else if (event.kind === "report") io.out(`${JSON.stringify(event.report, null, 2)}\n`);
     else if (event.kind === "kept") io.err(eventText(event, paint(false)));
   };
@@ -93,7 +100,7 @@ function teller(flags: LabFlags, io: Io): { tell: (event: LabEvent) => void; end
 function inVm(flags: LabFlags): boolean {
   if (flags.backend !== "auto") return flags.backend === "vm";
   const { ipvs, ipip, dummy } = kernelAbilities();
-  return !(ipvs && ipip && dummy);
+  return !(ipvs && ipip && dummy && process.getuid?.() === 0);
 }
 
 /** Sweeps what a killed run left, so that no two runs of a lab stand in each other's way. */
@@ -106,12 +113,19 @@ export async function runLab(file: string | undefined, flags: LabFlags, io: Io):
   const seconds = wholeNumber("--seconds", flags.seconds, 1, 600);
   const { tell, end } = teller(flags, io);
   try {
+    if (flags.backend === "sim") {
+      if (flags.keep === true) throw usage("--keep leaves nothing of a simulation", "use --pcap FILE of vipward sim");
+      const { runSimLab } = await import("../../lab/sim/run.ts");
+      const simulated = { chapters, cure: flags.cure, trafficMs: seconds * 1000, seed: 1, capture: false };
+      const { report } = await runSimLab({ ...simulated, tell, signal: io.signal });
+      return exitCode(report.held ? "ok" : "no");
+    }
     if (inVm(flags)) {
       if (flags.keep === true) throw usage("--keep leaves nothing of a VM", "use --backend netns with --keep");
       const args = ["--forwarding", flags.forwarding, "--cure", flags.cure, "--seconds", String(seconds)];
       if (flags.realServers !== undefined) args.push("--real-servers", flags.realServers);
       const clusterText = file === undefined ? undefined : readFileSync(file, "utf8");
-      const report = await runVmLab({ args, clusterText, tell, signal: io.signal });
+      const report = await runVmLab({ args, clusterText, trafficMs: seconds * 1000, tell, signal: io.signal });
       return exitCode(report.held ? "ok" : "no");
     }
     if (process.getuid?.() !== 0)

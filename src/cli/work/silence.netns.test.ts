@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -156,5 +165,77 @@ for (const [target, command, policy] of [
       execFileSync("ip", ["netns", "exec", host.wire.rs.name, ...command, file], { stdio: "pipe" });
       const got = host.facts();
       assert.deepEqual([got.sysctls, got.filters], [sysctls, filters]);
+    });
+  });
+
+test("a second apply writes nothing: no file but its lock, no netlink request but those that ask", async (t) => {
+  if (!needsRoot(t)) return;
+  if (spawnSync("strace", ["-V"]).error !== undefined) return t.skip("no strace here");
+  await withHost("idle", async (host) => {
+    /** System calls of one apply that change something: of files, and of the kernel's tables. */
+    const writing = (): { files: string[]; requests: string[] } => {
+      const log = join(host.stateDir, "..", `vipward-strace-${process.pid}`);
+      const [netns = "", exec = "", name = "", ...command] = host.args("apply", ...APPLY);
+      const calls =
+        "trace=openat,open,creat,unlink,unlinkat,rename,renameat,renameat2,mkdir,mkdirat,symlink,symlinkat,sendto,sendmsg";
+      try {
+        const done = spawnSync("ip", [netns, exec, name, "strace", "-f", "-e", calls, "-o", log, ...command], {
+          encoding: "utf8",
+          timeout: 120_000,
+        });
+        assert.equal(done.status, 0, done.stderr);
+        const lines = readFileSync(log, "utf8").split("\n");
+        const files = lines.filter((l) =>
+          /O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|(creat|unlink|rename|mkdir|symlink)\w*\(/.test(l),
+        );
+        return {
+          files: files.filter((l) => !/"\/dev\/|\/lock"|= -1 /.test(l)),
+          requests: lines.filter((l) => /send(to|msg)\(/.test(l) && /RTM_(NEW|DEL|SET)|NFT_MSG_(NEW|DEL)/.test(l)),
+        };
+      } finally {
+        rmSync(log, { force: true });
+      }
+    };
+    const first = writing();
+    assert.ok(first.files.length > 0 && first.requests.length > 0, "the first one writes, or this sees nothing");
+    assert.deepEqual(writing(), { files: [], requests: [] });
+  });
+});
+
+for (const [system, sign, boot] of [
+  ["systemd", "run/systemd/system", "etc/systemd/system/vipward.service"],
+  ["ifupdown", "etc/network/interfaces.d", "etc/network/interfaces.d/vipward"],
+] as const)
+  test(`kept over a reboot by ${system}: found by its folder, the boot files make it again, undo takes exactly ours`, async (t) => {
+    if (!needsRoot(t)) return;
+    await withHost("keep", async (host) => {
+      const root = join(host.stateDir, "root");
+      mkdirSync(join(root, sign), { recursive: true });
+      mkdirSync(join(root, "etc/vipward"), { recursive: true });
+      writeFileSync(join(root, "etc/vipward/notes"), "somebody's");
+      const tree = (): string[] =>
+        readdirSync(root, { recursive: true, withFileTypes: true })
+          .filter((e) => !e.isDirectory())
+          .map((e) => e.name)
+          .sort();
+      const bare = tree();
+      const facts = host.facts();
+      const applied = host.run("apply", "--vip", "10.0.0.100", "--root", root);
+      assert.equal(applied.status, 0, applied.text);
+      assert.ok(existsSync(join(root, boot)));
+      assert.equal(host.run("apply", "--vip", "10.0.0.100", "--root", root).text, "nothing to do\n");
+      const wanted = host.facts();
+      if (system === "systemd") {
+        const script = readFileSync(join(root, "etc/vipward/boot.sh"), "utf8");
+        assert.equal(
+          readlinkSync(join(root, "etc/systemd/system/multi-user.target.wants/vipward.service")),
+          `/${boot}`,
+        );
+        assert.equal(host.run("undo", "--root", root).status, 0);
+        assert.deepEqual(host.facts(), facts);
+        execFileSync("ip", ["netns", "exec", host.wire.rs.name, "sh", "-e"], { input: script });
+        assert.deepEqual(host.facts(), wanted);
+      } else assert.equal(host.run("undo", "--root", root).status, 0);
+      assert.deepEqual(tree(), bare);
     });
   });

@@ -1,5 +1,6 @@
 /** The work behind plan, apply, undo, status, policies, hide, reveal, render and confirm. */
 import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Journal, type JournalState } from "../../apply/journal.ts";
 import { confirm, type Outcome, type Recovery, recover, run } from "../../apply/run.ts";
 import { formatIpv4, parseIpv4 } from "../../base/ipv4.ts";
@@ -38,6 +39,7 @@ export interface SilenceOptions {
   readonly as?: string;
   readonly facts?: string;
   readonly stateDir?: string;
+  readonly root?: string;
   readonly keep?: string;
   readonly json?: boolean;
   readonly diff?: boolean;
@@ -147,7 +149,7 @@ interface Asked {
   readonly policy: string;
 }
 
-function askedOf(o: SilenceOptions, facts: HostFacts): Asked {
+export function askedOf(o: SilenceOptions, facts: HostFacts): Asked {
   const fromFile = o.cluster === undefined ? undefined : wishOfCluster(o.cluster, facts, o.as);
   const policy = o.policy ?? fromFile?.policy ?? "auto";
   if (policy !== "auto" && policyNamed(policy) === undefined)
@@ -163,8 +165,11 @@ function keeperOf(o: SilenceOptions): Keeper {
     if (keeper === undefined) throw usage(`--keep ${o.keep} is not known`, `use auto, ${keepers.join(", ")}`);
     return keeper;
   }
-  if (existsSync("/run/systemd/system")) return "systemd";
-  return existsSync("/etc/network/interfaces.d") ? "ifupdown" : "none";
+  const root = o.root ?? "/";
+  // An image has systemd without running it.
+  const systemd = o.root === undefined ? ["/run/systemd/system"] : ["/run/systemd/system", "/lib/systemd/systemd"];
+  if (systemd.some((path) => existsSync(join(root, path)))) return "systemd";
+  return existsSync(join(root, "/etc/network/interfaces.d")) ? "ifupdown" : "none";
 }
 
 const vipsOnly = (owned: readonly Change[]): Change[] => owned.filter((c) => purposeOf(c) === "vips");
@@ -232,12 +237,16 @@ function warnOpen(state: JournalState, io: Io): void {
 
 async function journalState(o: SilenceOptions, io: Io): Promise<JournalState | undefined> {
   if (o.facts !== undefined) return undefined;
-  const state = await Journal.peek(machinePorts(o.stateDir === undefined ? {} : { stateDir: o.stateDir }).journal);
+  const state = await Journal.peek(portsOf(o).journal);
   warnOpen(state, io);
   return state;
 }
 
-const portsOf = (o: SilenceOptions) => machinePorts(o.stateDir === undefined ? {} : { stateDir: o.stateDir });
+export const portsOf = (o: SilenceOptions) =>
+  machinePorts({
+    ...(o.stateDir === undefined ? {} : { stateDir: o.stateDir }),
+    ...(o.root === undefined ? {} : { root: o.root }),
+  });
 
 async function worldHere(o: SilenceOptions, facts: HostFacts): Promise<World> {
   return o.facts === undefined ? portsOf(o).reader.read(keptPaths) : worldOf(facts);

@@ -79,13 +79,16 @@ export const ipv6: readonly Entry[] = [
           vips: [...new Set(found.map((f) => f.vip.text))],
           links,
           wrong: `${list(links)} answers neighbour solicitations for ${list(found.map((f) => f.vip.text))}: ${first.verdict.because}.`,
-          shell: found
-            .slice(0, 8)
-            .flatMap(({ vip, link }) =>
-              proxied
-                ? [`ip -6 neigh del proxy ${vip.text} dev ${link.name}`]
-                : [`ip -6 address del ${vip.text} dev ${link.name}`, `ip -6 address add ${vip.text}/128 dev lo`],
-            ),
+          shell: found.slice(0, 8).flatMap(({ vip, link }) =>
+            proxied
+              ? [`ip -6 neigh del proxy ${vip.text} dev ${link.name}`]
+              : [
+                  ...held6(context)
+                    .filter((h) => h.vip === vip.text && h.address.link === link.name)
+                    .map((h) => `ip -6 address del ${vip.text}/${h.address.prefixLength} dev ${link.name}`),
+                  `ip -6 address add ${vip.text}/128 dev lo`,
+                ],
+          ),
           rules: rules(found.map((f) => f.verdict)),
           evidence: held6(context)
             .filter((h) => found.some((f) => f.vip.text === h.vip))

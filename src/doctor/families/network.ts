@@ -21,7 +21,8 @@ const words = (rule: FilterRuleFacts | NotUnderstoodFacts): string =>
   "notUnderstood" in rule ? rule.notUnderstood : (rule.text ?? "");
 
 const dropsInvalid = (rule: FilterRuleFacts | NotUnderstoodFacts): boolean =>
-  /ct\s*state[^;]*\binvalid\b/i.test(words(rule)) && /\b(drop|reject)\b/i.test(words(rule));
+  // As nft prints it, or as the reader hands on the JSON of what it could not read.
+  /\bct\b\W+(?:key\W+)?state\b[^;]*\binvalid\b/i.test(words(rule)) && /\b(drop|reject)\b/i.test(words(rule));
 
 /** True if an earlier rule of the chain accepts (or does not track) the VIP. */
 const acceptsVip = (context: Context, chain: FilterChainFacts, before: number): boolean =>
@@ -160,7 +161,7 @@ export const network: readonly Entry[] = [
         return [
           {
             vips: context.vips4.map((v) => v.text),
-            wrong: `${chainName(chain)} drops invalid packets before ${theVips(context.vips4.map((v) => v.text))} is accepted: ${words(rule)}.`,
+            wrong: `${chainName(chain)} drops invalid packets before ${theVips(context.vips4.map((v) => v.text))} is accepted.`,
             shell: context.vips4
               .slice(0, 8)
               .map((v) =>

@@ -1,4 +1,3 @@
-import type { RouteFacts } from "../../model/facts.ts";
 import { acceptances } from "../acceptance.ts";
 import { type Context, linkEvidence } from "../context.ts";
 import type { Entry } from "../entry.ts";
@@ -102,7 +101,7 @@ export const tun: readonly Entry[] = [
       if (mtu === undefined || mtu >= 1500 + outerOctets) return []; // clients' own 1500 limit what they send
       const fits = mtu - outerOctets - smallestHeaders;
       const clamped =
-        facts.routes.some((r) => ((r as RouteFacts & { readonly advmss?: number }).advmss ?? fits + 1) <= fits) ||
+        facts.routes.some((r) => (r.advmss ?? fits + 1) <= fits) ||
         facts.filters.some((c) =>
           c.rules.some((r) => /maxseg|TCPMSS/i.test("notUnderstood" in r ? r.notUnderstood : (r.text ?? ""))),
         );

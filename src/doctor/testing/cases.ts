@@ -421,6 +421,18 @@ export const cases: readonly Case[] = [
     }),
     twin: "jumbo frames inside",
   },
+  {
+    id: "mtu-tun-df-blackhole",
+    has: edit(tunnelServer, {
+      filters: [],
+      routes: [{ dst: "default", via: "10.10.0.1", dev: "eth0", advmss: 1460 }],
+    }),
+    hasNot: edit(tunnelServer, {
+      filters: [],
+      routes: [{ dst: "default", via: "10.10.0.1", dev: "eth0", advmss: 1440 }],
+    }),
+    twin: "advmss leaves room for the tunnel",
+  },
   // Director
   {
     id: "nobody-answers-vip",

@@ -8,23 +8,27 @@ import { FileConfirmations, FileJournal, FileLock, stateFolder } from "./journal
 import { MachinePerformer } from "./performer.ts";
 import { readFacts } from "./readFacts.ts";
 
+const DEFAULT_FOLDER = "/var/lib/vipward";
+
 export interface MachineOptions {
   /** Whose links are read and changed; the calling thread's own when absent. */
   readonly namespace?: Namespace;
+  /** Stands for / where files are read and written: an image's folder. The journal is below it, too. */
+  readonly root?: string;
   /** Where the journal is; /var/lib/vipward when absent. */
   readonly stateDir?: string;
 }
 
 /** Errors: state/EACCES, state/EROFS and the like, when the state folder cannot be made. */
 export function machinePorts(options: MachineOptions = {}): ApplyPorts {
-  const { namespace } = options;
-  const folder = stateFolder(options.stateDir);
+  const { namespace, root = "/" } = options;
+  const folder = stateFolder(options.stateDir ?? (options.root === undefined ? undefined : join(root, DEFAULT_FOLDER)));
   return {
-    performer: new MachinePerformer(namespace),
+    performer: new MachinePerformer(namespace, root),
     reader: {
       read: async (paths) => ({
         facts: readFacts(namespace),
-        files: Object.fromEntries(paths.map((path) => [path, readFile(path)])),
+        files: Object.fromEntries(paths.map((path) => [path, readFile(join(root, path))])),
       }),
     },
     journal: new FileJournal(join(folder, "journal")),

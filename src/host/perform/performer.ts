@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { join } from "node:path";
 import { ipv4 } from "../../base/ipv4.ts";
 import { parseMac } from "../../base/mac.ts";
 import { prefix } from "../../base/prefix.ts";
@@ -64,7 +65,7 @@ const routeSettings = (r: RouteFacts): RouteSettings => ({
 });
 
 /** One entry an operation; `address` is done in batches below. */
-const performers: { readonly [Name in OperationName]: (o: OperationOf<Name>, rt: Rtnetlink) => void } = {
+const performers: { readonly [Name in OperationName]: (o: OperationOf<Name>, rt: Rtnetlink, root: string) => void } = {
   sysctl: (o) => writeSysctl(o.path, o.value),
   "link-create": (o, rt) =>
     unless("EEXIST", () => {
@@ -100,7 +101,7 @@ const performers: { readonly [Name in OperationName]: (o: OperationOf<Name>, rt:
     if (there === (o.action === "add")) return;
     program(o.program, [...wait, "-t", o.table, o.action === "add" ? "-A" : "-D", o.chain, ...o.spec]);
   },
-  file: (o) => putFile(o.path, o.content),
+  file: (o, _, root) => putFile(join(root, o.path), o.content),
 };
 
 /** Thousands of addresses in a few sends. */
@@ -122,8 +123,11 @@ function addresses(list: readonly OperationOf<"address">[], rt: Rtnetlink): void
 
 export class MachinePerformer implements Performer {
   readonly #namespace: Namespace | undefined;
-  constructor(namespace?: Namespace) {
+  readonly #root: string;
+  /** `root` stands for / where files are written. */
+  constructor(namespace?: Namespace, root = "/") {
     this.#namespace = namespace;
+    this.#root = root;
   }
 
   async perform(operations: readonly Operation[]): Promise<void> {
@@ -134,7 +138,8 @@ export class MachinePerformer implements Performer {
         for (let o = operations[i]; o?.op === "address"; o = operations[++i]) batch.push(o);
         if (batch.length > 0) addresses(batch, rt);
         const o = operations[i++];
-        if (o !== undefined) (performers[o.op] as (o: Operation, rt: Rtnetlink) => void)(o, rt);
+        if (o !== undefined)
+          (performers[o.op] as (o: Operation, rt: Rtnetlink, root: string) => void)(o, rt, this.#root);
       }
     };
     try {

@@ -67,6 +67,16 @@ function disableIpv6(): void {
 /** Half a millisecond, give or take 0.4: enough to make races real, little enough to be a LAN. */
 const delay = { latencyNs: 500_000, jitterNs: 400_000 };
 
+function openRtnetlinkOrRemove(namespace: Namespace): Rtnetlink {
+  try {
+    return openRtnetlink(namespace);
+  } catch (error) {
+    namespace.close();
+    removeNamespace(namespace.name);
+    throw error;
+  }
+}
+
 class Builder {
   readonly machines = new Map<string, BuiltMachine>();
   readonly switches: BuiltSwitch[] = [];
@@ -80,7 +90,7 @@ class Builder {
 
   #namespace(name: string): { namespace: Namespace; netlink: Rtnetlink } {
     const namespace = createNamespace(`${this.#prefix}${name}`);
-    const made = { namespace, netlink: openRtnetlink(namespace) };
+    const made = { namespace, netlink: openRtnetlinkOrRemove(namespace) };
     this.#made.push(made);
     made.netlink.setLink("lo", { up: true });
     return made;
@@ -132,13 +142,18 @@ class Builder {
   }
 
   remove(keep: boolean): void {
-    for (const { namespace, netlink } of this.#made.reverse()) {
+    const failures: unknown[] = [];
+    for (const { namespace, netlink } of this.#made.splice(0).reverse()) {
       netlink.close();
       namespace.close();
-      if (keep) keepNamespace(namespace.name);
-      else removeNamespace(namespace.name);
+      try {
+        if (keep) keepNamespace(namespace.name);
+        else removeNamespace(namespace.name);
+      } catch (error) {
+        failures.push(error); // one that cannot be removed must not keep the others standing
+      }
     }
-    this.#made.length = 0;
+    if (failures.length > 0) throw failures[0];
   }
 }
 

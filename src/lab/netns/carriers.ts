@@ -1,9 +1,21 @@
 /** Puts the VIPs where they belong: on the active director's interface, and on each real server's carrier. */
 import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
-import { HostError } from "../../host/errors.ts";
+import { HostError, NetlinkError } from "../../host/errors.ts";
 import { ipv4Conf, writeSysctl } from "../../host/sysctl.ts";
 import type { Plot } from "../plot.ts";
 import type { BuiltMachine } from "./build.ts";
+
+function createDummy(carrier: string, netlink: BuiltMachine["netlink"], machine: string): void {
+  try {
+    netlink.createDummy(carrier);
+  } catch (error) {
+    if (!(error instanceof NetlinkError) || error.errnoName !== "EOPNOTSUPP") throw error;
+    throw new HostError("dummy/missing", `${machine} cannot have the carrier ${carrier}: this kernel has no dummy`, {
+      remedy: "choose --backend vm, or load the module dummy, or name lo as carrier in the cluster file",
+      cause: error,
+    });
+  }
+}
 
 function prepareCarrier(carrier: string, { netlink, namespace, host }: BuiltMachine): void {
   if (carrier !== "lo" && netlink.link(carrier) === undefined) {
@@ -11,7 +23,7 @@ function prepareCarrier(carrier: string, { netlink, namespace, host }: BuiltMach
       throw new HostError("tunnel/missing", `${host.name} has no tunl0: this kernel has no ipip`, {
         remedy: "load the module ipip, or choose --backend vm",
       });
-    netlink.createDummy(carrier);
+    createDummy(carrier, netlink, host.name);
   }
   netlink.setLink(carrier, { up: true });
   // the route to a client never uses the tunnel, so any source check there refuses what comes out of it (C-2.6-03)

@@ -52,9 +52,13 @@ export async function netnsStage(plot: Plot, makeEngine: EngineMaker, options: S
     return found;
   };
   const removeAll = async (keep: boolean): Promise<void> => {
-    for (const close of closers.reverse()) await close();
-    closers.length = 0;
-    network.remove({ keep });
+    try {
+      // one that fails must not keep the others, nor the namespaces, standing
+      const ends = await Promise.allSettled(closers.splice(0).map(async (close) => close()));
+      for (const end of ends) if (end.status === "rejected") throw end.reason;
+    } finally {
+      network.remove({ keep });
+    }
   };
   try {
     const holders = giveVips(plot, machine);
@@ -102,26 +106,22 @@ export async function netnsStage(plot: Plot, makeEngine: EngineMaker, options: S
       countsLagMs: engine.countsLagMs,
       machines: plot.topology.hosts.map((h) => describe(h, machine(h.name).namespace.name, holders.get(h.name) ?? [])),
       async whoHas(from, targets, times) {
-        const stirring = setInterval(network.stir, askIntervalMs);
-        try {
-          return await ask(machine(from), targets, times);
-        } finally {
-          clearInterval(stirring);
-        }
+        return repeatedly(network.stir, askIntervalMs, () => ask(machine(from), targets, times));
       },
       async traffic(plan, refreshMs) {
         const names = plot.topology.hosts.map((h) => h.name);
-        const expire = setInterval(() => {
-          names.forEach(forget);
-          network.stir();
-        }, refreshMs);
-        try {
-          const reply = await client.ask(plan);
-          if (reply.kind !== "done") throw new Error(`the client answered ${reply.kind}`);
-          return reply.result;
-        } finally {
-          clearInterval(expire);
-        }
+        return repeatedly(
+          () => {
+            names.forEach(forget);
+            network.stir();
+          },
+          refreshMs,
+          async () => {
+            const reply = await client.ask(plan);
+            if (reply.kind !== "done") throw new Error(`the client answered ${reply.kind}`);
+            return reply.result;
+          },
+        );
       },
       observe: async () => tap.restart(),
       observed: async () => tap.report(),
@@ -157,6 +157,22 @@ export async function netnsStage(plot: Plot, makeEngine: EngineMaker, options: S
     await removeAll(false);
     throw error;
   }
+}
+
+/** Does `step` again and again while `work` is under way. A step that fails, fails the work: a timer has no caller. */
+export function repeatedly<T>(step: () => void, everyMs: number, work: () => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setInterval(() => {
+      try {
+        step();
+      } catch (error) {
+        reject(error);
+      }
+    }, everyMs);
+    work()
+      .then(resolve, reject)
+      .finally(() => clearInterval(timer));
+  });
 }
 
 /** Asks from the interface that is on the targets' wire, in the name of its own address there. */

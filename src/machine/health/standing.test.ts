@@ -122,6 +122,15 @@ test("when most are back, those that still fail are believed", () => {
   assert.deepEqual([one.out, one.held, one.effects[0]?.kind], ["cd", "", "alarmOver"]);
 });
 
+test("while the alarm lasts nobody else goes, however late; those believed at its end count as just gone", () => {
+  const one = new Switch(4).give(0, "down", "a", "b", "c").give(60_000, "down", "d");
+  assert.deepEqual([one.out, one.held], ["ab", "cd"]);
+  const two = new Switch(10).give(0, "down", ..."abcdefgh").give(100, "up", ..."abc");
+  assert.deepEqual([two.out, two.held], ["defgh", ""]);
+  two.give(200, "down", ..."ija");
+  assert.deepEqual([two.out, two.held], ["defgh", "ija"]);
+});
+
 test("a person's word lets the held ones go; a single server may always go", () => {
   const held = new Switch(4).give(0, "down", "a", "b", "c").state;
   const step = stepKillSwitch(kill, held, { kind: "release" }, 1);

@@ -21,7 +21,8 @@ const text = (r: RouteFacts): string =>
     .filter((part) => part !== "")
     .join(" ");
 
-const host32 = (dst: string): string => (dst.includes("/") || dst === "default" ? dst : `${dst}/32`);
+/** Facts may write one host either way. */
+export const host32 = (dst: string): string => (dst.includes("/") || dst === "default" ? dst : `${dst}/32`);
 
 /** What makes two routes one: the rest (protocol, metric 0) is how the kernel tells of it. */
 export const sameRoute = (a: RouteFacts, b: RouteFacts): boolean =>
@@ -41,7 +42,7 @@ export const route: ChangeKind<RouteChange> = {
   current: (c, host) => host.routes.some((r) => sameRoute(r, c.route)),
   effect: (c, host) => {
     if (c.after) {
-      host.routes.push(c.route);
+      host.routes.push({ ...c.route, dst: host32(c.route.dst) });
       return;
     }
     const at = host.routes.findLastIndex((r) => sameRoute(r, c.route));

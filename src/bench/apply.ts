@@ -1,0 +1,80 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { run } from "../apply/run.ts";
+import { formatIpv4, ipv4, ipv4FromNumber } from "../base/ipv4.ts";
+import { prefix } from "../base/prefix.ts";
+import { machinePorts } from "../host/perform/machine.ts";
+import { ask } from "../host/rtnetlink.ts";
+import { kernelModel } from "../plan/kernelModel.ts";
+import type { Plan } from "../plan/plan.ts";
+import { planNamed } from "../policy/auto.ts";
+import type { Wish } from "../policy/wish.ts";
+import { type Bench, byTurns, nowMs, timeRow } from "./measure.ts";
+import { inPlace, type Place } from "./place.ts";
+
+const count = 1000;
+const rounds = 5;
+const vips = Array.from({ length: count }, (_, i) => formatIpv4(ipv4FromNumber(ipv4("10.77.0.0") + i)));
+const settings = { arp_ignore: 1, arp_announce: 2 };
+
+function bare(place: Place): void {
+  const lo = place.rt.indexOf("lo");
+  place.rt.batch(vips.map((vip) => ask.removeAddress(lo, { address: ipv4(vip), length: 32 })));
+  place.run("sysctl", ["-q", "-w", ...Object.keys(settings).map((name) => `net.ipv4.conf.eth0.${name}=0`)]);
+}
+
+/** From bare to verified: lock, facts, plan, proof, journal on the disk, changes, facts again, laws again. */
+async function applied(place: Place, folder: string): Promise<number> {
+  bare(place);
+  const stateDir = mkdtempSync(join(folder, "state-"));
+  const wish: Wish = { vips, forwarding: "dr", carrier: "lo", services: [{ protocol: "tcp", ports: [[80, 80]] }] };
+  const startMs = nowMs();
+  const outcome = await run(machinePorts({ namespace: place.here, stateDir }), {
+    direction: "apply",
+    paths: [],
+    kernel: kernelModel,
+    plan: (world, owned) =>
+      (planNamed("arp-sysctl", { world, owned, wish, kernel: kernelModel }) as { readonly plan: Plan }).plan,
+  });
+  const tookMs = nowMs() - startMs;
+  if (outcome.kind !== "done") throw new Error(`apply went ${outcome.kind}`);
+  return tookMs;
+}
+
+/** What a script does, silence first; it proves nothing and keeps no journal. */
+function scripted(place: Place, folder: string): number {
+  bare(place);
+  const file = join(folder, "batch");
+  writeFileSync(file, vips.map((vip) => `address add ${vip}/32 dev lo label lo:vipward\n`).join(""));
+  const startMs = nowMs();
+  for (const [name, value] of Object.entries(settings))
+    place.run("sysctl", ["-q", "-w", `net.ipv4.conf.eth0.${name}=${value}`]);
+  place.run("ip", ["-batch", file]);
+  return nowMs() - startMs;
+}
+
+export const applyBench: Bench = {
+  name: "apply",
+  title: `${count} VIPs from bare to verified, proof and journal included, against sysctl and \`ip -batch\``,
+  run: (say) =>
+    inPlace(prefix("10.76.0.1/24"), prefix("10.76.0.2/24"), async (place) => {
+      const folder = mkdtempSync(join(tmpdir(), "vipward-bench-"));
+      try {
+        say(`${count} VIPs, ${rounds} rounds`);
+        const times = await byTurns(
+          rounds,
+          () => applied(place, folder),
+          () => scripted(place, folder),
+        );
+        bare(place);
+        return [
+          timeRow("apply", "ms", times, "sysctl and ip -batch", {
+            note: "ours without the start of its process (see start), the peer's with it; the peer proves and verifies nothing",
+          }),
+        ];
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
+    }),
+};

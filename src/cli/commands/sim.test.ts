@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { LabReport } from "../../lab/report.ts";
+import { vipward } from "../../testing/cli.ts";
+
+const example = (name: string): string => fileURLToPath(new URL(`../../../examples/${name}.yaml`, import.meta.url));
+
+function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "vipward-sim-"));
+  return body(folder).finally(() => rmSync(folder, { recursive: true, force: true }));
+}
+
+test("vipward sim: the story of a 2.2 cluster, as text, without root", async () => {
+  const { status, stdout, stderr } = await vipward(["sim", example("lvs-dr-2.2"), "--seconds", "1"]);
+  assert.equal(status, 0, stderr);
+  assert.match(stdout, /4 machines answered/);
+  assert.match(stdout, /policy redirect/);
+  assert.match(stdout, /verdicts held .*sim, kernel 6\.18\.0, 2\.2\.13/);
+});
+
+test("vipward sim --seed: the same bytes twice, report and capture", () =>
+  inFolder(async (folder) => {
+    const run = async (name: string, seed: string): Promise<{ report: string; capture: Buffer }> => {
+      const file = join(folder, name);
+      const args = ["sim", example("lvs-dr"), "--seconds", "1", "--seed", seed, "--json", "--pcap", file];
+      const { status, stdout, stderr } = await vipward(args);
+      assert.equal(status, 0, stderr);
+      return { report: stdout, capture: readFileSync(file) };
+    };
+    const [a, b, c] = [await run("a", "5"), await run("b", "5"), await run("c", "6")];
+    assert.equal(a.report, b.report);
+    assert.ok(a.capture.equals(b.capture));
+    assert.ok(!a.capture.equals(c.capture));
+    assert.equal((JSON.parse(a.report) as LabReport).backend, "sim");
+  }));
+
+test("vipward lab --backend sim: the same report without root, and half a cure is red", async () => {
+  const args = ["lab", "--backend", "sim", "--forwarding", "dr", "--seconds", "1", "--json"];
+  const whole = await vipward(args);
+  assert.equal(whole.status, 0, whole.stderr);
+  assert.equal((JSON.parse(whole.stdout) as LabReport).chapters.length, 1);
+  const half = await vipward([...args, "--cure", "ignore-only"]);
+  assert.equal(half.status, 1, half.stderr);
+});
+
+test("vipward sim with a scenario: what happened when, and how it stands at the end", async () => {
+  const text = await vipward(["sim", example("two-directors")]);
+  assert.equal(text.status, 1); // the split breaks connections
+  assert.match(text.stdout, /00:00:10\.000 {2}lb1's cable is cut/);
+  assert.match(text.stdout, /10\.10\.0\.100 is answered for by lb1/);
+  const json = await vipward(["sim", example("director-moves"), "--json"]);
+  const { scenarios } = JSON.parse(json.stdout) as { scenarios: { owners: Record<string, string[]> }[] };
+  assert.deepEqual(scenarios[0]?.owners, { "10.10.0.100": ["lb2"] });
+});
+
+test("vipward explore: findings with their timeline and a scenario to run again, which breaks the same law", () =>
+  inFolder(async (folder) => {
+    const args = ["explore", example("lvs-dr"), "--runs", "8", "--minutes", "10", "--seed", "11"];
+    const found = await vipward(args);
+    assert.equal(found.status, 1, found.stderr);
+    assert.match(found.stdout, /LAW BROKEN, one owner/);
+    const again = found.stdout.slice(found.stdout.indexOf("  scenario:"));
+    const file = join(folder, "again.yaml");
+    writeFileSync(file, `${readFileSync(example("lvs-dr"), "utf8").trimEnd()}\n${again}`);
+    const replayed = await vipward(["sim", file]);
+    assert.equal(replayed.status, 1, replayed.stderr);
+    assert.match(replayed.stdout, /LAW BROKEN/);
+    assert.equal((await vipward(args)).stdout, found.stdout);
+  }));
+
+test("a fault in the file is said with line, column and remedy; a bad flag with a remedy", () =>
+  inFolder(async (folder) => {
+    const file = join(folder, "bad.yaml");
+    const text = readFileSync(example("two-directors"), "utf8").replace("do: cut, host: lb1", "do: cut, host: lb9");
+    writeFileSync(file, text);
+    const { status, stderr } = await vipward(["sim", file]);
+    assert.equal(status, 65);
+    assert.match(stderr, /bad\.yaml:\d+:\d+: error: .*lb9.*\[unknown-host\]/);
+    assert.match(stderr, /remedy/);
+    const flag = await vipward(["sim", "--seed", "x"]);
+    assert.equal(flag.status, 64);
+    assert.match(flag.stderr, /remedy/);
+  }));

@@ -1,0 +1,72 @@
+/** A scenario's outcome and an exploration's findings as text. */
+import type { ExploreReport, Story } from "../lab/sim/explore.ts";
+import { describeFault, type ScenarioOutcome, type TimelineEntry } from "../lab/sim/scenario.ts";
+import type { Paint } from "./colour.ts";
+
+const clock = (ms: number): string => {
+  const seconds = Math.floor(ms / 1000);
+  const two = (n: number): string => String(n).padStart(2, "0");
+  return `${two(Math.floor(seconds / 3600))}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}.${String(ms % 1000).padStart(3, "0")}`;
+};
+
+export const timelineText = (timeline: readonly TimelineEntry[], p: Paint, indent = "  "): string =>
+  timeline
+    .map(({ atMs, text }) => `${indent}${p.dim(clock(atMs))}  ${text.startsWith("LAW") ? p.red(text) : text}\n`)
+    .join("");
+
+export function scenarioText(name: string, o: ScenarioOutcome, p: Paint): string {
+  const { connections: c } = o;
+  const owners = Object.entries(o.owners)
+    .map(
+      ([vip, who]) =>
+        `  ${vip} is answered for by ${who.length === 1 ? p.green(who.join()) : p.red(who.join(", ") || "nobody")}\n`,
+    )
+    .join("");
+  const caches = Object.entries(o.caches)
+    .map(
+      ([who, of]) =>
+        `  ${who}'s cache: ${Object.entries(of)
+          .map(([vip, whose]) => `${vip} -> ${whose}`)
+          .join(", ")}\n`,
+    )
+    .join("");
+  const leaks = Object.entries(o.leaks).map(([who, n]) => `${who} ${n}`);
+  return [
+    `\n${p.bold(name)}\n`,
+    timelineText(o.timeline, p),
+    `\n${p.bold("At the end")}\n`,
+    owners,
+    caches,
+    `  ${c.total} connections: ${c.completed} completed, ${c.broken} broken, ${c.refused} refused; ${c.misrouted} reached a real server directly\n`,
+    leaks.length === 0 ? "" : `  asked in the VIP's name: ${leaks.join(", ")}\n`,
+    o.breaches.length === 0
+      ? `  ${p.green("no law was broken")}\n`
+      : `  ${p.red(`${o.breaches.length} laws broken`)}: ${o.breaches.map((b) => `${b.law} by ${b.host} at ${clock(b.atMs)}`).join("; ")}\n`,
+  ].join("");
+}
+
+/** What comes after the breach is another story. */
+function upTo({ outcome, law, host }: Story): readonly TimelineEntry[] {
+  const breach = outcome.breaches.find((b) => b.law === law && b.host === host);
+  const end = outcome.timeline.findIndex((t) => t.text === `LAW BROKEN, ${law}: ${host} ${breach?.what}`);
+  return outcome.timeline.slice(0, end + 1);
+}
+
+export function exploreText(r: ExploreReport, p: Paint): string {
+  const head = `${r.runs} schedules of ${clock(r.durationMs).slice(0, 8)}, ${r.events} events: ${r.sound} broke no law\n`;
+  const stories = r.stories.map((s, i) => {
+    const title = `${i + 1}. ${s.law}, by ${s.host}`;
+    const faults =
+      s.faults.length === 0 ? "without any fault" : `${s.faults.length} of ${s.faultsBefore} faults needed`;
+    return `\n${p.bold(title)}: in ${s.times} schedules; ${faults} (seed ${r.seed}, run ${s.run})\n${timelineText(upTo(s), p, "     ")}`;
+  });
+  const yaml = r.stories[0]?.faults.map(
+    (f) =>
+      `      - { at: ${f.atMs / 1000}, do: ${f.action}, host: ${f.host}${f.name === "" ? "" : `, name: ${f.name}`}${f.value === 0 ? "" : `, value: ${f.value}`} }  # ${describeFault(f)}\n`,
+  );
+  const again =
+    yaml === undefined || yaml.length === 0
+      ? ""
+      : `\nThe first one again, with \`vipward sim\`, as part of the cluster file:\nlab:\n  scenario:\n    seconds: ${r.durationMs / 1000}\n    faults:\n${yaml.join("")}`;
+  return head + stories.join("") + again;
+}

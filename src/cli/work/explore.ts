@@ -1,0 +1,62 @@
+import { HostError } from "../../host/errors.ts";
+import { plotOf } from "../../lab/plot.ts";
+import { explore } from "../../lab/sim/explore.ts";
+import { methodsOf, specOf } from "../../lab/spec.ts";
+import { paint } from "../colour.ts";
+import { exitCode } from "../exitCodes.ts";
+import type { Io } from "../io.ts";
+import { progress } from "../progress.ts";
+import { exploreText } from "../scenarioText.ts";
+import { clusterFromFile } from "./clusterFile.ts";
+import { wholeNumber } from "./lab.ts";
+
+export interface ExploreFlags {
+  readonly runs: string;
+  readonly minutes: string;
+  readonly seed: string;
+  readonly silence: boolean;
+  readonly json?: boolean;
+}
+
+const traffic = { longLived: 0, shortLived: 0, durationMs: 0 };
+
+/** `vipward explore FILE`: one exploration for each forwarding method of the file. */
+export async function runExplore(file: string, flags: ExploreFlags, io: Io): Promise<number> {
+  const runs = wholeNumber("--runs", flags.runs, 1, 1_000_000);
+  const minutes = wholeNumber("--minutes", flags.minutes, 1, 1440);
+  const seed = wholeNumber("--seed", flags.seed, 0, 0x7fffffff);
+  const cluster = clusterFromFile(file, io);
+  if (cluster === undefined) return exitCode("badData");
+  const reports: unknown[] = [];
+  let broken = false;
+  const line = progress(io, process.stderr.isTTY === true);
+  const specs = methodsOf(cluster).map((method) => specOf(cluster, method));
+  for (const spec of specs) {
+    if (typeof spec === "string") {
+      io.err(`left out: ${spec}\n`);
+      continue;
+    }
+    const report = explore(plotOf(spec, traffic), {
+      seed,
+      runs,
+      durationMs: minutes * 60_000,
+      dropsGratuitous: spec.dropsGratuitous === true,
+      silenced: flags.silence,
+      progress: (done) => {
+        if (done % 100 === 0) line.say(`${done} of ${runs} schedules`);
+        return io.signal.aborted;
+      },
+    });
+    line.clear();
+    broken ||= report.stories.length > 0;
+    if (flags.json === true) reports.push({ forwarding: spec.forwarding, ...report });
+    else io.out(`LVS/${spec.forwarding.toUpperCase()}: ${exploreText(report, paint(io.colour))}`);
+  }
+  line.end();
+  if (specs.every((s) => typeof s === "string"))
+    throw new HostError("explore/usage", `nothing of ${file} can be simulated`, {
+      remedy: "name a tcp service forwarded by dr or tun",
+    });
+  if (flags.json === true) io.out(`${JSON.stringify({ cluster: cluster.name, explorations: reports }, null, 2)}\n`);
+  return exitCode(broken ? "no" : "ok");
+}

@@ -1,0 +1,215 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { programsHere } from "../../host/perform/readFacts.ts";
+import { Wire } from "../../testing/arpWire.ts";
+import { needsRoot } from "../../testing/root.ts";
+
+const main = fileURLToPath(new URL("../main.js", import.meta.url));
+const VIP = "10.0.0.100";
+
+interface Word {
+  readonly atMs: number;
+  readonly event: string;
+  readonly key?: string;
+  readonly text?: string;
+}
+
+/** A real server with vipward on it, and a guard that runs. */
+class Guarded {
+  readonly wire: Wire;
+  readonly words: Word[] = [];
+  readonly #stateDir = mkdtempSync(join(tmpdir(), "vipward-guard-"));
+  #guard: ChildProcess | undefined;
+  #ended: Promise<number | null> = Promise.resolve(null);
+
+  constructor(label: string) {
+    this.wire = new Wire(label);
+  }
+  #args(...rest: string[]): string[] {
+    const { name } = this.wire.rs;
+    return ["netns", "exec", name, process.execPath, main, ...rest, "--state-dir", this.#stateDir];
+  }
+  vipward(...rest: string[]): number | null {
+    return spawnSync("ip", this.#args(...rest), { stdio: "ignore", timeout: 60_000 }).status;
+  }
+  /** Runs a program in the real server. */
+  there(program: string, ...args: string[]): void {
+    execFileSync("ip", ["netns", "exec", this.wire.rs.name, program, ...args], { stdio: "ignore" });
+  }
+  async start(...rest: string[]): Promise<void> {
+    const child = spawn("ip", this.#args("guard", "--json", ...rest), { stdio: ["ignore", "pipe", "inherit"] });
+    this.#guard = child;
+    this.#ended = new Promise((resolve) => child.once("exit", resolve));
+    let text = "";
+    child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+      text += chunk;
+      for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
+        this.words.push({ atMs: performance.now(), ...JSON.parse(text.slice(0, end)) });
+        text = text.slice(end + 1);
+      }
+    });
+    await this.word("began");
+  }
+  /** The first such word since `from`; waits for it long enough for a busy machine. */
+  async word(event: string, key = "", from = 0): Promise<Word> {
+    for (let i = 0; i < 600; i++) {
+      const found = this.words.slice(from).find((w) => w.event === event && (w.key ?? "").includes(key));
+      if (found !== undefined) return found;
+      await sleep(25);
+    }
+    throw new Error(`no "${event}" ${key}: ${JSON.stringify(this.words.slice(from))}`);
+  }
+  get pid(): number {
+    return this.#guard?.pid ?? 0;
+  }
+  async stop(): Promise<number | null> {
+    this.#guard?.kill("SIGTERM");
+    const status = await this.#ended;
+    this.#guard = undefined;
+    return status;
+  }
+  async close(): Promise<void> {
+    if (this.#guard !== undefined) await this.stop();
+    this.wire.close();
+    rmSync(this.#stateDir, { recursive: true });
+  }
+}
+
+async function guarded(t: TestContext, label: string, body: (host: Guarded) => Promise<void>): Promise<void> {
+  if (!needsRoot(t)) return;
+  const host = new Guarded(label);
+  try {
+    await body(host);
+  } finally {
+    await host.close();
+  }
+}
+
+const sabotage: readonly {
+  readonly what: string;
+  readonly key: string;
+  readonly policy: string;
+  readonly argv: string[];
+}[] = [
+  {
+    what: "the VIP comes to eth0",
+    key: "address eth0",
+    policy: "arp-sysctl",
+    argv: ["ip", "address", "add", `${VIP}/24`, "dev", "eth0"],
+  },
+  {
+    what: "arp_ignore is flipped",
+    key: "arp_ignore",
+    policy: "arp-sysctl",
+    argv: ["sysctl", "-q", "net.ipv4.conf.eth0.arp_ignore=0"],
+  },
+  {
+    what: "the VIP is taken from lo",
+    key: "address lo",
+    policy: "arp-sysctl",
+    argv: ["ip", "address", "delete", `${VIP}/32`, "dev", "lo"],
+  },
+  { what: "nft is flushed", key: "nft arp", policy: "nft-arp", argv: ["nft", "flush", "ruleset"] },
+];
+
+for (const { what, key, policy, argv } of sabotage)
+  test(`guard --heal: ${what}, is noticed, put right, and silent on the wire again; undo still exact`, async (t) => {
+    if (policy === "nft-arp" && !programsHere().nft) return t.skip("no nft here");
+    await guarded(t, "heal", async (host) => {
+      assert.equal(host.vipward("apply", "--vip", VIP, "--keep", "none", "--policy", policy), 0);
+      await host.start("--heal");
+      const [program = "", ...args] = argv;
+      host.there(program, ...args);
+      const atMs = performance.now();
+      const drifted = await host.word("drifted", key);
+      t.diagnostic(`said after ${Math.round(drifted.atMs - atMs)} ms`);
+      await host.word("mended", key);
+      assert.deepEqual(host.wire.answered(VIP), []);
+      assert.deepEqual(host.wire.shownFor(VIP), ["10.0.0.11"]);
+      assert.equal(host.vipward("status"), 0);
+      assert.equal(await host.stop(), 0);
+      assert.equal(host.vipward("undo"), 0);
+      // Gone from everywhere: what was foreign did not become ours to bring back.
+      assert.deepEqual(host.wire.answered(VIP), []);
+    });
+  });
+
+test("guard without --heal says it, touches nothing, and ends with 1", async (t) => {
+  await guarded(t, "say", async (host) => {
+    assert.equal(host.vipward("apply", "--vip", VIP, "--keep", "none"), 0);
+    await host.start();
+    host.there("sysctl", "-q", "net.ipv4.conf.eth0.arp_ignore=0");
+    await host.word("drifted", "arp_ignore");
+    await sleep(500);
+    assert.notDeepEqual(host.wire.answered(VIP), []);
+    assert.equal(await host.stop(), 1);
+  });
+});
+
+test("guard of VIPs that other tools hold: a value that was there before is put back, and does not become vipward's", async (t) => {
+  await guarded(t, "other", async (host) => {
+    host.there("sysctl", "-q", "net.ipv4.conf.eth0.arp_ignore=1", "net.ipv4.conf.eth0.arp_announce=2");
+    host.there("ip", "address", "add", `${VIP}/32`, "dev", "lo");
+    await host.start("--heal", "--vip", VIP);
+    host.there("sysctl", "-q", "net.ipv4.conf.eth0.arp_ignore=0");
+    await host.word("mended", "arp_ignore");
+    assert.deepEqual(host.wire.answered(VIP), []);
+    await host.stop();
+    assert.equal(host.vipward("undo"), 0);
+    assert.deepEqual(host.wire.answered(VIP), []);
+  });
+});
+
+test("guard against a program that takes it back each time: given up after five, and the other one has its way", async (t) => {
+  await guarded(t, "fight", async (host) => {
+    assert.equal(host.vipward("apply", "--vip", VIP, "--keep", "none", "--policy", "arp-sysctl"), 0);
+    await host.start("--heal");
+    const file = () =>
+      execFileSync("ip", [
+        "netns",
+        "exec",
+        host.wire.rs.name,
+        "cat",
+        "/proc/sys/net/ipv4/conf/eth0/arp_ignore",
+      ]).toString();
+    const fighter = new AbortController();
+    const fight = (async () => {
+      while (!fighter.signal.aborted) {
+        if (file().trim() === "1") host.there("sysctl", "-q", "net.ipv4.conf.eth0.arp_ignore=0");
+        await sleep(100);
+      }
+    })();
+    try {
+      for (let i = 0; i < 120 && !host.words.some((w) => w.event === "given up"); i++) await sleep(500);
+      await host.word("given up", "arp_ignore");
+    } finally {
+      fighter.abort();
+      await fight;
+    }
+    assert.equal(await host.stop(), 1);
+  });
+});
+
+test("guard at rest: its processor time and memory are small", async (t) => {
+  await guarded(t, "rest", async (host) => {
+    assert.equal(host.vipward("apply", "--vip", VIP, "--keep", "none"), 0);
+    await host.start();
+    await sleep(500);
+    const ticks = (): number => {
+      const fields = readFileSync(`/proc/${host.pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+      return Number(fields[11]) + Number(fields[12]);
+    };
+    const before = ticks();
+    await sleep(4000);
+    const percent = (ticks() - before) / 4; // 100 ticks a second
+    const memory = /VmRSS:\s*(\d+)/.exec(readFileSync(`/proc/${host.pid}/status`, "utf8"))?.[1];
+    t.diagnostic(`${percent} % of one processor, ${Math.round(Number(memory) / 1024)} MiB resident`);
+    assert.ok(percent < 5);
+  });
+});

@@ -1,0 +1,93 @@
+import { writeFileSync } from "node:fs";
+import { HostError } from "../../host/errors.ts";
+import { plotOf } from "../../lab/plot.ts";
+import type { Cure } from "../../lab/report.ts";
+import type { Chapter } from "../../lab/run.ts";
+import { runSimLab } from "../../lab/sim/run.ts";
+import { Scenario, scenarioOptions } from "../../lab/sim/scenario.ts";
+import { specOf } from "../../lab/spec.ts";
+import { paint } from "../colour.ts";
+import { exitCode } from "../exitCodes.ts";
+import type { Io } from "../io.ts";
+import { scenarioText } from "../scenarioText.ts";
+import { chaptersOf, teller, wholeNumber } from "./lab.ts";
+
+export interface SimFlags {
+  readonly forwarding: "dr" | "tun" | "both";
+  readonly realServers?: string;
+  readonly cure: Cure;
+  readonly seconds: string;
+  readonly seed: string;
+  readonly pcap?: string;
+  readonly json?: boolean;
+}
+
+/** "run.pcap"; with several chapters "run-dr.pcap" and "run-tun.pcap". */
+const captureName = (file: string, forwarding: string, several: boolean): string =>
+  several ? file.replace(/(\.[^./]*)?$/, (ending) => `-${forwarding}${ending}`) : file;
+
+export function writeCapture(file: string, octets: Uint8Array, io: Io, frames: number): void {
+  try {
+    writeFileSync(file, octets);
+  } catch (error) {
+    const why = (error as NodeJS.ErrnoException).code ?? String(error);
+    throw new HostError(`sim/${why}`, `cannot write ${file}: ${why}`, { remedy: "check the path", cause: error });
+  }
+  io.err(`${frames} frames in ${file}\n`);
+}
+
+/** A scenario's traffic: enough to see what breaks, for up to a day of virtual time. */
+const scenarioTraffic = { longLived: 0, shortLived: 0, durationMs: 0 };
+
+function runScenarios(chapters: readonly Chapter[], seed: number, flags: SimFlags, io: Io): number {
+  const p = paint(io.colour);
+  const reports: unknown[] = [];
+  let broken = false;
+  for (const { cluster, forwarding } of chapters) {
+    const spec = specOf(cluster, forwarding);
+    const { scenario } = cluster.lab;
+    if (scenario === undefined) continue;
+    if (typeof spec === "string") {
+      io.err(`left out: ${spec}\n`);
+      continue;
+    }
+    const { pcap, ...outcome } = new Scenario(
+      plotOf(spec, scenarioTraffic),
+      scenarioOptions(cluster, seed, flags.cure !== "none", flags.pcap !== undefined),
+    ).run();
+    broken ||= outcome.breaches.length > 0 || outcome.connections.broken > 0;
+    if (flags.json === true) reports.push({ forwarding, seed, seconds: scenario.durationMs / 1000, ...outcome });
+    else io.out(scenarioText(`${cluster.name} (LVS/${forwarding.toUpperCase()}, seed ${seed})`, outcome, p));
+    if (flags.pcap !== undefined && pcap !== undefined)
+      writeCapture(captureName(flags.pcap, forwarding, chapters.length > 1), pcap.octets, io, pcap.frames);
+  }
+  if (flags.json === true) io.out(`${JSON.stringify({ scenarios: reports }, null, 2)}\n`);
+  return exitCode(broken ? "no" : "ok");
+}
+
+/** `vipward sim [FILE]`: the lab's story on the model, or the scenario that the file holds. */
+export async function runSim(file: string | undefined, flags: SimFlags, io: Io): Promise<number> {
+  const chapters = chaptersOf(file, flags, io);
+  if (chapters === undefined) return exitCode("badData");
+  const seconds = wholeNumber("--seconds", flags.seconds, 1, 600);
+  const seed = wholeNumber("--seed", flags.seed, 0, 0x7fffffff);
+  if (chapters.some((c) => c.cluster.lab.scenario !== undefined)) return runScenarios(chapters, seed, flags, io);
+  const { tell, end } = teller(flags, io);
+  try {
+    const outcome = await runSimLab({
+      chapters,
+      cure: flags.cure,
+      trafficMs: seconds * 1000,
+      seed,
+      capture: flags.pcap !== undefined,
+      tell,
+      signal: io.signal,
+    });
+    if (flags.pcap !== undefined)
+      for (const { forwarding, octets, frames } of outcome.captures)
+        writeCapture(captureName(flags.pcap, forwarding, outcome.captures.length > 1), octets, io, frames);
+    return exitCode(outcome.report.held ? "ok" : "no");
+  } finally {
+    end();
+  }
+}

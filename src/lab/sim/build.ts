@@ -1,0 +1,180 @@
+/** A plot's machines as simulated hosts: facts by role, kernel and carrier, switches by wire, IPVS on the director. */
+import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
+import { lastOf } from "../../base/prefix.ts";
+import type { AddressFacts, HostFacts, LinkFacts, RouteFacts } from "../../model/facts.ts";
+import { Director } from "../../sim/director.ts";
+import { SimHost } from "../../sim/host.ts";
+import { type CableOptions, Lan, plainCable } from "../../sim/lan.ts";
+import { plainSwitch, type Switch } from "../../sim/switch.ts";
+import type { Plot, PlotRealServer } from "../plot.ts";
+import { addressOn, type LabHost } from "../topology.ts";
+import { policyOn, type Subject } from "./discipline.ts";
+import { defaultKernel, kernelOf } from "./kernels.ts";
+
+/** Like the cables of the namespace lab: half a millisecond, give or take, so that no race always ends the same way. */
+export const labCable: CableOptions = { ...plainCable, delayUs: 100, jitterUs: 800 };
+
+/** Links of a LAN machine that are not its wires, as far as a VIP may live there. */
+const carrierFacts = (name: string, ifindex: number): LinkFacts =>
+  name === "tunl0"
+    ? { ifindex, name, kind: "ipip", flags: ["UP", "NOARP"], mac: null, mtu: 1480 }
+    : { ifindex, name, kind: "dummy", flags: ["UP", "BROADCAST", "NOARP"], mac: "02:64:75:6d:6d:79" };
+
+const inet = (link: string, ip: Ipv4, prefixLength: number, more: Partial<AddressFacts> = {}): AddressFacts => ({
+  link,
+  ip: formatIpv4(ip),
+  prefixLength,
+  scope: 0,
+  ...more,
+});
+
+/** A machine as it comes up: wires, addresses, gateway, nothing of a cluster yet. */
+export function plainFacts(host: LabHost, kernel: string | undefined): HostFacts {
+  const links: LinkFacts[] = [{ ifindex: 1, name: "lo", flags: ["UP", "LOOPBACK"], mac: null, mtu: 65_536 }];
+  const addresses: AddressFacts[] = [{ link: "lo", ip: "127.0.0.1", prefixLength: 8, scope: 254 }];
+  for (const [i, link] of host.links.entries()) {
+    links.push({ ifindex: 2 + i, name: link.name, flags: ["UP", "BROADCAST", "MULTICAST"], mac: link.mac, mtu: 1500 });
+    for (const [n, p] of link.addresses.entries())
+      addresses.push(
+        inet(link.name, p.address, p.length, {
+          broadcast: formatIpv4(lastOf(p)),
+          // a second address in one prefix is a secondary one, and on 2.0 an alias device
+          ...(n === 0 ? {} : { secondary: true, label: `${link.name}:${n}` }),
+        }),
+      );
+  }
+  const routes: RouteFacts[] =
+    host.gateway === undefined ? [] : [{ dst: "default", via: formatIpv4(host.gateway), dev: "eth0" }];
+  return {
+    factsVersion: 1,
+    hostname: host.name,
+    kernel: kernelOf(kernel ?? defaultKernel),
+    links,
+    addresses,
+    routesGiven: "added",
+    routes,
+    rules: [],
+    sysctls: { ip_forward: host.role === "router" ? 1 : 0, "all.send_redirects": 0 },
+    neighbours: [],
+    filters: [],
+    unread: [],
+  };
+}
+
+/** With VIPs on a link, each a /32 (A-2.2-05); dummy0 or tunl0 is made where it is named. */
+export function holding(facts: HostFacts, link: string, vips: readonly Ipv4[]): HostFacts {
+  const known = facts.links.some((l) => l.name === link);
+  const label = (i: number): string => `${link}:${i}`;
+  return {
+    ...facts,
+    links: known ? facts.links : [...facts.links, carrierFacts(link, facts.links.length + 20)],
+    addresses: [...facts.addresses, ...vips.map((vip, i) => inet(link, vip, 32, { label: label(i) }))],
+  };
+}
+
+export const withoutAddresses = (facts: HostFacts, ips: readonly Ipv4[]): HostFacts => {
+  const texts = new Set(ips.map(formatIpv4));
+  return { ...facts, addresses: facts.addresses.filter((a) => !texts.has(a.ip)) };
+};
+
+/** tunl0 up, so that packets are taken out of IPIP; before 2.6.22 it needs an address for its IPv4 state (C-2.2-06). */
+function withTunnel(facts: HostFacts, carrier: string): HostFacts {
+  const withLink = holding(facts, "tunl0", []);
+  const links = withLink.links.map((l) =>
+    // `ifconfig tunl0 0.0.0.0 up` makes the state where no VIP does
+    l.name === "tunl0" && carrier !== "tunl0" ? { ...l, ipv4State: true } : l,
+  );
+  return { ...withLink, links, sysctls: { ...withLink.sysctls, "tunl0.rp_filter": 0 } };
+}
+
+export interface RealServerState {
+  readonly host: SimHost;
+  readonly plot: PlotRealServer;
+  readonly subject: Subject;
+  readonly policy: ReturnType<typeof policyOn>;
+  /** Before any policy: what `cure none` goes back to. */
+  plain: HostFacts;
+}
+
+export interface World {
+  readonly lan: Lan;
+  readonly plot: Plot;
+  readonly hosts: ReadonlyMap<string, SimHost>;
+  readonly switches: ReadonlyMap<string, Switch>;
+  readonly realServers: readonly RealServerState[];
+  readonly directors: readonly { readonly host: SimHost; readonly ipvs: Director; readonly lanLink: string }[];
+}
+
+export interface WorldOptions {
+  readonly seed: number;
+  readonly exhaustive?: boolean;
+  readonly cable?: CableOptions;
+  readonly dropsGratuitous?: boolean;
+  readonly flags?: { readonly port: boolean; readonly fallback: boolean };
+}
+
+/** Nothing runs yet, and nobody holds a VIP but the active director and, on their carriers, the real servers. */
+export function buildWorld(plot: Plot, options: WorldOptions): World {
+  const lan = new Lan({ seed: options.seed, exhaustive: options.exhaustive === true });
+  const switches = new Map<string, Switch>();
+  for (const wire of plot.topology.wires)
+    switches.set(
+      wire,
+      lan.addSwitch(`switch-${wire}`, { ...plainSwitch, dropsGratuitous: options.dropsGratuitous === true }),
+    );
+  const hosts = new Map<string, SimHost>();
+  const factsOf = new Map<string, HostFacts>();
+  for (const host of plot.topology.hosts) factsOf.set(host.name, plainFacts(host, plot.kernels?.get(host.name)));
+  const given = (name: string): HostFacts => {
+    const facts = factsOf.get(name);
+    if (facts === undefined) throw new RangeError(`no machine ${name}`);
+    return facts;
+  };
+  const lanLink = plot.director.links[0]?.name ?? "eth0";
+  factsOf.set(plot.director.name, holding(given(plot.director.name), lanLink, plot.vips));
+  for (const { host, carrier } of plot.realServers) {
+    const facts = plot.forwarding === "tun" ? withTunnel(given(host.name), carrier) : given(host.name);
+    factsOf.set(host.name, holding(facts, carrier, plot.vips));
+  }
+  for (const host of plot.topology.hosts) {
+    const made = new SimHost(lan, given(host.name));
+    hosts.set(host.name, made);
+    for (const link of host.links) {
+      const into = switches.get(link.wire);
+      if (into === undefined) throw new RangeError(`no wire ${link.wire}`);
+      made.wire(link.name, lan.plug(made.id, made.nics.length, link.mac, into, options.cable ?? labCable));
+    }
+  }
+  const hostNamed = (name: string): SimHost => {
+    const host = hosts.get(name);
+    if (host === undefined) throw new RangeError(`no machine ${name}`);
+    return host;
+  };
+  const realServers = plot.realServers.map((one): RealServerState => {
+    const host = hostNamed(one.host.name);
+    const rip = addressOn(one.host, one.wire);
+    return {
+      host,
+      plot: one,
+      plain: host.facts,
+      policy: policyOn(host.facts, one.policy ?? "auto", one.carrier),
+      subject: {
+        name: host.name,
+        carrier: one.carrier,
+        vips: plot.vips,
+        rip,
+        nics: one.host.links.map((l) => l.name),
+        forwarding: plot.forwarding,
+        redirectPort: plot.redirectPort,
+      },
+    };
+  });
+  const directors = plot.topology.hosts
+    .filter((h) => h.role === "director")
+    .map((h) => ({
+      host: hostNamed(h.name),
+      ipvs: new Director(hostNamed(h.name), options.flags === undefined ? {} : { flags: options.flags }),
+      lanLink: h.links[0]?.name ?? "eth0",
+    }));
+  return { lan, plot, hosts, switches, realServers, directors };
+}

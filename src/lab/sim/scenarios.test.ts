@@ -1,0 +1,151 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import type { Cluster } from "../../cluster/cluster.ts";
+import { parseCluster } from "../../cluster/index.ts";
+import { plotOf } from "../plot.ts";
+import type { ChapterReport } from "../report.ts";
+import { methodsOf, specOf } from "../spec.ts";
+import { runSimLab } from "./run.ts";
+import { Scenario, type ScenarioOutcome, scenarioOptions } from "./scenario.ts";
+
+const vip = "10.10.0.100";
+
+function clusterOf(name: string): Cluster {
+  const text = readFileSync(new URL(`../../../examples/${name}.yaml`, import.meta.url), "utf8");
+  const read = parseCluster(text, { fileName: name });
+  assert.ok(read.ok, JSON.stringify(read));
+  return read.cluster;
+}
+
+async function storyOf(name: string): Promise<ChapterReport> {
+  const cluster = clusterOf(name);
+  const [forwarding] = methodsOf(cluster);
+  assert.ok(forwarding === "dr" || forwarding === "tun");
+  const { report } = await runSimLab({
+    chapters: [{ cluster, forwarding }],
+    cure: "full",
+    trafficMs: 2000,
+    seed: 1,
+    capture: false,
+    tell: () => {},
+    signal: new AbortController().signal,
+  });
+  assert.deepEqual(
+    report.chapters.flatMap((c) => c.verdicts.filter((v) => !v.held).map((v) => `${v.id}: ${v.measured}`)),
+    [],
+  );
+  return report.chapters[0] as ChapterReport;
+}
+
+function scenarioOf(name: string, seed = 1): ScenarioOutcome {
+  const cluster = clusterOf(name);
+  const [forwarding] = methodsOf(cluster);
+  const spec = specOf(cluster, forwarding ?? "dr");
+  assert.ok(typeof spec !== "string");
+  const plot = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
+  return new Scenario(plot, scenarioOptions(cluster, seed, true)).run();
+}
+
+const ownersBefore = (chapter: ChapterReport): string[] =>
+  (chapter.problem.whoHas[0]?.shares ?? []).map((s) => s.machine).sort();
+const laws = (o: ScenarioOutcome): string[] => [...new Set(o.breaches.map((b) => b.law))].sort();
+
+// [file, policy, machines that answer before it]; every verdict of the story must hold, so afterwards it is lb1 alone
+const all = ["lb1", "web1", "web2", "web3"];
+const stories: readonly (readonly [file: string, policy: string, before: readonly string[]])[] = [
+  ["lvs-dr-2.2", "redirect", all],
+  ["nature-2.0", "nature-2.0", ["lb1"]],
+  ["hidden-dr", "hidden", all],
+  ["hidden-tun", "hidden", all],
+  ["arp-invisible", "arp-invisible", all],
+  ["redirect-port", "redirect", all],
+  ["redirect-all", "redirect", all],
+  ["redirect-tun", "redirect", all],
+  // 2.0.36 ("old") is silent as it is
+  ["mixed-kernels", "nature-2.0, hidden, redirect, arp-sysctl", ["hid", "lb1", "mid", "new"]],
+];
+for (const [file, policy, before] of stories)
+  test(`examples/${file}.yaml: ${before.length} owners before, one after, nothing broken`, async () => {
+    const chapter = await storyOf(file);
+    assert.equal(chapter.cure.policy, policy);
+    assert.deepEqual(ownersBefore(chapter), before);
+    if (before.length > 1) {
+      assert.ok(chapter.problem.traffic.bypassedDirector > 0);
+      assert.ok(chapter.problem.traffic.longLivedBroken > 0);
+    }
+  });
+
+test("examples/race-2.2.yaml: no winner: several machines answer, the client flips, connections break", () => {
+  const o = scenarioOf("race-2.2");
+  assert.deepEqual([...(o.owners[vip] ?? [])].sort(), all);
+  assert.deepEqual(laws(o), ["no leak", "one owner"]);
+  assert.ok(o.connections.broken > 0);
+  assert.ok(o.connections.misrouted > o.connections.total / 2);
+  const winners = new Set([1, 2, 3, 4, 5, 6].map((seed) => scenarioOf("race-2.2", seed).caches.client?.[vip]));
+  assert.ok(winners.size > 1, [...winners].join());
+});
+
+test("examples/fullarpfix.yaml: silent, but its own questions carry the VIP", () => {
+  const o = scenarioOf("fullarpfix");
+  assert.deepEqual(o.owners[vip], ["lb1"]);
+  assert.deepEqual(laws(o), ["no leak"]);
+  assert.ok(o.connections.misrouted > 0);
+});
+
+test("examples/hidden-alias.yaml: hidden on the card that hears the question hides nothing", () => {
+  const o = scenarioOf("hidden-alias");
+  assert.deepEqual([...(o.owners[vip] ?? [])].sort(), ["lb1", "web1"]);
+  assert.deepEqual(
+    o.breaches.map((b) => `${b.law} ${b.host}`),
+    ["one owner web1"],
+  );
+});
+
+test("examples/director-moves.yaml: under REDIRECT another machine takes over, and no law breaks", () => {
+  const o = scenarioOf("director-moves");
+  assert.deepEqual(o.owners[vip], ["lb2"]);
+  assert.equal(o.caches.client?.[vip], "lb2");
+  assert.deepEqual(o.breaches, []);
+  // connections in the table of the dead director are lost, all later ones live
+  assert.ok(o.connections.broken > 0 && o.connections.broken <= 20);
+  assert.equal(o.connections.refused, 0);
+});
+
+test("examples/leak-later.yaml: quiet for an hour, then one empty cache moves the VIP", () => {
+  const o = scenarioOf("leak-later");
+  assert.deepEqual(o.owners[vip], ["lb1"]); // who-has shows nothing wrong
+  const [first] = o.breaches;
+  assert.equal(first?.law, "no leak");
+  assert.ok((first?.atMs ?? 0) >= 3_600_000, JSON.stringify(o.breaches));
+  assert.equal(o.caches.client?.[vip], "web1");
+  assert.ok(o.connections.misrouted > 0);
+});
+
+test("examples/deaf-switch.yaml: without gratuitous ARP neighbours stay with the dead director until they ask anew", () => {
+  const o = scenarioOf("deaf-switch");
+  assert.deepEqual(o.owners[vip], ["lb2"]);
+  assert.equal(o.caches.client?.[vip], "lb2");
+  assert.ok(o.connections.refused > scenarioOf("director-moves").connections.refused + 50);
+});
+
+test("examples/stale-router.yaml: hidden late heals no cache: the wrong MAC is confirmed by unicast for ever", () => {
+  const o = scenarioOf("stale-router");
+  assert.deepEqual(o.owners[vip], ["lb1"]); // asked by broadcast, all is well
+  assert.equal(o.caches.client?.[vip], "web1");
+  assert.ok(o.connections.misrouted > o.connections.total / 2);
+});
+
+test("examples/two-directors.yaml: the split heals, the weaker one gives way, the VIP is announced anew", () => {
+  const o = scenarioOf("two-directors");
+  assert.deepEqual(o.owners[vip], ["lb1"]);
+  assert.equal(o.caches.client?.[vip], "lb1");
+  assert.ok(o.timeline.some((t) => t.text === "lb2 hears a stronger director and gives way"));
+  assert.ok(o.connections.broken > 0);
+});
+
+test("a scenario is the same twice with one seed, and another with another", () => {
+  const text = (seed: number): string => JSON.stringify(scenarioOf("race-2.2", seed));
+  assert.equal(text(3), text(3));
+  assert.notEqual(text(3), text(4));
+});

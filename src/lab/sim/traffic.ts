@@ -1,0 +1,106 @@
+/** The lab's client traffic on simulated TCP: the same plan, the same outcomes, in virtual time. */
+import { ipv4 } from "../../base/ipv4.ts";
+import type { SimHost } from "../../sim/host.ts";
+import type { Connection, TcpUser } from "../../sim/tcp.ts";
+import type { ConnectionResult, Outcome, TrafficPlan, TrafficTarget } from "../traffic.ts";
+
+const text = new TextEncoder();
+const words = new TextDecoder();
+
+/** A web server that says its name, as the namespace lab's does. */
+export function serveWeb(host: SimHost, port: number): void {
+  const body = `${host.name}\n`;
+  const answer = text.encode(
+    `HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: ${body.length}\r\nx-served-by: ${host.name}\r\n\r\n${body}`,
+  );
+  const user: TcpUser = {
+    data: (connection) => connection.send(answer),
+    ended: (connection) => connection.close(),
+  };
+  host.tcp.listen(port, () => user);
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** One connection: asks until `untilUs` (or once), then closes. `done` is called once. */
+export function converse(
+  client: SimHost,
+  plan: TrafficPlan,
+  kind: "long" | "short",
+  target: TrafficTarget,
+  from: string,
+  untilUs: number,
+  done: (result: ConnectionResult) => void,
+): void {
+  const { lan } = client;
+  const servedBy: string[] = [];
+  let sourcePort = 0;
+  let answers = 0;
+  let turn = 0;
+  let over = false;
+  let asked = false;
+  let connection: Connection | undefined;
+  const request = text.encode(`GET / HTTP/1.1\r\nHost: ${target.vip}\r\nConnection: keep-alive\r\n\r\n`);
+
+  const end = (outcome: Outcome): void => {
+    if (over) return;
+    over = true;
+    if (outcome === "completed") connection?.close();
+    else connection?.abort();
+    const result: Mutable<ConnectionResult> = {
+      kind,
+      target,
+      source: `${from}:${sourcePort}`,
+      outcome,
+      answers,
+      servedBy,
+    };
+    done(result);
+  };
+  const wait = (): void => {
+    const mine = ++turn;
+    lan.at(lan.nowUs + plan.patienceMs * 1000, () => {
+      if (turn === mine) end(sourcePort === 0 ? "refused" : "hang");
+    });
+  };
+  const ask = (): void => {
+    if (over) return;
+    asked = true;
+    wait();
+    connection?.send(request);
+  };
+  wait();
+  connection = client.tcp.connect(ipv4(from), ipv4(target.vip), target.port, {
+    connected: (c) => {
+      sourcePort = c.localPort;
+      ask();
+    },
+    data: (_, octets) => {
+      turn++;
+      asked = false;
+      answers += 1;
+      const server = /x-served-by: (\S+)/i.exec(words.decode(octets))?.[1] ?? "?";
+      if (servedBy.at(-1) !== server) servedBy.push(server);
+      if (kind === "short" || lan.nowUs + plan.pauseMs * 1000 >= untilUs) end("completed");
+      else lan.at(lan.nowUs + plan.pauseMs * 1000, ask);
+    },
+    ended: () => end(asked ? "reset" : "completed"),
+    broken: () => end(sourcePort === 0 ? "refused" : "reset"),
+  });
+}
+
+/** Starts the whole plan; results come in as connections end. */
+export function startTraffic(client: SimHost, plan: TrafficPlan, done: (result: ConnectionResult) => void): void {
+  const { lan } = client;
+  const startUs = lan.nowUs;
+  const untilUs = startUs + plan.durationMs * 1000;
+  const start = (kind: "long" | "short", i: number): void => {
+    const target = plan.targets[i % plan.targets.length];
+    const from = plan.from[Math.floor(i / plan.targets.length) % plan.from.length];
+    if (target === undefined || from === undefined) throw new RangeError("traffic needs a client and a service");
+    converse(client, plan, kind, target, from, untilUs, done);
+  };
+  for (let i = 0; i < plan.longLived; i++) lan.at(startUs + Math.floor(i / 8) * 1000, () => start("long", i));
+  for (let i = 0; i < plan.shortLived; i++)
+    lan.at(startUs + Math.floor((i * plan.durationMs * 1000) / plan.shortLived), () => start("short", i));
+}

@@ -1,0 +1,199 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { type Ipv4, ipv4, ipv4FromNumber } from "../base/ipv4.ts";
+import { mac } from "../base/mac.ts";
+import { addressFacts, sketchFacts } from "../testing/modelHosts.ts";
+import "../testing/seed.ts";
+import { Director } from "./director.ts";
+import { type IpBody, tcpPacket } from "./frame.ts";
+import { SimHost } from "./host.ts";
+import { Lan } from "./lan.ts";
+import { type Asker, type Candidate, hash32Bits, hsiphash, maglevTable, schedulers } from "./schedulers.ts";
+
+const server = (n: number, weight = 1): Candidate => ({
+  rip: ipv4FromNumber(ipv4("10.0.0.10") + n),
+  port: 80,
+  weight,
+  active: 0,
+  inactive: 0,
+  overloaded: false,
+});
+const asker = (n: number): Asker => ({
+  source: ipv4FromNumber(ipv4("10.1.0.0") + n),
+  sourcePort: 40_000,
+  destination: ipv4("10.0.0.100"),
+  nowMs: 0,
+});
+const make = (name: string, list: readonly Candidate[], flags = { port: false, fallback: false }) => {
+  const scheduler = schedulers[name];
+  assert.ok(scheduler);
+  return scheduler(list, flags);
+};
+const picks = (name: string, list: readonly Candidate[], count: number): number[] => {
+  const schedule = make(name, list);
+  return Array.from({ length: count }, (_, i) => {
+    const chosen = schedule(asker(i));
+    return chosen === undefined ? -1 : list.indexOf(chosen);
+  });
+};
+
+test("SipHash-1-3 and the kernel's hash_32 give known values", () => {
+  // GOLDEN_RATIO_32 times 1, its upper 8 bits
+  assert.equal(hash32Bits(1, 8), 0x61);
+  // four octets 00 01 02 03 under the key of zeros: SipHash-1-3's reference, folded as hsiphash folds it
+  assert.equal(hsiphash(0x03020100, 0n) === hsiphash(0x03020100, 1n), false);
+  assert.equal(hsiphash(7, 2_654_435_761n), hsiphash(7, 2_654_435_761n));
+});
+
+test("rr takes turns, wrr by weight, the highest first", () => {
+  assert.deepEqual(picks("rr", [server(1), server(2), server(3)], 5), [0, 1, 2, 0, 1]);
+  assert.deepEqual(picks("wrr", [server(1, 3), server(2, 1), server(3, 2)], 12), [0, 0, 2, 0, 1, 2, 0, 0, 2, 0, 1, 2]);
+  // weights 2 and 4 go down in steps of two: one turn at the top, then one each
+  assert.deepEqual(picks("wrr", [server(1, 2), server(2, 4)], 6), [1, 0, 1, 1, 0, 1]);
+});
+
+test("sh fills its 256 buckets by weight in list order, and one client always has the same", () => {
+  const list = [server(1, 3), server(2, 1)];
+  const bucketOf = (source: Ipv4): number => hash32Bits(source | 0, 8);
+  for (const [i, chosen] of picks("sh", list, 300).entries()) {
+    const bucket = bucketOf(asker(i).source);
+    assert.equal(chosen, bucket % 4 === 3 ? 1 : 0, `bucket ${bucket}`);
+  }
+});
+
+test("mh spreads evenly by weight, and moves few when a server goes", () => {
+  const list = [server(1), server(2), server(3), server(4)];
+  const share = (table: readonly (Candidate | undefined)[], c: Candidate): number =>
+    table.filter((t) => t === c).length;
+  const before = maglevTable(list);
+  for (const c of list) assert.ok(Math.abs(share(before, c) - 4093 / 4) <= 1);
+  const after = maglevTable(list.slice(0, 3));
+  const moved = before.filter((c, i) => c !== list[3] && c !== after[i]).length;
+  assert.ok(moved < 4093 / 8, `${moved} of the others' places moved`);
+  const weighted = maglevTable([server(1, 3), server(2, 1)]);
+  assert.ok(Math.abs(weighted.filter((c) => c?.weight === 3).length - (4093 * 3) / 4) <= 3);
+});
+
+test("by load: lc, wlc, sed and nq pick the one they promise; fo and ovf by weight", () => {
+  const loaded = (weight: number, active: number, inactive = 0): Candidate => ({
+    ...server(weight, weight),
+    active,
+    inactive,
+  });
+  const one = (name: string, list: readonly Candidate[]): number => picks(name, list, 1)[0] ?? -1;
+  assert.equal(one("lc", [loaded(1, 2), loaded(1, 1, 9)]), 1);
+  assert.equal(one("wlc", [loaded(4, 4), loaded(1, 2)]), 0);
+  assert.equal(one("sed", [loaded(1, 0), loaded(5, 3)]), 1, "4/5 is less than 1/1");
+  assert.equal(one("nq", [loaded(5, 3), loaded(1, 0)]), 1, "who has nothing to do comes first");
+  assert.equal(one("fo", [loaded(1, 0), loaded(7, 99)]), 1);
+  assert.equal(one("ovf", [loaded(1, 0), loaded(7, 7)]), 0, "seven are all it takes");
+});
+
+test("weight 0 and overloaded servers get nothing, whatever the scheduler", () => {
+  const list = [server(1, 0), { ...server(2), overloaded: true }, server(3)];
+  for (const name of Object.keys(schedulers)) {
+    const chosen = new Set(picks(name, list, 200));
+    assert.ok(!chosen.has(0) && !chosen.has(1), `${name}: ${[...chosen].join()}`);
+    assert.deepEqual(picks(name, [], 1), [-1], name);
+  }
+});
+
+test("fallback: a client of a drained server goes to another one", () => {
+  const list = [server(1, 0), server(2)];
+  for (const name of ["sh", "mh"]) {
+    const schedule = make(name, list, { port: false, fallback: true });
+    for (let i = 0; i < 50; i++) assert.equal(schedule(asker(i)), list[1]);
+  }
+});
+
+const vip = ipv4("10.0.0.100");
+function director(scheduler = "rr"): {
+  lan: Lan;
+  ipvs: Director;
+  sent: IpBody[];
+  deliver: (packet: IpBody) => boolean;
+} {
+  const lan = new Lan({ seed: 1 });
+  const own = mac("02:00:00:00:00:02");
+  const facts = sketchFacts({ eth0: ["10.0.0.2/24"], addresses: [addressFacts("eth0", "10.0.0.100/32")] });
+  const host = new SimHost(lan, { ...facts, hostname: "lb1" });
+  host.wire("eth0", lan.plug(host.id, 0, own, lan.addSwitch("switch")));
+  const ipvs = new Director(host);
+  const realServers = [1, 2].map((n) => ({
+    name: `web${n}`,
+    rip: ipv4(`10.0.0.1${n}`),
+    port: 80,
+    weight: 1,
+    forwarding: "dr" as const,
+  }));
+  ipvs.program([{ vip, protocol: 6, port: 80, scheduler, realServers }]);
+  const sent: IpBody[] = [];
+  host.output = (packet) => {
+    sent.push(packet);
+    return undefined;
+  };
+  return { lan, ipvs, sent, deliver: (packet) => ipvs.take(packet) };
+}
+const segment = (client: number, flags: number, length = 0): IpBody =>
+  tcpPacket(
+    { source: ipv4FromNumber(ipv4("10.1.0.0") + client), destination: vip, id: 0 },
+    { sourcePort: 40_000, destinationPort: 80, sequence: 0, acknowledgment: 0, flags },
+    new Uint8Array(length),
+  );
+const [SYN, ACK, FIN, RST] = [2, 16, 17, 4];
+
+test("the director sends every packet of a connection on, counts each once, and conserves connections", () => {
+  const step = fc.tuple(fc.nat(5), fc.constantFrom(SYN, ACK, FIN, RST), fc.nat(400));
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+      const { lan, ipvs, sent, deliver } = director();
+      let taken = 0;
+      for (const [client, flags, seconds] of steps) {
+        lan.run(lan.nowUs + seconds * 1_000_000);
+        if (deliver(segment(client, flags))) taken++;
+      }
+      const counts = ipvs.counts();
+      assert.equal(taken, sent.length);
+      assert.equal(
+        counts.reduce((sum, c) => sum + c.packets, 0),
+        sent.length,
+      );
+      assert.ok(ipvs.size <= counts.reduce((sum, c) => sum + c.connections, 0));
+      assert.ok(sent.every((p) => p.destination === vip && p.ttl === 63));
+    }),
+  );
+});
+
+test("a packet from the middle of an unknown connection is not taken: the director's own TCP answers it", () => {
+  const { deliver, ipvs } = director();
+  assert.equal(deliver(segment(1, ACK)), false);
+  assert.equal(deliver(segment(1, SYN)), true);
+  assert.equal(deliver(segment(1, ACK)), true);
+  assert.equal(ipvs.size, 1);
+});
+
+test("a connection lives fifteen minutes from its last packet, a closed one two", () => {
+  const { lan, deliver } = director();
+  deliver(segment(1, SYN));
+  deliver(segment(1, ACK));
+  lan.run(lan.nowUs + 899_000_000);
+  assert.equal(deliver(segment(1, ACK)), true);
+  lan.run(lan.nowUs + 901_000_000);
+  assert.equal(deliver(segment(1, ACK)), false);
+  deliver(segment(1, SYN));
+  deliver(segment(1, ACK));
+  deliver(segment(1, FIN));
+  lan.run(lan.nowUs + 119_000_000);
+  assert.equal(deliver(segment(1, ACK)), true);
+});
+
+test("C-DIR-04: a packet with DF that is too long for the tunnel is answered with the smaller MTU", () => {
+  const { ipvs, sent, deliver } = director();
+  const realServers = [{ name: "web1", rip: ipv4("10.0.0.11"), port: 80, weight: 1, forwarding: "tun" as const }];
+  ipvs.program([{ vip, protocol: 6, port: 80, scheduler: "rr", realServers }]);
+  deliver({ ...segment(1, SYN), source: ipv4("10.0.0.200") });
+  deliver({ ...segment(1, ACK, 1460), source: ipv4("10.0.0.200") });
+  assert.equal(sent[0]?.inner?.destination, vip);
+  assert.deepEqual(sent[1]?.icmp?.message, { kind: "unreachable", code: 4, mtuOctets: 1480 });
+});

@@ -1,0 +1,199 @@
+/**
+ * Frames as the simulated machines pass them around: read already, so that nobody parses octets a million times. What
+ * a tap or a pcap file sees are the octets, made by the codecs of wire/ and nothing else.
+ */
+import type { Ipv4 } from "../base/ipv4.ts";
+import { BROADCAST_MAC, type Mac } from "../base/mac.ts";
+import { arp } from "../wire/arp.ts";
+import { ETHERTYPE, encodeEthernet } from "../wire/ethernet.ts";
+import { encodeIcmp, type Icmp } from "../wire/icmp.ts";
+import { encodeIpv4, PROTOCOL } from "../wire/ipv4.ts";
+import { encodeTcp } from "../wire/tcp.ts";
+import { encodeUdp } from "../wire/udp.ts";
+
+/** Number of a MAC in one simulation (`Macs`); 0 is the broadcast address. */
+export type MacId = number;
+export const BROADCAST_ID: MacId = 0;
+
+/** MACs as small numbers, for tables that are arrays. */
+export class Macs {
+  readonly #ids = new Map<Mac, MacId>([[BROADCAST_MAC, BROADCAST_ID]]);
+  readonly #names: Mac[] = [BROADCAST_MAC];
+
+  idOf(mac: Mac): MacId {
+    const known = this.#ids.get(mac);
+    if (known !== undefined) return known;
+    const id = this.#names.length;
+    this.#names.push(mac);
+    this.#ids.set(mac, id);
+    return id;
+  }
+
+  nameOf(id: MacId): Mac {
+    return this.#names[id] as Mac;
+  }
+
+  get size(): number {
+    return this.#names.length;
+  }
+}
+
+export interface ArpBody {
+  readonly kind: "arp";
+  readonly operation: number;
+  readonly senderMac: Mac;
+  readonly senderIp: Ipv4;
+  readonly targetMac: Mac;
+  readonly targetIp: Ipv4;
+}
+
+export interface TcpBody {
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly sequence: number;
+  readonly acknowledgment: number;
+  readonly flags: number;
+}
+
+/** `quoted` is the packet an error speaks of. */
+export interface IcmpBody {
+  readonly message: Icmp;
+  readonly data: Uint8Array;
+  readonly quoted?: IpBody;
+}
+
+export interface IpBody {
+  readonly kind: "ip";
+  readonly source: Ipv4;
+  readonly destination: Ipv4;
+  readonly protocol: number;
+  readonly ttl: number;
+  readonly id: number;
+  readonly dontFragment: boolean;
+  /** Of the whole packet, header included. */
+  readonly lengthOctets: number;
+  /** 0 where the protocol has no ports. */
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly tcp: TcpBody | undefined;
+  readonly icmp: IcmpBody | undefined;
+  /** What TCP or UDP carries. */
+  readonly payload: Uint8Array;
+  /** IPIP: what is inside. */
+  readonly inner: IpBody | undefined;
+}
+
+export interface Frame {
+  readonly to: MacId;
+  readonly from: MacId;
+  /** 802.1Q id; 0: untagged. */
+  readonly vlan: number;
+  /** Number of the transmission: all copies that switches make of it have the same. */
+  readonly serial: number;
+  readonly body: ArpBody | IpBody;
+}
+
+export const nothing: Uint8Array = new Uint8Array(0);
+
+const around = (
+  ip: IpBody,
+): { source: Ipv4; destination: Ipv4; protocol: number; ttl: number; id: number; dontFragment: boolean } => ({
+  source: ip.source,
+  destination: ip.destination,
+  protocol: ip.protocol,
+  ttl: ip.ttl,
+  id: ip.id,
+  dontFragment: ip.dontFragment,
+});
+
+function payloadOf(ip: IpBody): Uint8Array {
+  if (ip.tcp !== undefined) {
+    const opens = (ip.tcp.flags & 2) !== 0;
+    return encodeTcp({ ...ip.tcp, ...(opens ? { options: { mssOctets: 1460 } } : {}) }, ip, ip.payload);
+  }
+  if (ip.inner !== undefined) return encodePacket(ip.inner);
+  if (ip.icmp !== undefined) {
+    const { message, quoted, data } = ip.icmp;
+    return encodeIcmp(message, quoted === undefined ? data : encodePacket(quoted).subarray(0, 28));
+  }
+  if (ip.protocol === PROTOCOL.udp) return encodeUdp(ip, ip, ip.payload);
+  return ip.payload;
+}
+
+/** The packet's octets, IPv4 header first. */
+export const encodePacket = (ip: IpBody): Uint8Array => encodeIpv4(around(ip), payloadOf(ip));
+
+/** The frame's octets as they are on the wire. */
+export function encodeFrame(frame: Frame, macs: Macs): Uint8Array {
+  const header = {
+    destination: macs.nameOf(frame.to),
+    source: macs.nameOf(frame.from),
+    ...(frame.vlan === 0 ? {} : { vlan: { id: frame.vlan, priority: 0 } }),
+  };
+  const { body } = frame;
+  return body.kind === "arp"
+    ? encodeEthernet({ ...header, etherType: ETHERTYPE.arp }, arp.encode(body))
+    : encodeEthernet({ ...header, etherType: ETHERTYPE.ipv4 }, encodePacket(body));
+}
+
+/** Octets of the frame on the wire, without making them. */
+export const frameOctets = (frame: Frame): number =>
+  14 + (frame.vlan === 0 ? 0 : 4) + (frame.body.kind === "arp" ? 28 : frame.body.lengthOctets);
+
+type Ends = { readonly source: Ipv4; readonly destination: Ipv4; readonly id: number };
+
+const packet = (
+  ends: Ends,
+  more: Partial<IpBody> & { readonly protocol: number; readonly lengthOctets: number },
+): IpBody => ({
+  kind: "ip",
+  source: ends.source,
+  destination: ends.destination,
+  protocol: more.protocol,
+  ttl: more.ttl ?? 64,
+  id: ends.id & 0xffff,
+  dontFragment: more.dontFragment ?? false,
+  lengthOctets: more.lengthOctets,
+  sourcePort: more.sourcePort ?? 0,
+  destinationPort: more.destinationPort ?? 0,
+  tcp: more.tcp,
+  icmp: more.icmp,
+  payload: more.payload ?? nothing,
+  inner: more.inner,
+});
+
+export const tcpPacket = (ends: Ends, tcp: TcpBody, payload: Uint8Array = nothing): IpBody =>
+  packet(ends, {
+    protocol: PROTOCOL.tcp,
+    dontFragment: true,
+    lengthOctets: 40 + ((tcp.flags & 2) !== 0 ? 4 : 0) + payload.length,
+    sourcePort: tcp.sourcePort,
+    destinationPort: tcp.destinationPort,
+    tcp,
+    payload,
+  });
+
+export const udpPacket = (ends: Ends, sourcePort: number, destinationPort: number, payload: Uint8Array): IpBody =>
+  packet(ends, { protocol: PROTOCOL.udp, lengthOctets: 28 + payload.length, sourcePort, destinationPort, payload });
+
+export const icmpPacket = (ends: Ends, message: Icmp, data: Uint8Array = nothing): IpBody =>
+  packet(ends, { protocol: PROTOCOL.icmp, lengthOctets: 28 + data.length, icmp: { message, data } });
+
+/** An ICMP error quotes the header it speaks of and eight octets after it (RFC 792). */
+export const icmpError = (ends: Ends, message: Icmp, quoted: IpBody): IpBody =>
+  packet(ends, {
+    protocol: PROTOCOL.icmp,
+    lengthOctets: 28 + Math.min(28, quoted.lengthOctets),
+    icmp: { message, data: nothing, quoted },
+  });
+
+export const ipipPacket = (ends: Ends, inner: IpBody): IpBody =>
+  packet(ends, {
+    protocol: PROTOCOL.ipip,
+    dontFragment: inner.dontFragment,
+    lengthOctets: 20 + inner.lengthOctets,
+    inner,
+  });
+
+/** The same packet one hop further. */
+export const hopped = (ip: IpBody): IpBody => ({ ...ip, ttl: ip.ttl - 1 });
