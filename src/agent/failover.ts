@@ -49,6 +49,8 @@ export interface Beginning {
 
 /** The VIPs of one who hands over stay until the successor was heard, and this much longer: it has announced by then. */
 export const graceMs = 100;
+/** With adverts many seconds apart the VIPs do not wait for the successor that long: a stop must end. */
+export const longestHandOverMs = 3_000;
 
 interface Member {
   config: InstanceConfig;
@@ -177,7 +179,7 @@ export class Failover {
         // Before anything else: who gives way must not defend the VIPs against the successor's announcement.
         this.#announce(name, { kind: "withdraw", vips: effect.vips }, nowMs);
         if (this.#handingOver && this.#up.get(link) !== false) {
-          const waitMs = skewMs(vrrp.version, 1, vrrp.intervalMs) + 2 * graceMs;
+          const waitMs = Math.min(longestHandOverMs, skewMs(vrrp.version, 1, vrrp.intervalMs) + 2 * graceMs);
           member.leaving = { vips: effect.vips, dueAtMs: nowMs + waitMs };
           const reason = `the VIPs stay up to ${Math.round(waitMs)} ms, until the successor is heard`;
           this.#ports.report({ kind: "note", instance: name, code: "handing-over", reason });
