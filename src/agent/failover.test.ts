@@ -171,6 +171,15 @@ test("switched over, a director stays the last choice until it is released, and 
   assert.deepEqual(b.failover.switchOver(undefined, wire.nowMs), [], "a backup has nothing to hand over");
 });
 
+test("an address owner cannot be switched over, and says so", () => {
+  const wire = new Wire();
+  const a = wire.add("a", one(instance(2, 255)));
+  assert.equal(wire.holders(), "a");
+  assert.throws(() => a.failover.switchOver(undefined, wire.nowMs), /owns its addresses/);
+  assert.throws(() => a.failover.switchOver("nobody", wire.nowMs), /no instance nobody/);
+  assert.equal(wire.holders(), "a");
+});
+
 test("restarted with the VIP still on the link: it stays, and the others never notice", () => {
   const { wire, a, b } = pair();
   a.alive = false;

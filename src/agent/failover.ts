@@ -370,13 +370,21 @@ export class Failover {
     this.#give(this.#groupOf(name), name, { kind: "trackChanged", priorityDelta, fault: tracked.fault }, nowMs);
   }
 
-  /** Hands over what this director is master of (all, or one instance with its group) and stays the last choice. */
+  /**
+   * Hands over what this director is master of (all, or one instance with its group) and stays the last choice. Throws
+   * RangeError for an instance that is not there, and for an address owner.
+   */
   switchOver(name: string | undefined, nowMs: number): string[] {
     const groups = name === undefined ? this.#groups : [this.#groupOf(name)];
     const left: string[] = [];
     for (const group of groups) {
       const masters = [...group.state].filter(([, s]) => s.phase.kind === "master").map(([n]) => n);
       if (masters.length === 0) continue;
+      const owner = [...group.config.values()].find((c) => c.priority === 255);
+      if (owner !== undefined)
+        throw new RangeError(
+          `${owner.name} owns its addresses (priority 255), which nobody outvotes: stop the agent instead`,
+        );
       left.push(...masters);
       this.#handingOver = true;
       this.#give(group, undefined, { kind: "shutdown" }, nowMs);

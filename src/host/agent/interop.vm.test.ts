@@ -4,10 +4,17 @@ import { test } from "node:test";
 import { clusterText, DirectorLab, type DirectorName, keepalivedText, vip } from "../../testing/directorLab.ts";
 import { testsInVm } from "../../testing/vm.ts";
 
+/**
+ * keepalived takes both forms of the version 3 checksum, and both are shown here: the RFC's as lb1, the pseudo header's
+ * as lb2. tcpdump knows the second only.
+ */
+const formOf = (name: DirectorName, version: 2 | 3): { failover?: string } =>
+  version === 3 && name === "lb2" ? { failover: ", checksum: pseudo-header" } : {};
+
 /** vipward as lb1 and keepalived as lb2, or the other way round. */
 function start(lab: DirectorLab, name: DirectorName, program: "vipward" | "keepalived", version: 2 | 3): void {
   const vrrp = { version, intervalMs: 1000 } as const;
-  if (program === "vipward") lab.vipward(name, clusterText(vrrp));
+  if (program === "vipward") lab.vipward(name, clusterText(vrrp, formOf(name, version)));
   else lab.keepalived(name, keepalivedText(name, vrrp));
 }
 
@@ -47,7 +54,9 @@ testsInVm(import.meta.url, "vipward and keepalived as the two directors, both wa
           assert.equal(instance?.vips.join(), vip);
           dump.kill();
           assert.match(captured, new RegExp(`VRRPv${version}, Advertisement`));
-          assert.doesNotMatch(captured, /bad vrrp cksum|truncated|\[\|vrrp\]/);
+          const complaint =
+            version === 3 && first === "vipward" ? /truncated|\[\|vrrp\]/ : /bad vrrp cksum|truncated|\[\|vrrp\]/;
+          assert.doesNotMatch(captured, complaint);
         } finally {
           await lab.close();
         }
