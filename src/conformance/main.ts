@@ -21,7 +21,7 @@ const { values } = parseArgs({
 });
 
 function whole(name: "cases" | "seed" | "workers", text: string): number {
-  if (/^\d{1,9}$/.test(text) && (name === "seed" || Number(text) > 0)) return Number(text);
+  if (/^\d{1,15}$/.test(text) && (name === "seed" || Number(text) > 0)) return Number(text);
   process.stderr.write(`conformance: --${name} takes a whole number, not "${text}"\n`);
   process.exit(64);
 }
