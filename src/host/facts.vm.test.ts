@@ -11,8 +11,8 @@ const inside = `
   const [{ readFacts }, { openIpvs }, { openRtnetlink }, { ipv4 }, { prefix }] = await Promise.all(
     ["host/facts.js", "host/ipvs.js", "host/rtnetlink.js", "base/ipv4.js", "base/prefix.js"].map(from));
   const rt = openRtnetlink();
-  rt.createDummy("dummy0");
-  rt.addAddress("dummy0", { prefix: prefix("10.0.0.100/32") });
+  rt.createDummy("vip0"); // the module makes a dummy0 of its own
+  rt.addAddress("vip0", { prefix: prefix("10.0.0.100/32") });
   rt.createIpip("tun5", { local: ipv4("10.0.0.2"), remote: ipv4("10.0.0.3") });
   const service = { protocol: "tcp", address: ipv4("10.0.0.100"), port: 80, scheduler: "rr" };
   const ipvs = openIpvs();
