@@ -21,7 +21,7 @@ const acceleration: Readonly<Record<Accelerator, string>> = { tcg: "tcg,thread=m
 export const kernelCommandLine = [
   "console=ttyS0",
   "loglevel=4",
-  "panic=-1", // at once; with -no-reboot QEMU then ends, which is how we learn of it
+  "panic=2", // seconds, in which QEMU hands on what the console said; with -no-reboot it then ends, and we learn of it
   "mitigations=off",
   "nokaslr",
   "init_on_alloc=0",
