@@ -48,7 +48,6 @@ const raw = {
   umount2: lib.func("int umount2(const char *, int)"),
   finit_module: lib.func("long syscall(long, int, const char *, int)"),
   if_nametoindex: lib.func("uint32_t if_nametoindex(const char *)"),
-  gettid: lib.func("int gettid()"),
   clock_gettime: lib.func("int clock_gettime(int, void *)"),
 } as const;
 
@@ -146,7 +145,6 @@ export const recvmmsg = (fd: number, headers: bigint, count: number, object: str
   unlessBlocked("recvmmsg", raw.recvmmsg(fd, headers, count, MSG_DONTWAIT, 0n), object);
 
 export const POLLIN = 1;
-export const POLLOUT = 4;
 
 /** Blocks the calling thread, so only for workers: the events that became ready, 0 on time-out. */
 export function poll(fd: number, events: number, timeoutMs: number): number {
@@ -221,9 +219,6 @@ export const umount = (target: string, flags: number): void => {
 
 /** 0 when there is no such interface in the thread's namespace. */
 export const interfaceIndex = (name: string): number => raw.if_nametoindex(name);
-
-/** Thread id: /proc/self/task/TID/ns/net is the namespace of this thread, /proc/self's that of the main one. */
-export const threadId = (): number => raw.gettid();
 
 const CLOCK_REALTIME = 0;
 const timespec = new BigInt64Array(2);

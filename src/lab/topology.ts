@@ -1,5 +1,5 @@
 /** A lab's machines and wires, drawn from a cluster file. Pure: the same file gives the same MACs and addresses. */
-import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
+import type { Ipv4 } from "../base/ipv4.ts";
 import { type Mac, mac } from "../base/mac.ts";
 import type { Prefix } from "../base/prefix.ts";
 
@@ -43,6 +43,3 @@ export function addressOn(host: LabHost, wire: string): Ipv4 {
   if (address === undefined) throw new RangeError(`${host.name} has no address on ${wire}`);
   return address;
 }
-
-export const describeHost = (host: LabHost): string =>
-  `${host.name} ${host.links.flatMap((l) => l.addresses.map((a) => formatIpv4(a.address))).join(" ")}`;
