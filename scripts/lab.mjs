@@ -22,5 +22,5 @@ await main(async (args) => {
   await ensureBuild();
   const asksOnly = args.includes("--help") || args.includes("-h");
   if (!asksOnly) await ensureDebianPackages(packagesFor("lab", ...(mayUseVm(args) ? ["vm"] : [])), "the lab");
-  return runCompiled("cli/main.js", ["lab", ...args]);
+  return runCompiled("bin/vipward.js", ["lab", ...args]);
 });

@@ -229,7 +229,8 @@ const filesBelow = (folder) =>
 /** dist/ for these sources: same key, nothing to do. */
 function sourcesKey(sources) {
   const hash = createHash("sha256");
-  const inputs = [...sources.map((path) => join("src", path)), "tsconfig.json", "node_modules/typescript/package.json"];
+  const tools = ["tsconfig.json", "scripts/bundle.mjs", "node_modules/typescript/package.json"];
+  const inputs = [...sources.map((path) => join("src", path)), ...tools, "node_modules/esbuild/package.json"];
   for (const path of inputs.sort()) {
     const { size, mtimeMs } = statSync(join(root, path));
     hash.update(`${path} ${size} ${mtimeMs}\n`);
@@ -241,6 +242,7 @@ function sourcesKey(sources) {
 function sweepDist(dist, sources) {
   const stems = new Set(sources.map((path) => path.replace(/\.ts$/, "")));
   for (const path of filesBelow(dist)) {
+    if (path.startsWith("bin/")) continue; // made from the rest, whole each time
     const stem = path.replace(/\.(d\.ts|js)$/, "");
     if (stem !== path && !stems.has(stem)) rmSync(join(dist, path));
   }
@@ -253,16 +255,18 @@ export async function ensureBuild() {
   const sources = filesBelow(join(root, "src")).filter((path) => path.endsWith(".ts"));
   const compiled = (path) => existsSync(join(dist, path.replace(/\.ts$/, ".js")));
   const whole = sources.every((path) => path.endsWith(".d.ts") || compiled(path));
+  const command = join(dist, "bin/vipward.js");
   const key = sourcesKey(sources);
-  if (whole && existsSync(stampFile) && readFileSync(stampFile, "utf8") === key) return;
+  if (whole && existsSync(command) && existsSync(stampFile) && readFileSync(stampFile, "utf8") === key) return;
   // The incremental record says what was written, not what is still there.
   if (!whole) rmSync(join(dist, ".tsbuildinfo"), { force: true });
   rmSync(stampFile, { force: true });
   const status = await run(process.execPath, [join(root, "node_modules/typescript/bin/tsc")]);
   if (status !== 0) throw new SetupError(`tsc ended with ${status}`, "correct the errors above");
   sweepDist(dist, sources);
-  const command = join(dist, "cli/main.js");
-  if (existsSync(command)) chmodSync(command, 0o755);
+  const { bundleCommand } = await import("./bundle.mjs"); // needs a package, so not before they are there
+  await bundleCommand(root);
+  chmodSync(command, 0o755);
   writeFileSync(stampFile, key);
 }
 

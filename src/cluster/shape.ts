@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import { type Code, codes } from "./codes.ts";
 import { nearest } from "./near.ts";
 import { makeProblem, type Path, type Problem, quote } from "./problem.ts";

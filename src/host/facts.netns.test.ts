@@ -7,6 +7,8 @@ import { prefix } from "../base/prefix.ts";
 import { parseFacts } from "../model/factsSchema.ts";
 import { needsRoot, testPrefix } from "../testing/root.ts";
 import { readFacts } from "./facts.ts";
+import { inetAddress } from "./inetSocket.ts";
+import * as libc from "./libc.ts";
 import { createNamespace, type Namespace, removeNamespace } from "./namespace.ts";
 import { ask, openRtnetlink } from "./rtnetlink.ts";
 
@@ -248,6 +250,38 @@ test("a host that once had a policy rule is told from one that never had", (t) =
     tool("rule", "del", "priority", "9");
     assert.equal(readFacts({ namespace: other }).kernel.hadCustomRules, true);
   } finally {
+    other.close();
+    removeNamespace(other.name);
+  }
+});
+
+test("every listener is read, among connections and past the first piece of the kernel's table", (t) => {
+  if (!needsRoot(t)) return;
+  const other = createNamespace(`${names}s`);
+  const fds: number[] = [];
+  try {
+    other.run(() => {
+      execFileSync("ip", ["link", "set", "lo", "up"]);
+      const socket = (): number => {
+        const fd = libc.socket(libc.AF_INET, libc.SOCK_STREAM, 0, "socket");
+        fds.push(fd);
+        return fd;
+      };
+      const home = (port: number) => inetAddress(ipv4("127.0.0.1"), port);
+      for (let port = 2000; port < 2200; port++) {
+        const fd = socket();
+        libc.bind(fd, home(port), "socket");
+        libc.listen(fd, 4, "socket");
+      }
+      for (let port = 2000; port < 2100; port++) libc.connect(socket(), home(port), "socket");
+    });
+    const ports = (readFacts({ namespace: other }).sockets ?? []).map((s) => s.port).sort((a, b) => a - b);
+    assert.deepEqual(
+      ports,
+      Array.from({ length: 200 }, (_, i) => 2000 + i),
+    );
+  } finally {
+    for (const fd of fds) libc.close(fd);
     other.close();
     removeNamespace(other.name);
   }

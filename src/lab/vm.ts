@@ -40,7 +40,7 @@ export async function runVmLab(options: VmLabOptions): Promise<LabReport> {
   const result = await runInVm({
     command: [
       "node",
-      `${projectInside}/dist/cli/main.js`,
+      `${projectInside}/dist/bin/vipward.js`,
       "lab",
       ...(withFile ? [clusterInside] : []),
       "--backend",

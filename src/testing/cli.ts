@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-export const cliPath = fileURLToPath(new URL("../cli/main.js", import.meta.url));
+export const cliPath = fileURLToPath(new URL("../bin/vipward.js", import.meta.url));
 
 export interface CliResult {
   readonly status: number | null;

@@ -29,7 +29,7 @@ export type DirectorName = "lb1" | "lb2";
 export const vip = "10.50.0.100";
 const vipAddress = ipv4(vip);
 
-const main = fileURLToPath(new URL("../cli/main.js", import.meta.url));
+const main = fileURLToPath(new URL("../bin/vipward.js", import.meta.url));
 
 export interface Attempt {
   /** performance.timeOrigin + now: the same for all threads. */

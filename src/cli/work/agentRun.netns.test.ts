@@ -13,7 +13,7 @@ import { buildWires } from "../../testing/wires.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "vipward-run-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
-const main = fileURLToPath(new URL("../main.js", import.meta.url));
+const main = fileURLToPath(new URL("../../bin/vipward.js", import.meta.url));
 
 test("run says why it does not start, with a status for each reason", (t) => {
   if (!needsRoot(t)) return;

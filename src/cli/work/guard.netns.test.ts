@@ -10,7 +10,7 @@ import { programsHere } from "../../host/perform/readFacts.ts";
 import { Wire } from "../../testing/arpWire.ts";
 import { needsRoot } from "../../testing/root.ts";
 
-const main = fileURLToPath(new URL("../main.js", import.meta.url));
+const main = fileURLToPath(new URL("../../bin/vipward.js", import.meta.url));
 const VIP = "10.0.0.100";
 
 interface Word {

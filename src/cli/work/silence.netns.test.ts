@@ -20,7 +20,7 @@ import type { HostFacts } from "../../model/facts.ts";
 import { Wire } from "../../testing/arpWire.ts";
 import { needsRoot } from "../../testing/root.ts";
 
-const main = fileURLToPath(new URL("../main.js", import.meta.url));
+const main = fileURLToPath(new URL("../../bin/vipward.js", import.meta.url));
 const still = (facts: HostFacts) => ({ ...facts, neighbours: [], modules: [] });
 
 class Host {

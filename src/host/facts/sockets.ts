@@ -1,5 +1,5 @@
 /** Listening sockets, from the tables of the calling thread's namespace (/proc/net would be the main thread's). */
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import { formatIpv4, ipv4FromNumber } from "../../base/ipv4.ts";
 import type { SocketFacts, UnreadFacts } from "../../model/facts.ts";
 import { LITTLE_ENDIAN_HOST as LITTLE_ENDIAN } from "../../wire/octets.ts";
@@ -19,10 +19,35 @@ function addressOf(hex: string): string | undefined {
   return /^0+$/.test(hex) ? "::" : undefined;
 }
 
+/** A whole line of tcp is 150 octets; the kernel fills no more than is asked for. */
+const PIECE_OCTETS = 64 * 150;
+
+/**
+ * The lines of one table that are in `state`. Of TCP the kernel lists listeners first, so reading ends where they do:
+ * a busy host has a hundred thousand connections behind them, each of which costs the kernel a line.
+ */
+function linesOf(file: string, state: string): string {
+  const fd = openSync(`/proc/thread-self/net/${file}`, "r");
+  try {
+    const piece = Buffer.alloc(PIECE_OCTETS);
+    let text = "";
+    for (;;) {
+      const length = readSync(fd, piece, 0, piece.length, null);
+      if (length === 0) return text;
+      const more = piece.toString("latin1", 0, length);
+      text += more;
+      if (state === TCP_LISTEN && new RegExp(`^ *\\d+: [0-9A-F:]+ [0-9A-F:]+ (?!${state})[0-9A-F]{2} `, "m").test(more))
+        return text;
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
 function listening(protocol: "tcp" | "udp", file: string, state: string, unread: UnreadFacts[]): SocketFacts[] {
   let text: string;
   try {
-    text = readFileSync(`/proc/thread-self/net/${file}`, "latin1");
+    text = linesOf(file, state);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? "";
     if (code !== "ENOENT") unread.push({ what: `${file} sockets`, why: code });

@@ -1,0 +1,65 @@
+// dist/bin/: the command as a few files. A hundred modules and their packages, each found, read and linked by itself,
+// cost a short command more time than its work does. Same code as dist/, made from it after each compilation.
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
+import { build } from "esbuild";
+
+/** Packages that stay outside: koffi carries a binary that it looks for beside itself. */
+const external = ["koffi"];
+
+/** Workers and data are found from a module's own place; in a bundle that is not where the code stands. */
+const ownPlace = (dist) => ({
+  name: "own place",
+  setup({ onLoad }) {
+    onLoad({ filter: /\.js$/ }, ({ path }) => {
+      const below = relative(dist, path);
+      if (below.startsWith("..")) return undefined;
+      const text = readFileSync(path, "utf8");
+      if (!text.includes("import.meta.url")) return undefined;
+      const place = `new URL(${JSON.stringify(`../${below}`)}, import.meta.url).href`;
+      return { contents: text.replaceAll("import.meta.url", place), loader: "js" };
+    });
+  },
+});
+
+/** The licences of the packages whose code went in: each asks for its words to go along. */
+function notices(inputs) {
+  const packages = new Set(inputs.flatMap((path) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1] ?? []));
+  return [...packages].sort().map((folder) => {
+    const { name, version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+    const words = ["LICENSE", "LICENSE.md", "license", "LICENSE.txt"].flatMap((file) => {
+      try {
+        return [readFileSync(join(folder, file), "utf8").trim()];
+      } catch {
+        return [];
+      }
+    });
+    return `${name} ${version} (${license})\n\n${words[0] ?? ""}\n`;
+  });
+}
+
+/** Makes dist/bin/ from the compiled code; its entry is dist/bin/vipward.js. */
+export async function bundleCommand(root) {
+  const dist = join(root, "dist");
+  const outdir = join(dist, "bin");
+  rmSync(outdir, { recursive: true, force: true });
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: [{ in: join(dist, "cli/main.js"), out: "vipward" }],
+    outdir,
+    chunkNames: "[name]-[hash]",
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    minifyWhitespace: true, // what is read and parsed is half as long; names stay, for stacks that people send
+    external,
+    // yaml and commander are CommonJS and ask for Node's own modules by require
+    banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` },
+    plugins: [ownPlace(dist)],
+    metafile: true,
+    logLevel: "warning",
+  });
+  writeFileSync(join(outdir, "NOTICES.txt"), notices(Object.keys(metafile.inputs)).join(`\n${"-".repeat(78)}\n\n`));
+}
