@@ -404,7 +404,7 @@ class Exam {
     if (old?.state === "INCOMPLETE" && entry !== undefined && entry.state !== "INCOMPLETE") {
       this.#count("B-N-01");
       // The packet that waited leaves, which uses the entry (neigh_update, __neigh_event_send).
-      return entry.state === "STALE" ? new Map(after).set(key, neighbourUse(entry, 0).entry) : after;
+      return entry.state === "STALE" ? new Map(after).set(key, neighbourUse(this.#host, entry, 0).entry) : after;
     }
     const effect = decide(this.#host, link, packet).cache;
     if (effect === "create") this.#count("B-N-02");

@@ -94,3 +94,23 @@ test("a macvlan delivers its copy of a group frame that its parent refuses", () 
   assert.equal(receive(sketchHost(sketch(["UP"])), packet).kind, "deliver");
   assert.equal(receive(sketchHost(sketch([])), packet).kind, "drop");
 });
+
+test("an error route to the sender counts as none: only rp_filter refuses it", () => {
+  const ask = (type: "blackhole" | "broadcast", rpFilter: number): string =>
+    answerArp(
+      sketchHost({
+        // a local route of its own makes every kernel look the sender up
+        more: {
+          routes: [
+            { dst: "10.0.0.7", type, dev: "eth0" },
+            { dst: "10.0.0.200", type: "local", dev: "lo", table: 255 },
+          ],
+        },
+        sysctls: { "eth0.rp_filter": rpFilter },
+      }),
+      whoHas("10.0.0.11", "10.0.0.7"),
+    ).kind;
+  assert.equal(ask("blackhole", 0), "reply");
+  assert.equal(ask("blackhole", 2), "silent");
+  assert.equal(ask("broadcast", 0), "silent");
+});

@@ -32,6 +32,7 @@ const entry = (
   updatedMs: nowMs - ageMs,
   confirmedMs: nowMs - ageMs,
   usedMs: nowMs - ageMs,
+  timerAtMs: nowMs,
   probes: 0,
   ...change,
 });
@@ -238,7 +239,7 @@ test("B-N-08: carrier loss evicts unless told not to; a changed MAC always does"
 function unanswered(release: string, before: NeighbourEntry): string {
   const host = sketchHost({ release });
   const sent: string[] = [];
-  let step = neighbourUse(before, nowMs);
+  let step = neighbourUse(host, before, nowMs);
   for (let i = 0; i < 30; i++) {
     if (step.send !== "nothing") sent.push(step.send);
     const deadline = neighbourDeadlineMs(step.entry);
@@ -255,6 +256,69 @@ test("B-N-06, B-2.2-03: unicast tries first; broadcasts in the same round only o
 });
 
 test("an early tick changes nothing", () => {
-  const e = entry("DELAY", 0);
-  assert.equal(neighbourTick(sketchHost(), e, nowMs + 10).entry, e);
+  const host = sketchHost();
+  const { entry: e } = neighbourUse(host, entry("STALE", 60_000), nowMs);
+  assert.equal(e.state, "DELAY");
+  assert.equal(neighbourTick(host, e, nowMs + 10).entry, e);
+});
+
+test("B-N-06: the delay ends five seconds after the first use, however many follow", () => {
+  const host = sketchHost();
+  let { entry: e } = neighbourUse(host, entry("STALE", 60_000), nowMs);
+  for (let ms = 500; ms < 5000; ms += 500) ({ entry: e } = neighbourUse(host, e, nowMs + ms));
+  assert.equal(neighbourDeadlineMs(e), nowMs + 5000);
+  const { entry: next, send } = neighbourTick(host, e, nowMs + 5000);
+  assert.deepEqual([next.state, send], ["PROBE", "unicast"]);
+});
+
+test("B-N-07: a refused packet that restarts the lock time leaves the timer alone", () => {
+  const host = sketchHost({ release: "4.11.0" });
+  const { entry: e } = neighbourUse(host, entry("STALE", 60_000), nowMs);
+  const heard = neighbourEntry(host, linkAt(host, 2), e, packet(), nowMs + 900);
+  assert.deepEqual([heard?.mac, heard?.updatedMs], [OLD, nowMs + 900]);
+  assert.equal(heard && neighbourDeadlineMs(heard), nowMs + 5000);
+});
+
+test("B-N-07: the owner's own word restarts the lock time up to 4.11, in 4.12 not", () => {
+  const updated = (release: string): number | undefined => {
+    const host = sketchHost({ release });
+    return neighbourEntry(host, linkAt(host, 2), entry("REACHABLE", 500), packet({ senderMac: OLD }), nowMs)?.updatedMs;
+  };
+  for (const release of ["2.2.13", "2.4.22", "4.11.0"]) assert.equal(updated(release), nowMs, release);
+  assert.equal(updated("4.12.0"), nowMs - 500);
+});
+
+test("a MAC that nothing confirmed is asked about once it is used, however fresh the entry", () => {
+  for (const release of ["2.4.22", "6.18.0"]) {
+    const host = sketchHost({ release });
+    const link = linkAt(host, 2);
+    for (const before of [undefined, entry("REACHABLE", 0)]) {
+      const learned = neighbourEntry(host, link, before, packet({ operation: 1, frame: "broadcast" }), nowMs);
+      assert.deepEqual([learned?.mac, learned?.state], [NEW, "STALE"]);
+      if (learned === undefined) continue;
+      const { entry: used } = neighbourUse(host, learned, nowMs);
+      assert.equal(neighbourTick(host, used, nowMs + 5000).entry.state, "PROBE", release);
+    }
+  }
+});
+
+test("a confirmation ends DELAY without a probe: of the last 5 seconds, in 2.4 of the reachable time", () => {
+  const ended = (release: string, confirmedAgoMs: number): string => {
+    const host = sketchHost({ release });
+    const { entry: used } = neighbourUse(host, entry("STALE", 60_000), nowMs);
+    const confirmedMs = nowMs + 5000 - confirmedAgoMs;
+    return neighbourTick(host, { ...used, confirmedMs }, nowMs + 5000).entry.state;
+  };
+  assert.deepEqual([ended("6.18.0", 5000), ended("6.18.0", 5001)], ["REACHABLE", "PROBE"]);
+  assert.deepEqual([ended("2.4.22", 30_000), ended("2.4.22", 30_001)], ["REACHABLE", "PROBE"]);
+});
+
+test("from 2.6.22 a state that use changed starts the lock time", () => {
+  const heard = (release: string): string | undefined => {
+    const host = sketchHost({ release });
+    const { entry: used } = neighbourUse(host, entry("STALE", 60_000), nowMs - 500);
+    return neighbourEntry(host, linkAt(host, 2), used, packet(), nowMs)?.mac;
+  };
+  assert.equal(heard("6.18.0"), OLD);
+  assert.equal(heard("2.4.22"), NEW);
 });

@@ -20,6 +20,8 @@ export interface NeighbourEntry {
   readonly confirmedMs: number;
   /** Last use by traffic. */
   readonly usedMs: number;
+  /** When the timer that DELAY, PROBE or INCOMPLETE runs under ends. Set with the state: neither use nor packets move it. */
+  readonly timerAtMs: number;
   /** Probes sent in this round. */
   readonly probes: number;
 }
@@ -49,11 +51,16 @@ export function cacheOf(host: Host, nowMs: number): NeighbourCache {
       updatedMs,
       confirmedMs: updatedMs,
       usedMs: updatedMs,
+      // the facts do not say when the timer ends: by now, as far as anybody knows
+      timerAtMs: nowMs,
       probes: 0,
     });
   }
   return cache;
 }
+
+/** What the kernel writes where nothing is proven (neigh_create, neigh_update): twice base_reachable_time ago. */
+export const unconfirmedMs = (nowMs: number): number => nowMs - 60_000;
 
 const valid: ReadonlySet<NeighbourState> = new Set([
   "PERMANENT",
@@ -146,7 +153,15 @@ function acceptsNew(host: Host, link: Link, sender: Ipv4): boolean {
 
 /** arp_constructor: an entry for a broadcast address, or on a link without ARP, is NOARP from birth. */
 function construct(host: Host, link: Link, ip: Ipv4, nowMs: number): NeighbourEntry {
-  const made = { ip, link: link.index, updatedMs: nowMs, confirmedMs: nowMs, usedMs: nowMs, probes: 0 };
+  const made = {
+    ip,
+    link: link.index,
+    updatedMs: nowMs,
+    confirmedMs: unconfirmedMs(nowMs),
+    usedMs: nowMs,
+    timerAtMs: nowMs,
+    probes: 0,
+  };
   if (link.noArp || link.loopback) return { ...made, mac: link.mac, state: "NOARP" };
   if (link.pointToPoint || addressType(host, ip, link) === "broadcast")
     return { ...made, mac: BROADCAST_MAC, state: "NOARP" };
@@ -165,18 +180,20 @@ function update(
   const { switches } = host;
   if (entry.state === "NOARP" || entry.state === "PERMANENT") return entry;
   const same = isValid(entry) && entry.mac === mac;
-  const restarted = (): NeighbourEntry => (switches.refusedUpdateRestartsLock ? { ...entry, updatedMs: nowMs } : entry);
+  const kept = (restarts: boolean): NeighbourEntry => (restarts ? { ...entry, updatedMs: nowMs } : entry);
   let state = wanted;
   if (isValid(entry)) {
-    if (!same && !override) return restarted();
+    if (!same && !override) return kept(switches.refusedUpdateRestartsLock);
     const keeps = switches.staleKeepsDelay || entry.state === "REACHABLE";
     if (same && wanted === "STALE" && keeps) state = entry.state;
   }
-  const confirmedMs = state === "REACHABLE" && wanted === "REACHABLE" ? nowMs : entry.confirmedMs;
   if (same && state === entry.state) {
-    const kept = restarted();
-    return kept.confirmedMs === confirmedMs ? kept : { ...kept, confirmedMs };
+    const found = kept(switches.sameMacRestartsLock);
+    return wanted === "REACHABLE" ? { ...found, confirmedMs: nowMs } : found;
   }
+  // Another MAC that nothing has confirmed is asked about as soon as it is used.
+  const unproven = same ? entry.confirmedMs : unconfirmedMs(nowMs);
+  const confirmedMs = wanted === "REACHABLE" ? nowMs : unproven;
   return { ...entry, mac, state, updatedMs: nowMs, confirmedMs, probes: 0 };
 }
 
@@ -200,6 +217,7 @@ function entry20(
     updatedMs: nowMs,
     confirmedMs: nowMs,
     usedMs: entry?.usedMs ?? nowMs,
+    timerAtMs: nowMs,
     probes: 0,
   };
 }

@@ -19,17 +19,20 @@ export interface TimerStep {
 
 const quiet = (entry: NeighbourEntry): TimerStep => ({ entry, send: "nothing" });
 
-/** A packet wants to use the entry (neigh_event_send). STALE starts its delay, a failed one starts over. */
-export function neighbourUse(entry: NeighbourEntry, nowMs: number): TimerStep {
+/**
+ * A packet wants to use the entry (neigh_event_send). STALE starts its delay, a failed one starts over; in every other
+ * state only the time of use is noted, so that traffic, however much, puts no probe off.
+ */
+export function neighbourUse(host: Host, entry: NeighbourEntry, nowMs: number): TimerStep {
   const used = { ...entry, usedMs: nowMs };
   switch (entry.state) {
     case "STALE":
-      return quiet({ ...used, state: "DELAY", updatedMs: nowMs });
-    case "FAILED":
-      return {
-        entry: { ...used, state: "INCOMPLETE", probes: neighbourTimes.unicastProbes + 1, updatedMs: nowMs },
-        send: "broadcast",
-      };
+      return quiet(changed(host, used, { state: "DELAY", timerAtMs: nowMs + neighbourTimes.delayMs }, nowMs));
+    case "FAILED": {
+      const probes = neighbourTimes.unicastProbes + 1;
+      const timerAtMs = nowMs + neighbourTimes.retransMs;
+      return { entry: changed(host, used, { state: "INCOMPLETE", probes, timerAtMs }, nowMs), send: "broadcast" };
+    }
     default:
       return quiet(used);
   }
@@ -41,12 +44,9 @@ export function neighbourDeadlineMs(entry: NeighbourEntry, reachableMs: number =
     case "REACHABLE":
       return entry.confirmedMs + reachableMs;
     case "DELAY":
-      return entry.usedMs + neighbourTimes.delayMs;
-    // `updatedMs` stays where the round began, as the lock time runs from there; the probes sent tell the rest.
     case "PROBE":
-      return entry.updatedMs + entry.probes * neighbourTimes.retransMs;
     case "INCOMPLETE":
-      return entry.updatedMs + Math.max(1, entry.probes - neighbourTimes.unicastProbes) * neighbourTimes.retransMs;
+      return entry.timerAtMs;
     default:
       return Number.POSITIVE_INFINITY;
   }
@@ -60,13 +60,18 @@ export function neighbourTick(
   reachableMs: number = neighbourTimes.reachableMs,
 ): TimerStep {
   if (nowMs < neighbourDeadlineMs(entry, reachableMs)) return quiet(entry);
-  const { unicastProbes, multicastProbes, delayMs } = neighbourTimes;
+  const { unicastProbes, multicastProbes, delayMs, retransMs } = neighbourTimes;
+  const to = (change: Partial<NeighbourEntry>): NeighbourEntry => changed(host, entry, change, nowMs);
   switch (entry.state) {
     case "REACHABLE":
-      return quiet({ ...entry, state: nowMs <= entry.usedMs + delayMs ? "DELAY" : "STALE", updatedMs: nowMs });
-    case "DELAY":
-      if (nowMs <= entry.confirmedMs + delayMs) return quiet({ ...entry, state: "REACHABLE", updatedMs: nowMs });
-      return { entry: { ...entry, state: "PROBE", probes: 1, updatedMs: nowMs }, send: "unicast" };
+      return quiet(
+        to(nowMs <= entry.usedMs + delayMs ? { state: "DELAY", timerAtMs: nowMs + delayMs } : { state: "STALE" }),
+      );
+    case "DELAY": {
+      const proofMs = host.switches.delayProof === "delay time" ? delayMs : reachableMs;
+      if (nowMs <= entry.confirmedMs + proofMs) return quiet(to({ state: "REACHABLE" }));
+      return { entry: to({ state: "PROBE", probes: 1, timerAtMs: nowMs + retransMs }), send: "unicast" };
+    }
     case "PROBE":
     case "INCOMPLETE": {
       // Newer kernels give PROBE its unicast tries only; 2.2 and 2.4 go on with broadcasts in the same round.
@@ -74,9 +79,21 @@ export function neighbourTick(
       const most = unicastProbes + (onlyUnicast ? 0 : multicastProbes);
       if (entry.probes >= most) return quiet({ ...entry, state: "FAILED", updatedMs: nowMs });
       const send = entry.probes < unicastProbes ? "unicast" : "broadcast";
-      return { entry: { ...entry, probes: entry.probes + 1 }, send };
+      return { entry: { ...entry, probes: entry.probes + 1, timerAtMs: nowMs + retransMs }, send };
     }
     default:
       return quiet(entry);
   }
 }
+
+/** A state that a use or the timer changed: from 2.6.22 such a change starts the lock time, too. */
+const changed = (
+  host: Host,
+  entry: NeighbourEntry,
+  change: Partial<NeighbourEntry>,
+  nowMs: number,
+): NeighbourEntry => ({
+  ...entry,
+  ...change,
+  updatedMs: host.switches.stateChangeRestartsLock ? nowMs : entry.updatedMs,
+});

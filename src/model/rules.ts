@@ -323,8 +323,24 @@ const corrections: readonly [RuleId, string][] = [
   ["C-2.6-05", "An ipip packet to a broadcast address is decapsulated like any other. Found by conformance on 6.1."],
   ["A-2.2-07", "From 5.3 only 0.0.0.0 counts as zero: on 6.18 a request from 0.0.0.7 is answered. Seen live."],
   [
+    "B-N-06",
+    "The delay ends five seconds after the use that began it: later uses do not move it (2.2 - 6.18). A confirmation of the reachable time ends it in 2.2 and 2.4, only one of the delay time in 2.6.12. An entry with a MAC that nothing confirmed counts as confirmed a minute ago. Read in 2.2, 2.4, 2.6.12, 2.6.24 and 6.9.5; the first seen live on 6.18.",
+  ],
+  [
+    "B-N-07",
+    "Up to 4.11 the known MAC heard again restarts the lock time as well, and from 2.6.22 (absent 2.6.12, present 2.6.24) a state that use or the timer changed. Read in 2.4, 2.6.12, 2.6.24 and 6.9.5.",
+  ],
+  [
     "A-2.6-13",
     "From 4.1 local and main are one trie until the first policy rule: a longer prefix in main beats a local prefix.",
+  ],
+  [
+    "A-2.6-13",
+    "An error route (blackhole, prohibit, unreachable) to the sender counts as no route: only rp_filter refuses it. Other types that are not unicast are refused whatever rp_filter is.",
+  ],
+  [
+    "D-6-03",
+    "A proxy's advertisement carries the router flag only for an anycast address or an entry added with it, though the host forwards. Read in 6.9.5 (pndisc_is_router).",
   ],
   [
     "A-2.6-21",

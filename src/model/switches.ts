@@ -69,6 +69,16 @@ export const switchTable = {
     steps(r, "never", ["with arp_accept", "3.17"], ["always", "4.12"]),
   ),
   refusedUpdateRestartsLock: flag("2.6.9 - 4.11", (r) => has(r, "2.6.9") && !has(r, "4.12")),
+  sameMacRestartsLock: flag("a packet with the MAC that is known restarts the lock time, up to 4.11", until("4.12")),
+  stateChangeRestartsLock: flag(
+    "so does a state that use or the timer changed: absent 2.6.12, present 2.6.24",
+    since("2.6.22"),
+  ),
+  delayProof: row(
+    ["reachable time", "delay time"],
+    "how old a confirmation may be that ends DELAY without a probe: reachable time in 2.2 and 2.4, delay time in 2.6.12",
+    (r) => (has(r, "2.6.9") ? "delay time" : "reachable time"),
+  ),
   lockTimeInclusive: flag("at least the lock time: 2.2, 2.4, 2.6.0 - 2.6.5", until("2.6.6")),
   staleKeepsDelay: flag("the same MAC heard again leaves DELAY and PROBE as they are: 4.8", since("4.8")),
   arpAccept: row(

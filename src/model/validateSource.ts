@@ -3,7 +3,7 @@ import type { Host, Link } from "./host.ts";
 import { fibLookup, LOOPBACK_INDEX, type Route } from "./routes.ts";
 
 /**
- * Why a source is refused. `type`: the route to it is broadcast, blackhole or the like. `own`: it is local here.
+ * Why a source is refused. `type`: the route to it is a broadcast, multicast, or NAT one. `own`: it is local here.
  * `strict`: routed by another interface. `unnumbered`, `noroute`: rp_filter with nothing to compare.
  */
 export type SourceFault = "type" | "own" | "strict" | "unnumbered" | "noroute";

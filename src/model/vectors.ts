@@ -277,6 +277,7 @@ function entryOf(c: Json, link: Link, where: string): NeighbourEntry {
     updatedMs,
     confirmedMs: updatedMs,
     usedMs: updatedMs,
+    timerAtMs: startMs,
     probes: 0,
   };
 }
@@ -293,7 +294,7 @@ function age(host: Host, link: Link, given: NeighbourEntry, responders: Json): N
     broadcast: optionalText(responders.broadcast, "event.responders.broadcast"),
   };
   let nowMs = startMs;
-  let step = neighbourUse(given, nowMs);
+  let step = neighbourUse(host, given, nowMs);
   let failures = 0;
   for (let round = 0; round < 40; round++) {
     const heard = step.send === "nothing" ? undefined : answers[step.send];
@@ -316,7 +317,7 @@ function age(host: Host, link: Link, given: NeighbourEntry, responders: Json): N
       failures++;
       if (failures > 1) return step.entry;
       nowMs += 1;
-      step = neighbourUse(step.entry, nowMs);
+      step = neighbourUse(host, step.entry, nowMs);
     } else if (deadline === Number.POSITIVE_INFINITY || step.entry.state === "REACHABLE") return step.entry;
     else {
       nowMs = Math.max(nowMs, deadline);

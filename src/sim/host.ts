@@ -9,7 +9,7 @@ import { type ArpPacket, type ArpReply, answerArp, type FrameKind } from "../mod
 import type { HostFacts } from "../model/facts.ts";
 import { compileHost, type Host, type Link } from "../model/host.ts";
 import { isLocal } from "../model/localTable.ts";
-import { isValid, type NeighbourEntry, neighbourEntry, neighbourKey } from "../model/neighbour.ts";
+import { isValid, type NeighbourEntry, neighbourEntry, neighbourKey, unconfirmedMs } from "../model/neighbour.ts";
 import {
   neighbourDeadlineMs,
   neighbourTick,
@@ -494,8 +494,9 @@ export class SimHost implements Station {
         mac: undefined,
         state: "INCOMPLETE",
         updatedMs: nowMs,
-        confirmedMs: nowMs,
+        confirmedMs: unconfirmedMs(nowMs),
         usedMs: nowMs,
+        timerAtMs: nowMs + neighbourTimes.retransMs,
         probes: neighbourTimes.unicastProbes + 1,
       });
       made.waiting.push(packet);
@@ -506,9 +507,9 @@ export class SimHost implements Station {
     const { state } = known.entry;
     if (state === "STALE" || state === "FAILED") {
       if (state === "FAILED") known.waiting.push(packet);
-      this.#step(known, neighbourUse(known.entry, this.nowMs));
+      this.#step(known, neighbourUse(this.model, known.entry, this.nowMs));
     } else if (state === "REACHABLE") {
-      // in DELAY the time of use stays: its timer runs from the first use, however many follow
+      // the kernel writes it at every packet; it is looked at only when the entry leaves this state
       if (this.nowMs - known.entry.usedMs > 100) known.entry = { ...known.entry, usedMs: this.nowMs };
     }
     if (isValid(known.entry)) this.#sendTo(known, packet);

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { formatIpv4, type Ipv4, ipv4 } from "../base/ipv4.ts";
 import { BROADCAST_MAC, type Mac, mac, macFromOctets, writeMac, ZERO_MAC } from "../base/mac.ts";
 import { prefix } from "../base/prefix.ts";
@@ -106,6 +107,13 @@ export class Wire {
     rt.flushNeighbours("eth0");
     rt.close();
     this.seen();
+    this.sendFrom(source);
+    libc.poll(this.#fd, libc.POLLIN, 50);
+    return this.seen().flatMap((a) => (a.operation === 1 ? [a.senderIp] : []));
+  }
+
+  /** One datagram to the neighbour. */
+  sendFrom(source: string): void {
     this.rs.run(() => {
       const fd = libc.socket(libc.AF_INET, libc.SOCK_DGRAM, 0, "datagram");
       try {
@@ -115,8 +123,12 @@ export class Wire {
         libc.close(fd);
       }
     });
-    libc.poll(this.#fd, libc.POLLIN, 50);
-    return this.seen().flatMap((a) => (a.operation === 1 ? [a.senderIp] : []));
+  }
+
+  /** The real server's entry for an address, with the neighbour's MAC. */
+  setNeighbour(ip: string, state: string): void {
+    const args = ["neigh", "replace", ip, "lladdr", PEER_MAC, "dev", "eth0", "nud", state];
+    this.rs.run(() => execFileSync("ip", args));
   }
 
   close(): void {
