@@ -250,8 +250,7 @@ export class Lan {
   /** Lets time pass up to and including `untilUs`; `stop` is asked after each event. */
   run(untilUs: number, stop?: () => boolean): void {
     const queue = this.#queue;
-    while (queue.nextUs <= untilUs) {
-      queue.pop();
+    while (queue.pop(untilUs)) {
       this.nowUs = queue.timeUs;
       this.events++;
       const { kind, place, item } = queue;

@@ -1,20 +1,40 @@
+import { FarQueue } from "./farQueue.ts";
+
+/** Microseconds that the wheel reaches ahead; a power of two. Frames on cables fall into it, most timers do not. */
+const reach = 4096;
+const mask = reach - 1;
+
+// Of one event, side by side in `#events`.
+const NEXT = 0;
+const KIND = 1;
+const PLACE = 2;
+const WIDTH = 4;
+const none = -1;
+
 /**
- * What is to happen, by time; of two things at one time the one that was put in first. A heap with four children per
- * node on typed arrays: an event costs no allocation but what it carries.
+ * What is to happen, by time in whole microseconds; of two things at one time the one that was put in first. Nothing
+ * may be put in before what was taken out last.
+ *
+ * A wheel with a list for every microsecond that is near, a heap for what is far: an event that is near costs the same
+ * however many wait, and no allocation but what it carries.
  */
 export class EventQueue {
-  /** Heap of slots, and their keys beside them, so that comparing does not jump about in memory. */
-  #times: Float64Array;
-  #orders: Float64Array;
-  #slots: Int32Array;
-  #size = 0;
-  #order = 0;
+  /** First and last event of each microsecond, and a bit for each that has some. */
+  readonly #heads = new Int32Array(reach).fill(none);
+  readonly #tails = new Int32Array(reach).fill(none);
+  readonly #bits = new Int32Array(reach / 32);
+  #near = 0;
+  /** All that lies before `#baseUs + reach` is in the wheel, and nothing else. */
+  #baseUs = 0;
+  /** Where `#baseUs` is in the wheel. Kept, as the remainder of a double is slow to work out. */
+  #baseAt = 0;
+  readonly #far: FarQueue;
 
-  #kind: Int32Array;
-  #place: Int32Array;
+  #events: Int32Array;
   readonly #items: unknown[] = [];
-  readonly #free: number[] = [];
+  #free = none;
   #used = 0;
+  #size = 0;
 
   // What pop() took out last.
   timeUs = 0;
@@ -23,11 +43,8 @@ export class EventQueue {
   item: unknown = undefined;
 
   constructor(capacity = 1024) {
-    this.#times = new Float64Array(capacity);
-    this.#orders = new Float64Array(capacity);
-    this.#slots = new Int32Array(capacity);
-    this.#kind = new Int32Array(capacity);
-    this.#place = new Int32Array(capacity);
+    this.#events = new Int32Array(capacity * WIDTH);
+    this.#far = new FarQueue(capacity);
   }
 
   get size(): number {
@@ -36,90 +53,90 @@ export class EventQueue {
 
   /** Time of the next event; Infinity: there is none. */
   get nextUs(): number {
-    return this.#size === 0 ? Number.POSITIVE_INFINITY : (this.#times[0] as number);
+    return this.#near > 0 ? this.#baseUs + this.#ahead() : this.#far.nextUs;
   }
 
   push(timeUs: number, kind: number, place: number, item: unknown): void {
-    if (this.#size === this.#times.length) this.#grow();
-    const slot = this.#free.pop() ?? this.#used++;
-    this.#kind[slot] = kind;
-    this.#place[slot] = place;
+    let slot = this.#free;
+    if (slot === none) {
+      slot = this.#used++;
+      if (slot * WIDTH === this.#events.length) this.#grow();
+    } else this.#free = this.#events[slot * WIDTH] as number;
+    const events = this.#events;
+    events[slot * WIDTH + KIND] = kind;
+    events[slot * WIDTH + PLACE] = place;
     this.#items[slot] = item;
-    const order = this.#order++;
-    const times = this.#times;
-    const orders = this.#orders;
-    const slots = this.#slots;
-    let at = this.#size++;
-    while (at > 0) {
-      const parent = (at - 1) >> 2;
-      // a later order never goes before an earlier one, so times alone decide on the way up
-      if ((times[parent] as number) <= timeUs) break;
-      times[at] = times[parent] as number;
-      orders[at] = orders[parent] as number;
-      slots[at] = slots[parent] as number;
-      at = parent;
-    }
-    times[at] = timeUs;
-    orders[at] = order;
-    slots[at] = slot;
+    this.#size++;
+    const ahead = timeUs - this.#baseUs;
+    if (ahead >= reach) this.#far.push(timeUs, slot);
+    else if (ahead >= 0) this.#append(ahead, slot);
+    else throw new RangeError(`an event for ${timeUs} us after one of ${this.#baseUs} us`);
   }
 
-  /** Takes the next event out into timeUs, kind, place and item; false: there was none. */
-  pop(): boolean {
-    if (this.#size === 0) return false;
-    const times = this.#times;
-    const orders = this.#orders;
-    const slots = this.#slots;
-    const slot = slots[0] as number;
-    this.timeUs = times[0] as number;
-    this.kind = this.#kind[slot] as number;
-    this.place = this.#place[slot] as number;
+  /** Takes the next event out into timeUs, kind, place and item, if it is not after `untilUs`; false: it is, or none. */
+  pop(untilUs = Number.POSITIVE_INFINITY): boolean {
+    if (this.#near > 0) {
+      const ahead = this.#ahead();
+      const timeUs = this.#baseUs + ahead;
+      if (timeUs > untilUs) return false;
+      if (ahead > 0) this.#advance(timeUs, (this.#baseAt + ahead) & mask);
+    } else {
+      const timeUs = this.#far.nextUs;
+      if (timeUs === Number.POSITIVE_INFINITY || timeUs > untilUs) return false;
+      this.#advance(timeUs, timeUs % reach);
+    }
+    const at = this.#baseAt;
+    const events = this.#events;
+    const slot = this.#heads[at] as number;
+    const next = events[slot * WIDTH + NEXT] as number;
+    this.#heads[at] = next;
+    if (next === none) this.#bits[at >> 5] = (this.#bits[at >> 5] as number) & ~(1 << (at & 31));
+    this.#near--;
+    this.#size--;
+    this.timeUs = this.#baseUs;
+    this.kind = events[slot * WIDTH + KIND] as number;
+    this.place = events[slot * WIDTH + PLACE] as number;
     this.item = this.#items[slot];
     this.#items[slot] = undefined;
-    this.#free.push(slot);
-    const size = --this.#size;
-    if (size === 0) return true;
-    const time = times[size] as number;
-    const order = orders[size] as number;
-    const moved = slots[size] as number;
-    let at = 0;
-    for (;;) {
-      const first = 4 * at + 1;
-      if (first >= size) break;
-      let least = first;
-      let leastTime = times[first] as number;
-      let leastOrder = orders[first] as number;
-      const end = Math.min(first + 4, size);
-      for (let child = first + 1; child < end; child++) {
-        const childTime = times[child] as number;
-        if (childTime < leastTime || (childTime === leastTime && (orders[child] as number) < leastOrder)) {
-          least = child;
-          leastTime = childTime;
-          leastOrder = orders[child] as number;
-        }
-      }
-      if (time < leastTime || (time === leastTime && order < leastOrder)) break;
-      times[at] = leastTime;
-      orders[at] = leastOrder;
-      slots[at] = slots[least] as number;
-      at = least;
-    }
-    times[at] = time;
-    orders[at] = order;
-    slots[at] = moved;
+    events[slot * WIDTH + NEXT] = this.#free;
+    this.#free = slot;
     return true;
   }
 
+  /** The wheel reaches further now: what was far may be near. In the order of the heap, so that ties stay in theirs. */
+  #advance(timeUs: number, at: number): void {
+    this.#baseUs = timeUs;
+    this.#baseAt = at;
+    while (this.#far.nextUs < timeUs + reach) this.#append(this.#far.nextUs - timeUs, this.#far.pop());
+  }
+
+  #append(ahead: number, slot: number): void {
+    const at = (this.#baseAt + ahead) & mask;
+    this.#events[slot * WIDTH + NEXT] = none;
+    if ((this.#heads[at] as number) === none) {
+      this.#heads[at] = slot;
+      this.#bits[at >> 5] = (this.#bits[at >> 5] as number) | (1 << (at & 31));
+    } else this.#events[(this.#tails[at] as number) * WIDTH + NEXT] = slot;
+    this.#tails[at] = slot;
+    this.#near++;
+  }
+
+  /** Microseconds from the base to the first that has an event; the wheel must hold one. */
+  #ahead(): number {
+    const bits = this.#bits;
+    const from = this.#baseAt;
+    let word = from >> 5;
+    let found = (bits[word] as number) & (-1 << (from & 31));
+    while (found === 0) {
+      word = (word + 1) & (bits.length - 1);
+      found = bits[word] as number;
+    }
+    return ((word << 5) + 31 - Math.clz32(found & -found) - from) & mask;
+  }
+
   #grow(): void {
-    const length = this.#times.length * 2;
-    const wider = <T extends Float64Array | Int32Array>(old: T, made: T): T => {
-      made.set(old);
-      return made;
-    };
-    this.#times = wider(this.#times, new Float64Array(length));
-    this.#orders = wider(this.#orders, new Float64Array(length));
-    this.#slots = wider(this.#slots, new Int32Array(length));
-    this.#kind = wider(this.#kind, new Int32Array(length));
-    this.#place = wider(this.#place, new Int32Array(length));
+    const wider = new Int32Array(this.#events.length * 2);
+    wider.set(this.#events);
+    this.#events = wider;
   }
 }

@@ -15,29 +15,40 @@ import { EventQueue } from "./queue.ts";
 import { plainSwitch } from "./switch.ts";
 
 test("the queue gives events by time, and in the order they came in where the time is one", () => {
-  // few different times, and the queue grows: ties at every level of the heap
+  // ahead of the last one taken by little, so that there are ties, or by more than the wheel reaches
+  const ahead = fc.oneof(fc.nat(3), fc.nat(40), fc.integer({ min: 4090, max: 4100 }), fc.nat(20_000), fc.nat(2 ** 33));
   const step = fc.oneof(
-    { weight: 3, arbitrary: fc.record({ push: fc.integer({ min: 0, max: 5 }) }) },
-    { weight: 2, arbitrary: fc.constant("pop" as const) },
+    { weight: 3, arbitrary: ahead.map((us) => ({ push: us })) },
+    { weight: 2, arbitrary: fc.nat(9000).map((us) => ({ popWithin: us })) },
+    { weight: 1, arbitrary: fc.constant({ popWithin: Number.POSITIVE_INFINITY }) },
   );
   fc.assert(
     fc.property(fc.array(step, { minLength: 100, maxLength: 400 }), (steps) => {
       const queue = new EventQueue(2);
       const slow: { at: number; n: number }[] = [];
       let n = 0;
-      for (const s of [...steps, ...steps.map(() => "pop" as const)])
-        if (s === "pop") {
+      let lastUs = 0;
+      for (const s of [...steps, ...steps.map(() => ({ popWithin: Number.POSITIVE_INFINITY }))])
+        if ("popWithin" in s) {
           slow.sort((a, b) => a.at - b.at || a.n - b.n);
-          const expected = slow.shift();
-          assert.equal(queue.pop(), expected !== undefined);
-          if (expected) assert.deepEqual([queue.timeUs, queue.place], [expected.at, expected.n]);
+          assert.equal(queue.nextUs, slow[0]?.at ?? Number.POSITIVE_INFINITY);
+          const expected = (slow[0]?.at ?? Number.POSITIVE_INFINITY) <= lastUs + s.popWithin ? slow.shift() : undefined;
+          assert.equal(queue.pop(lastUs + s.popWithin), expected !== undefined);
+          if (expected) {
+            assert.deepEqual([queue.timeUs, queue.place], [expected.at, expected.n]);
+            lastUs = expected.at;
+          }
         } else {
-          queue.push(s.push, 0, n, undefined);
-          slow.push({ at: s.push, n: n++ });
+          queue.push(lastUs + s.push, 0, n, undefined);
+          slow.push({ at: lastUs + s.push, n: n++ });
         }
       assert.equal(queue.size, slow.length);
     }),
   );
+  const queue = new EventQueue();
+  queue.push(7, 0, 0, undefined);
+  queue.pop();
+  assert.throws(() => queue.push(6, 0, 0, undefined), RangeError);
 });
 
 test("dice draw the same everywhere: the first draws of seed 1 are known", () => {
