@@ -55,11 +55,21 @@ export const debianPackages = {
   procps: { program: "sysctl", for: ["test"] },
   ifupdown: { program: "ifup", for: ["test"] },
   "netplan.io": { program: "netplan", for: ["test"] },
+  systemd: { program: "networkctl", for: ["test"] },
+  dbus: { program: "dbus-daemon", for: ["test"] },
+  "network-manager": { program: "NetworkManager", for: ["test"] },
+  "ansible-core": { program: "ansible-playbook", for: ["test"] },
+  "net-tools": { program: "ifconfig", for: ["test"] },
   "arp-scan": { program: "arp-scan", for: ["test", "bench"] },
 };
 
 /** Packages that come with a service. Nobody who runs tests wants a load balancer's daemon from the next boot on. */
-const services = { keepalived: "keepalived", ipvsadm: "ipvsadm", ifupdown: "networking" };
+const services = {
+  keepalived: "keepalived",
+  ipvsadm: "ipvsadm",
+  ifupdown: "networking",
+  "network-manager": "NetworkManager",
+};
 
 export const packagesFor = (...purposes) =>
   Object.entries(debianPackages)

@@ -36,7 +36,9 @@ export class Wire {
   readonly rs: Namespace;
   readonly peer: Namespace;
   readonly #fd: number;
-  constructor(label: string) {
+  #asked = 0;
+  /** `bare`: the real server's links are down and have no address, as before a boot. */
+  constructor(label: string, { bare = false } = {}) {
     const name = testPrefix(label);
     this.rs = createNamespace(`${name}rs`);
     this.peer = createNamespace(`${name}peer`);
@@ -47,11 +49,12 @@ export class Wire {
       [rs, "eth0", "10.0.0.11/24"],
       [peer, "wire", "10.0.0.1/24"],
     ] as const) {
+      if (bare && rt === rs) continue;
       rt.setLink("lo", { up: true });
       rt.setLink(link, { up: true });
       rt.addAddress(link, { prefix: prefix(address) });
     }
-    rs.addRoute({ gateway: PEER });
+    if (!bare) rs.addRoute({ gateway: PEER });
     const index = peer.indexOf("wire");
     rs.close();
     peer.close();
@@ -82,6 +85,33 @@ export class Wire {
         targetIp: formatIpv4(view.getUint32(38) as Ipv4),
       });
     }
+  }
+
+  /**
+   * Everything said in the name of `ip` since the last call, and then asks for it and, where the real server holds it,
+   * makes it speak as `ip`. Waits for nothing.
+   */
+  overheard(ip: string): string[] {
+    const said = this.seen()
+      .filter((a) => a.senderIp === ip)
+      .map((a) => (a.operation === 1 ? `asks as ${ip}` : `answers for ${ip}`));
+    libc.send(this.#fd, arpFrame(BROADCAST_MAC, PEER, ipv4(ip)), 0, "arp request");
+    this.rs.run(() => {
+      const fd = libc.socket(libc.AF_INET, libc.SOCK_DGRAM, 0, "datagram");
+      try {
+        libc.bind(fd, socketAddress(ipv4(ip), 0), `datagram from ${ip}`);
+        // A neighbour not asked before, so that the kernel must ask.
+        libc.sendto(fd, Uint8Array.of(1), socketAddress((PEER + 100 + (this.#asked++ % 100)) as Ipv4, 9), "datagram");
+      } catch (error) {
+        if (
+          !["EADDRNOTAVAIL", "ENETUNREACH", "EHOSTUNREACH"].includes((error as { errnoName?: string }).errnoName ?? "")
+        )
+          throw error;
+      } finally {
+        libc.close(fd);
+      }
+    });
+    return said;
   }
 
   /** Who-has for `ip`, by broadcast, unicast and as a probe; the kinds that were answered. */

@@ -24,7 +24,7 @@ export const wishOptions = (command: Command): Command =>
 export const keepOption = (command: Command): Command =>
   command.addOption(
     new Option("--keep <how>", "what makes it again after a reboot")
-      .choices(["auto", "systemd", "ifupdown", "none"])
+      .choices(["auto", "systemd", "networkd", "netplan", "networkmanager", "ifupdown", "none"])
       .default("auto"),
   );
 

@@ -24,7 +24,6 @@ import type { World } from "../../plan/host.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
 import { sysctlPath } from "../../plan/kinds/sysctl.ts";
 import type { Goal } from "../../plan/proof.ts";
-import { keptPaths } from "../../policy/keep.ts";
 import type { ApplyPorts } from "../../ports/apply.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
@@ -35,7 +34,7 @@ export interface GuardOptions extends SilenceOptions {
 }
 
 const filePaths = (owned: readonly Change[]): string[] => [
-  ...new Set([...keptPaths, ...owned.flatMap((c) => (c.kind === "file" ? [c.path] : []))]),
+  ...new Set(owned.flatMap((c) => (c.kind === "file" ? [c.path] : []))),
 ];
 
 function goalHere(o: GuardOptions, world: World, owned: readonly Change[]): Goal {

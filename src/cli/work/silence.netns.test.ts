@@ -202,15 +202,15 @@ test("a second apply writes nothing: no file but its lock, no netlink request bu
   });
 });
 
-for (const [system, sign, boot] of [
-  ["systemd", "run/systemd/system", "etc/systemd/system/vipward.service"],
-  ["ifupdown", "etc/network/interfaces.d", "etc/network/interfaces.d/vipward"],
+for (const [system, signs, boot] of [
+  ["systemd", ["run/systemd/system"], "etc/systemd/system/vipward-vips.service"],
+  ["ifupdown", ["sbin/ifup", "etc/network"], "etc/network/if-up.d/vipward"],
 ] as const)
-  test(`kept over a reboot by ${system}: found by its folder, the boot files make it again, undo takes exactly ours`, async (t) => {
+  test(`kept over a reboot by ${system}: found by its signs, the boot files make it again, undo takes exactly ours`, async (t) => {
     if (!needsRoot(t)) return;
     await withHost("keep", async (host) => {
       const root = join(host.stateDir, "root");
-      mkdirSync(join(root, sign), { recursive: true });
+      for (const sign of signs) mkdirSync(join(root, sign), { recursive: true });
       mkdirSync(join(root, "etc/vipward"), { recursive: true });
       writeFileSync(join(root, "etc/vipward/notes"), "somebody's");
       const tree = (): string[] =>
@@ -228,7 +228,7 @@ for (const [system, sign, boot] of [
       if (system === "systemd") {
         const script = readFileSync(join(root, "etc/vipward/boot.sh"), "utf8");
         assert.equal(
-          readlinkSync(join(root, "etc/systemd/system/multi-user.target.wants/vipward.service")),
+          readlinkSync(join(root, "etc/systemd/system/multi-user.target.wants/vipward-vips.service")),
           `/${boot}`,
         );
         assert.equal(host.run("undo", "--root", root).status, 0);

@@ -1,6 +1,5 @@
 /** The work behind plan, apply, undo, status, policies, hide, reveal, render and confirm. */
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { Journal, type JournalState } from "../../apply/journal.ts";
 import { confirm, type Outcome, type Recovery, recover, run } from "../../apply/run.ts";
 import { formatIpv4, parseIpv4 } from "../../base/ipv4.ts";
@@ -14,17 +13,18 @@ import { has, releaseOf } from "../../model/generation.ts";
 import { type Change, describe, standing } from "../../plan/change.ts";
 import { HostDraft, type World, worldOf } from "../../plan/host.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
-import { makePlan, type Plan } from "../../plan/plan.ts";
+import { baseOf, makePlan, type Plan } from "../../plan/plan.ts";
 import type { LawProof, Service } from "../../plan/proof.ts";
 import { render, type Target, targets } from "../../plan/render/targets.ts";
 import { type Choice, type Considered, consider, planFor } from "../../policy/auto.ts";
 import { type HideRequest, hidePurpose, nothingWanted, planHide, planReveal, purposeOf } from "../../policy/hide.ts";
-import { inOrder, type Keeper, keepers, keepSteps, keptPaths } from "../../policy/keep.ts";
+import { inOrder, type KeeperChoice } from "../../policy/keep.ts";
 import { policies, policyNamed } from "../../policy/policies.ts";
 import { situationOf } from "../../policy/policy.ts";
 import { carriers, type Wish } from "../../policy/wish.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
+import { type Keeping, keepingOf, keepText } from "./keeping.ts";
 
 export interface SilenceOptions {
   readonly vip?: readonly string[];
@@ -158,30 +158,34 @@ export function askedOf(o: SilenceOptions, facts: HostFacts): Asked {
   return { wish: o.facts === undefined ? { ...wish, programs: programsHere() } : wish, policy };
 }
 
-function keeperOf(o: SilenceOptions): Keeper {
-  if (o.facts !== undefined) return "none";
-  if (o.keep !== undefined && o.keep !== "auto") {
-    const keeper = keepers.find((k) => k === o.keep);
-    if (keeper === undefined) throw usage(`--keep ${o.keep} is not known`, `use auto, ${keepers.join(", ")}`);
-    return keeper;
-  }
-  const root = o.root ?? "/";
-  // An image has systemd without running it.
-  const systemd = o.root === undefined ? ["/run/systemd/system"] : ["/run/systemd/system", "/lib/systemd/systemd"];
-  if (systemd.some((path) => existsSync(join(root, path)))) return "systemd";
-  return existsSync(join(root, "/etc/network/interfaces.d")) ? "ifupdown" : "none";
-}
+/** For --json: the choice without the files, which are steps of the plan. */
+const keptOf = (kept: KeeperChoice | undefined) => kept && { keeper: kept.keeper, considered: kept.considered };
 
 const vipsOnly = (owned: readonly Change[]): Change[] => owned.filter((c) => purposeOf(c) === "vips");
 
-const choose = (asked: Asked, world: World, owned: readonly Change[], keeper: Keeper): Choice =>
-  planFor(asked.policy, {
+/** `kept`: what makes the chosen policy's work again at boot. */
+function choose(
+  asked: Asked,
+  world: World,
+  owned: readonly Change[],
+  keeping: Keeping,
+): { choice: Choice; kept: KeeperChoice | undefined } {
+  const ours = vipsOnly(owned);
+  const base = baseOf(world, ours).facts;
+  const kept = new Map<string, KeeperChoice>();
+  const choice = planFor(asked.policy, {
     world,
-    owned: vipsOnly(owned),
+    owned: ours,
     wish: asked.wish,
     kernel: kernelModel,
-    keep: (steps) => keepSteps(steps, keeper),
+    keep: (steps, policy) => {
+      const found = keeping.keep(steps, base);
+      kept.set(policy, found);
+      return found.steps;
+    },
   });
+  return { choice, kept: kept.get(choice.policy) };
+}
 
 function noPolicy(considered: readonly Considered[]): HostError {
   const lines = considered.map((c) => `  ${c.policy}: ${c.why}`);
@@ -248,20 +252,21 @@ export const portsOf = (o: SilenceOptions) =>
     ...(o.root === undefined ? {} : { root: o.root }),
   });
 
-async function worldHere(o: SilenceOptions, facts: HostFacts): Promise<World> {
-  return o.facts === undefined ? portsOf(o).reader.read(keptPaths) : worldOf(facts);
-}
+const worldHere = async (o: SilenceOptions, facts: HostFacts, paths: readonly string[]): Promise<World> =>
+  o.facts === undefined ? portsOf(o).reader.read(paths) : worldOf(facts);
 
 export async function runPlan(o: SilenceOptions, io: Io): Promise<number> {
   const facts = factsOf(o);
   const asked = askedOf(o, facts);
   const owned = (await journalState(o, io))?.owned ?? [];
-  const choice = choose(asked, await worldHere(o, facts), owned, keeperOf(o));
+  const keeping = keepingOf(o, facts, asked.wish);
+  const { choice, kept } = choose(asked, await worldHere(o, facts, keeping.paths), owned, keeping);
   if (!("plan" in choice)) throw noPolicy(choice.considered);
   const { policy, plan, notes, considered } = choice;
-  if (o.json) json(io, { policy, plan, notes, considered });
+  if (o.json) json(io, { policy, plan, notes, considered, kept: keptOf(kept) });
   else {
     io.out(planText(policy, plan, notes, o.diff === true));
+    if (kept !== undefined && o.facts === undefined) io.out(`${keepText(kept)}\n`);
     if (asked.policy === "auto")
       io.out(`why ${policy}:\n${considered.map((c) => `  ${c.policy}: ${c.why}\n`).join("")}`);
   }
@@ -305,36 +310,42 @@ const describeForce = (plan: Plan): string[] =>
 
 export async function runApply(o: SilenceOptions, io: Io): Promise<number> {
   if (o.facts !== undefined) throw usage("--facts is for planning", "run `vipward plan --facts FILE`");
-  const asked = askedOf(o, readFacts());
-  const keeper = keeperOf(o);
+  const facts = readFacts();
+  const asked = askedOf(o, facts);
+  const keeping = keepingOf(o, facts, asked.wish);
   const confirmS = o.confirm === undefined ? undefined : Number(o.confirm);
   if (confirmS !== undefined && !(Number.isInteger(confirmS) && confirmS >= 1 && confirmS <= 86_400))
     throw usage(`--confirm ${o.confirm} is no number of seconds`, "use 1 to 86400");
   let policy = asked.policy;
   let notes: readonly string[] = [];
+  let kept: KeeperChoice | undefined;
   const outcome = await run(portsOf(o), {
     direction: "apply",
-    paths: keptPaths,
+    paths: keeping.paths,
     kernel: kernelModel,
     force: o.force === true,
     signal: io.signal,
     progress: (sentence) => io.err(`  ${sentence}\n`),
     ...(confirmS === undefined ? {} : { confirmMs: confirmS * 1000 }),
     plan: (world, owned) => {
-      const choice = choose(asked, world, owned, keeper);
+      const made = choose(asked, world, owned, keeping);
+      const { choice } = made;
       if (!("plan" in choice)) throw noPolicy(choice.considered);
       ({ policy, notes } = choice);
+      ({ kept } = made);
       if (o.force === true) for (const law of describeForce(choice.plan)) io.err(`--force breaks ${law}\n`);
       return choice.plan;
     },
   });
-  return outcomeStatus(outcome, io, o.json === true, policy, notes);
+  const status = outcomeStatus(outcome, io, o.json === true, policy, notes);
+  if (outcome.kind === "done" && kept !== undefined && o.json !== true) io.out(`${keepText(kept)}\n`);
+  return status;
 }
 
 export async function runUndo(o: SilenceOptions, io: Io): Promise<number> {
   const outcome = await run(portsOf(o), {
     direction: "undo",
-    paths: keptPaths,
+    paths: [],
     kernel: kernelModel,
     progress: (sentence) => io.err(`  ${sentence}\n`),
     plan: (world, owned) => makePlan({ world, owned, wanted: [], goal: nothingWanted, kernel: kernelModel }),
@@ -349,12 +360,14 @@ export async function runStatus(o: SilenceOptions, io: Io): Promise<number> {
   const state = await journalState(o, io);
   const facts = factsOf(o);
   const owned = state?.owned ?? [];
-  const paths = [...keptPaths, ...owned.flatMap((c) => (c.kind === "file" ? [c.path] : []))];
+  const wanted = o.cluster !== undefined || o.vip !== undefined;
+  const asked = wanted ? askedOf(o, facts) : undefined;
+  const keeping = asked && keepingOf(o, facts, asked.wish);
+  const paths = [...(keeping?.paths ?? []), ...owned.flatMap((c) => (c.kind === "file" ? [c.path] : []))];
   const world = o.facts === undefined ? await portsOf(o).reader.read(paths) : worldOf(facts);
   const host = new HostDraft(world);
   const drifted = owned.filter((c) => standing(c, host) !== "after");
-  const wanted = o.cluster !== undefined || o.vip !== undefined;
-  const choice = wanted ? choose(askedOf(o, facts), world, owned, keeperOf(o)) : undefined;
+  const choice = asked && keeping && choose(asked, world, owned, keeping).choice;
   const pending = choice !== undefined && "plan" in choice ? choice.plan : undefined;
   if (o.json) json(io, { owned, drifted, ...(choice === undefined ? {} : { choice }), open: state?.open ?? null });
   else {
@@ -372,7 +385,7 @@ export async function runPolicies(o: SilenceOptions, io: Io): Promise<number> {
   const facts = factsOf(o);
   const asked = askedOf(o.vip === undefined && o.cluster === undefined ? { ...o, vip: ["192.0.2.100"] } : o, facts);
   const owned = (await journalState(o, io))?.owned ?? [];
-  const world = await worldHere(o, facts);
+  const world = await worldHere(o, facts, []);
   const considered = consider({ world, owned: vipsOnly(owned), wish: asked.wish, kernel: kernelModel });
   if (o.json) json(io, considered);
   else

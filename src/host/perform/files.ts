@@ -9,11 +9,12 @@ import {
   readFileSync,
   readlinkSync,
   renameSync,
+  rmdirSync,
   rmSync,
   symlinkSync,
   writeSync,
 } from "node:fs";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import type { FileState } from "../../plan/host.ts";
 import { HostError } from "../errors.ts";
 
@@ -94,9 +95,20 @@ export function readFile(path: string): FileState {
   }
 }
 
+/** A folder under our name goes with its last file. */
+function removeOwnFolder(folder: string): void {
+  if (!/^vipward/.test(basename(folder))) return;
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    if (!["ENOTEMPTY", "ENOENT", "EEXIST"].includes(codeOf(error))) throw fileError("remove", folder, error);
+  }
+}
+
 export function putFile(path: string, content: FileState): void {
   if (content === null) {
     rmSync(path, { force: true });
+    removeOwnFolder(dirname(path));
     return;
   }
   if ("linkTo" in content) {

@@ -20,14 +20,15 @@ export function stateFolder(given: string | undefined): string {
   return folder;
 }
 
-function namespaceFolder(): string {
-  const own = statSync("/proc/thread-self/ns/net").ino;
+const namespaceFolder = (): string => (isFirstNamespace() ? "" : `netns-${statSync("/proc/thread-self/ns/net").ino}`);
+
+/** The network that the machine's (or container's) first process has: the one that a boot makes. */
+export function isFirstNamespace(): boolean {
   try {
-    if (statSync("/proc/1/ns/net").ino === own) return "";
+    return statSync("/proc/1/ns/net").ino === statSync("/proc/thread-self/ns/net").ino;
   } catch {
-    return ""; // not allowed to look, so not root: applying will fail and say so
+    return true; // not allowed to look, so not root: applying will fail and say so
   }
-  return `netns-${own}`;
 }
 
 export class FileJournal implements JournalStorage {

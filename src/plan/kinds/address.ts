@@ -47,7 +47,10 @@ export const address: ChangeKind<AddressChange> = {
     if (found === undefined) return null;
     // The kernel labels every address; the link's own name says nothing.
     const label = found.label === undefined || found.label === c.link ? {} : { label: found.label };
-    return { prefixLength: found.prefixLength, scope: found.scope, ...label };
+    const state = { prefixLength: found.prefixLength, scope: found.scope };
+    // A label decides nothing, and not every boot system can give one: without it the address is the same address.
+    const same = [c.after, c.before].find((s) => s?.prefixLength === state.prefixLength && s.scope === state.scope);
+    return same ?? { ...state, ...label };
   },
   effect: (c, host) => {
     if (c.before !== null) host.removeAddress(c.link, c.ip);

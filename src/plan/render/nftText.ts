@@ -47,6 +47,16 @@ function ruleText(family: string, rule: FilterRuleFacts, sets: Sets): string {
   return words.filter((w) => w !== "").join(" ");
 }
 
+/** nft's strings know no escapes: a name that ends them, or that is a pattern, cannot be written. */
+export const nftCanSay = (chains: readonly FilterChainFacts[] | null): boolean =>
+  (chains ?? []).every((chain) =>
+    chain.rules.every(
+      (r) =>
+        "match" in r &&
+        [...(r.match.in?.any ?? []), ...(r.match.out?.any ?? [])].every((n) => !/["\\*]/.test(n.replace(/\*$/, ""))),
+    ),
+  );
+
 /** null: text that takes the table away. One transaction either way. */
 export function nftText(family: string, table: string, chains: readonly FilterChainFacts[] | null): string {
   const replace = `table ${family} ${table}\ndelete table ${family} ${table}\n`;

@@ -1,8 +1,9 @@
 import type { Change } from "../change.ts";
+import { linkOfSysctl } from "../host.ts";
 import { sysctlPath } from "../kinds/sysctl.ts";
 import { ruleArguments } from "../ruleArguments.ts";
-import { nftText } from "./nftText.ts";
-import { HEADER, type Renderer, type Table, text, through } from "./render.ts";
+import { nftCanSay, nftText } from "./nftText.ts";
+import { forBoot, HEADER, type Renderer, type Table, text, through } from "./render.ts";
 
 /** One word for sh: quoted unless it needs none. */
 export const word = (w: string): string => (/^[\w@%+=:,./!-]+$/.test(w) ? w : `'${w.replaceAll("'", `'\\''`)}'`);
@@ -29,10 +30,10 @@ const modern: Table = {
       : line("modprobe", "-r", c.name),
   ],
   link: (c) => {
-    if (c.after === null) return [line("ip", "link", "delete", c.name)];
+    if (c.after === null) return [line("ip", "link", "delete", "dev", c.name)];
     const made =
       c.before === null
-        ? [`${line("ip", "link", "add", c.name, "type", c.after.type ?? "dummy")} 2>/dev/null || :`]
+        ? [`${line("ip", "link", "add", "name", c.name, "type", c.after.type ?? "dummy")} 2>/dev/null || :`]
         : [];
     const arp = c.before !== null && c.before.noarp !== c.after.noarp ? ["arp", c.after.noarp ? "off" : "on"] : [];
     return [...made, line("ip", "link", "set", "dev", c.name, c.after.up ? "up" : "down", ...arp)];
@@ -51,7 +52,10 @@ const modern: Table = {
     const table = r.table === undefined ? [] : ["table", String(r.table)];
     return [line("ip", "route", c.after ? "replace" : "delete", ...type, r.dst, ...way, ...table)];
   },
-  nftTable: (c) => ["nft -f - <<'EOF'", ...nftText(c.family, c.table, c.after).trimEnd().split("\n"), "EOF"],
+  nftTable: (c) =>
+    nftCanSay(c.after)
+      ? ["nft -f - <<'EOF'", ...nftText(c.family, c.table, c.after).trimEnd().split("\n"), "EOF"]
+      : undefined,
   neighbour: (c) => (c.after === null ? [line("ip", "neigh", "del", c.ip, "dev", c.link)] : []),
   file: () => [],
 };
@@ -88,3 +92,34 @@ export const shell: Renderer = (changes, isOld) => {
   const { lines, notCovered } = through(isOld ? old() : modern, changes);
   return { files: [{ path: "", text: text(["#!/bin/sh", HEADER, "set -e", ...lines]), mode: 0o755 }], notCovered };
 };
+
+/** Interfaces whose settings the script writes, and that it does not make itself. */
+function awaited(changes: readonly Change[]): string[] {
+  const made = new Set(changes.flatMap((c) => (c.kind === "link" ? [c.name] : [])));
+  const named = changes.flatMap((c) => (c.kind === "sysctl" ? (linkOfSysctl(c.name) ?? []) : []));
+  return [...new Set(named)].filter((n) => n !== "all" && n !== "default" && !made.has(n));
+}
+
+/**
+ * The shell form for a boot, where an interface may come late: waits $1 seconds for each, since no VIP may come before
+ * its silence, and fails without a VIP if one does not come.
+ */
+export function bootScript(changes: readonly Change[]): { readonly text: string; readonly notCovered: Change[] } {
+  const boot = forBoot(changes);
+  const links = awaited(boot);
+  const wait =
+    links.length === 0
+      ? []
+      : [
+          `tries=$(( \${1:-0} * 10 ))`,
+          `for link in ${links.map(word).join(" ")}; do`,
+          '  while [ ! -e "/proc/sys/net/ipv4/conf/$link" ]; do',
+          '    [ "$tries" -gt 0 ] || { echo "vipward: no interface $link yet, so no VIP yet" >&2; exit 1; }',
+          "    tries=$((tries - 1))",
+          "    sleep 0.1",
+          "  done",
+          "done",
+        ];
+  const { lines, notCovered } = through(modern, boot);
+  return { text: text(["#!/bin/sh", HEADER, "set -e", ...wait, ...lines]), notCovered };
+}
