@@ -166,7 +166,7 @@ export class SystemdRoom {
   }
 
   vipward(...args: readonly string[]): { readonly status: number | null; readonly text: string } {
-    return this.run("/node", "/vipward/dist/cli/main.js", ...args);
+    return this.run("/node", "/vipward/dist/bin/vipward.js", ...args);
   }
 
   /** Until all that starts at boot has started or failed. */

@@ -3,15 +3,26 @@
  * finds it, the power goes, all network state is made anew, and the same files boot again, heard on the wire.
  */
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { prefix } from "../../base/prefix.ts";
 import type { HostFacts } from "../../model/facts.ts";
 import { Wire } from "../../testing/arpWire.ts";
 import { needsRoot } from "../../testing/root.ts";
 import { clear, furnish, noRoomWhy, SystemdRoom } from "../../testing/systemdRoom.ts";
+import { openRtnetlink } from "../rtnetlink.ts";
 import { readFacts } from "./readFacts.ts";
 
 const VIP = "10.0.0.100";
@@ -88,6 +99,79 @@ async function listen(wire: Wire, done: () => boolean, timeoutMs = 30_000): Prom
   throw new Error("not there in time");
 }
 
+/** Files of the unit, which stands behind each manager's own; and the hook, which runs its script. */
+const ofUnit = /\/(boot\.sh|vipward-vips\.service)$/;
+const ofNative = /vipward/;
+
+/** One host's disk, and the machine that boots from it: again and again, each time with new links and nothing else. */
+class Host {
+  readonly folder = mkdtempSync(join(tmpdir(), "vipward-room-"));
+  readonly #name: string;
+  wire!: Wire;
+  room!: SystemdRoom;
+  constructor(name: string, { files, enabled }: Manager) {
+    this.#name = name;
+    furnish(this.folder, files, enabled);
+  }
+  async off(): Promise<void> {
+    await this.room?.stop();
+    this.wire?.close();
+  }
+  async boot(): Promise<void> {
+    await this.off();
+    this.wire = new Wire(this.#name, { bare: true });
+    this.room = new SystemdRoom(this.wire.rs, this.folder);
+  }
+  etc(): Record<string, string> {
+    return tree(join(this.folder, "etc"));
+  }
+  facts(): HostFacts {
+    return readFacts(this.wire.rs);
+  }
+  /** Boots, and hears what is said in the VIP's name until all is as wanted and the boot is over. */
+  async bootsInto(wanted: unknown): Promise<string[]> {
+    await this.boot();
+    const same = (): boolean => JSON.stringify(kept(this.facts())) === JSON.stringify(wanted);
+    const heard = await listen(this.wire, same).catch(() => [] as string[]);
+    await this.room.booted();
+    heard.push(...this.wire.overheard(VIP), ...this.wire.overheard(VIP));
+    assert.deepEqual(kept(this.facts()), wanted, this.room.run("journalctl", "-b", "--no-pager").text);
+    return heard;
+  }
+  /** Without some of vipward's files, as if this part of the guess had been wrong; puts them back. */
+  async without(gone: (path: string) => boolean, body: () => Promise<void>): Promise<void> {
+    const away = join(this.folder, "away");
+    const paths = Object.entries(this.etc()).flatMap(([path, text]) => (text !== "/" && gone(path) ? [path] : []));
+    assert.ok(paths.length > 0);
+    mkdirSync(away);
+    for (const [i, path] of paths.entries()) renameSync(path, join(away, String(i)));
+    await body();
+    for (const [i, path] of paths.entries()) renameSync(join(away, String(i)), path);
+    rmdirSync(away);
+  }
+}
+
+async function withHost(
+  t: TestContext,
+  name: string,
+  manager: string,
+  body: (host: Host) => Promise<void>,
+): Promise<void> {
+  if (!needsRoot(t)) return;
+  const none = noRoomWhy();
+  if (none !== undefined) return t.skip(none);
+  const host = new Host(name.slice(0, 8), managers[manager] as Manager);
+  try {
+    await host.boot();
+    await host.room.booted();
+    await listen(host.wire, () => host.facts().addresses.some((a) => a.ip === RIP));
+    await body(host);
+  } finally {
+    await host.off();
+    clear(host.folder);
+  }
+}
+
 for (const [name, manager, policy] of [
   ["networkd", "networkd", "arp-sysctl"],
   ["netplan", "netplan", "arp-sysctl"],
@@ -95,56 +179,72 @@ for (const [name, manager, policy] of [
   ["ifupdown", "ifupdown", "arp-sysctl"],
   ["systemd", "networkd", "nft-arp"],
 ] as const)
-  test(`${name}: found by who brings eth0 up, kept over a reboot without a leak at any instant, undone to the byte`, async (t) => {
-    if (!needsRoot(t)) return;
-    const none = noRoomWhy();
-    if (none !== undefined) return t.skip(none);
-    const folder = mkdtempSync(join(tmpdir(), "vipward-room-"));
-    let wire: Wire | undefined;
-    let room: SystemdRoom | undefined;
-    const boot = async (): Promise<{ wire: Wire; room: SystemdRoom }> => {
-      await room?.stop();
-      wire?.close();
-      wire = new Wire(name.slice(0, 8), { bare: true });
-      room = new SystemdRoom(wire.rs, folder);
-      return { wire, room };
-    };
-    try {
-      const { files, enabled } = managers[manager] as Manager;
-      furnish(folder, files, enabled);
-      const first = await boot();
-      await first.room.booted();
-      const isUp = (): boolean => readFacts(first.wire.rs).addresses.some((a) => a.ip === RIP);
-      await listen(first.wire, isUp);
-      const bare = tree(join(folder, "etc"));
-      const applied = first.room.vipward("apply", "--vip", VIP, "--policy", policy);
+  test(`${name}: found by who brings eth0 up, kept over a reboot without a leak at any instant, undone to the byte`, (t) =>
+    withHost(t, name, manager, async (host) => {
+      const wish = ["--vip", VIP, "--policy", policy];
+      const bare = host.etc();
+      const applied = host.room.vipward("apply", ...wish);
       assert.equal(applied.status, 0, applied.text);
       assert.match(applied.text, new RegExp(`^kept over a reboot by ${name}$`, "m"));
-      assert.equal(first.room.vipward("apply", "--vip", VIP, "--policy", policy).text, "nothing to do\n");
-      const wanted = kept(readFacts(first.wire.rs));
-
-      const second = await boot();
-      const same = (): boolean => JSON.stringify(kept(readFacts(second.wire.rs))) === JSON.stringify(wanted);
-      const leaks = await listen(second.wire, same).catch((e) => {
-        assert.deepEqual(
-          kept(readFacts(second.wire.rs)),
-          wanted,
-          second.room.run("journalctl", "-b", "--no-pager").text,
-        );
-        throw e;
-      });
-      assert.deepEqual(leaks, []);
-      await second.room.booted();
-      assert.deepEqual(kept(readFacts(second.wire.rs)), wanted);
-      const status = second.room.vipward("status", "--vip", VIP, "--policy", policy);
+      assert.equal(host.room.vipward("apply", ...wish).text, "nothing to do\n");
+      const wanted = kept(host.facts());
+      assert.deepEqual(await host.bootsInto(wanted), []);
+      const status = host.room.vipward("status", ...wish);
       assert.equal(status.status, 0, status.text);
-      const undone = second.room.vipward("undo");
+      if (name !== "systemd") {
+        // The manager's own files do it all; and where the guess was wrong and they do nothing, the unit does.
+        await host.without(
+          (path) => (name === "ifupdown" ? /vips\.service$/.test(path) : ofUnit.test(path)),
+          async () => assert.deepEqual(await host.bootsInto(wanted), []),
+        );
+        await host.without(
+          (path) => ofNative.test(path.slice(host.folder.length)) && !ofUnit.test(path),
+          async () => assert.deepEqual(await host.bootsInto(wanted), []),
+        );
+      }
+      const undone = host.room.vipward("undo");
       assert.equal(undone.status, 0, undone.text);
-      assert.deepEqual(tree(join(folder, "etc")), bare);
-      assert.ok(!readFacts(second.wire.rs).addresses.some((a) => a.ip === VIP));
-    } finally {
-      await room?.stop();
-      wire?.close();
-      clear(folder);
-    }
-  });
+      assert.deepEqual(host.etc(), bare);
+      assert.ok(!host.facts().addresses.some((a) => a.ip === VIP));
+    }));
+
+test("the twin: with sysctl.d and the unit gone, networkd's file alone boots into a VIP that is answered for and leaked", (t) =>
+  withHost(t, "twin", "networkd", async (host) => {
+    assert.equal(host.room.vipward("apply", "--vip", VIP, "--policy", "arp-sysctl").status, 0);
+    const { sysctls: _, ...wanted } = kept(host.facts());
+    await host.without(
+      (path) => ofUnit.test(path) || path.endsWith("/99-vipward.conf"),
+      async () => {
+        await host.boot();
+        const same = (): boolean => {
+          const { sysctls: __, ...now } = kept(host.facts());
+          return JSON.stringify(now) === JSON.stringify(wanted);
+        };
+        await listen(host.wire, same);
+        await sleep(100);
+        const heard = [host.wire.overheard(VIP), await sleep(50), host.wire.overheard(VIP)].flat();
+        assert.ok(heard.includes(`answers for ${VIP}`) && heard.includes(`asks as ${VIP}`), heard.join());
+      },
+    );
+  }));
+
+test("an interface that never comes: the unit ends without a VIP and says which one", (t) =>
+  withHost(t, "late", "networkd", async (host) => {
+    assert.equal(host.room.vipward("apply", "--vip", VIP, "--policy", "arp-sysctl", "--keep", "systemd").status, 0);
+    const script = join(host.folder, "etc/vipward/boot.sh");
+    const text = readFileSync(script, "utf8");
+    writeFileSync(script, text.replaceAll("eth0", "eth7"));
+    assert.equal(host.room.vipward("status").status, 1, "a file changed by hand is drift");
+    host.wire.rs.run(() => {
+      const rt = openRtnetlink();
+      rt.removeAddress("lo", prefix(`${VIP}/32`));
+      rt.close();
+    });
+    const run = host.room.run("sh", "/etc/vipward/boot.sh", "1");
+    assert.equal(run.status, 1);
+    assert.match(run.text, /no interface eth7 yet, so no VIP yet/);
+    assert.ok(!host.facts().addresses.some((a) => a.ip === VIP));
+    const undone = host.room.vipward("undo");
+    assert.match(undone.text, /changed by others: .*boot\.sh.*: someone else has changed it since/);
+    assert.equal(readFileSync(script, "utf8"), text.replaceAll("eth0", "eth7"), "a changed file is left");
+  }));
