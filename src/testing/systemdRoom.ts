@@ -127,7 +127,9 @@ export class SystemdRoom {
     mkdirSync(this.#cgroup);
     const unshared = ["--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"];
     const args = [...unshared, "bash", "-c", inside, "room", folder, this.#cgroup, projectFolder(), process.execPath];
-    this.#child = spawn("nsenter", [`--net=/run/netns/${ns.name}`, "unshare", ...args], {
+    // Whoever ends us, however, ends the room.
+    const tied = ["--pdeathsig", "KILL", "nsenter", `--net=/run/netns/${ns.name}`, "unshare"];
+    this.#child = spawn("setpriv", [...tied, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
     });
     for (const stream of [this.#child.stdout, this.#child.stderr])
