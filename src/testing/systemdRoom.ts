@@ -104,12 +104,19 @@ export function furnish(folder: string, files: Readonly<Record<string, string>>,
   for (const unit of enabled) symlinkSync(`/lib/systemd/system/${unit}`, join(units, "multi-user.target.wants", unit));
   const identity = { "etc/machine-id": "5b1c2d3e4f5061728394a5b6c7d8e9f0\n", "etc/hostname": "room\n" };
   const users = Object.fromEntries(
-    ["etc/passwd", "etc/group", "etc/nsswitch.conf"].map((p) => [p, readFileSync(`/${p}`, "utf8")]),
+    ["etc/passwd", "etc/group", "etc/nsswitch.conf", "etc/ld.so.cache"].map((p) => [p, readFileSync(`/${p}`)] as const),
   );
   for (const [path, text] of Object.entries({ ...identity, ...users, ...files })) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     writeFileSync(join(folder, path), text, { mode: /\.(yaml|nmconnection)$/.test(path) ? 0o600 : 0o644 });
   }
+}
+
+export interface Ran {
+  readonly status: number | null;
+  /** Standard output, then standard error. */
+  readonly text: string;
+  readonly stdout: string;
 }
 
 let count = 0;
@@ -157,17 +164,17 @@ export class SystemdRoom {
   }
 
   /** Runs a program in there. */
-  run(...command: readonly string[]): { readonly status: number | null; readonly text: string } {
+  run(...command: readonly string[]): Ran {
     const entered = ["-t", String(this.#first()), "-m", "-u", "-i", "-n", "-p", "-C", "--", ...command];
     const { status, stdout, stderr } = spawnSync("nsenter", entered, {
       encoding: "utf8",
       timeout: 60_000,
       env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C", HOME: "/root" },
     });
-    return { status, text: `${stdout}${stderr}` };
+    return { status, text: `${stdout}${stderr}`, stdout };
   }
 
-  vipward(...args: readonly string[]): { readonly status: number | null; readonly text: string } {
+  vipward(...args: readonly string[]): Ran {
     return this.run("/node", "/vipward/dist/bin/vipward.js", ...args);
   }
 

@@ -1,15 +1,16 @@
 /** What `vipward render` prints, run by the tools it is for, against what `vipward apply` does on the same host. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { parse } from "yaml";
+import { setTimeout as sleep } from "node:timers/promises";
 import { run } from "../../apply/run.ts";
 import type { HostFacts } from "../../model/facts.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
 import { makePlan, type Plan } from "../../plan/plan.ts";
+import { UNIT, WANTED } from "../../plan/render/systemd.ts";
 import { render, type Target } from "../../plan/render/targets.ts";
 import { planNamed } from "../../policy/auto.ts";
 import { nothingWanted } from "../../policy/hide.ts";
@@ -19,6 +20,7 @@ import { situationOf } from "../../policy/policy.ts";
 import type { Programs, Wish } from "../../policy/wish.ts";
 import { Wire } from "../../testing/arpWire.ts";
 import { needsRoot } from "../../testing/root.ts";
+import { clear, furnish, noRoomWhy, SystemdRoom } from "../../testing/systemdRoom.ts";
 import { machinePorts } from "./machine.ts";
 import { readFacts } from "./readFacts.ts";
 
@@ -121,46 +123,132 @@ test("render --to ifupdown: ifup makes addresses and sysctls as apply does, and 
   );
 });
 
-test("render --to netplan: netplan's generator reads it", async (t) => {
-  const generators = ["/usr/libexec/netplan/generate", "/lib/netplan/generate", process.env.VIPWARD_NETPLAN ?? ""];
-  const generator = generators.find((g) => g !== "" && !missing(g));
-  const { files } = renderedBare("netplan");
-  const parsed = parse(files[0]?.text ?? "") as { network: { ethernets: { lo: { addresses: string[] } } } };
-  assert.deepEqual(parsed.network.ethernets.lo.addresses, ["10.0.0.100/32", "10.0.0.101/32"]);
-  if (generator === undefined) return t.skip("no netplan here: the package netplan.io is not installed");
-  const root = mkdtempSync(join(tmpdir(), "vipward-netplan-"));
+test("render --to ifupdown: where silence fails, ifup brings no VIP", (t) => {
+  if (!needsRoot(t)) return;
+  if (missing("ifup")) return t.skip("no ifup here: the package ifupdown is not installed");
+  const wire = new Wire("ifupfail");
+  const folder = mkdtempSync(join(tmpdir(), "vipward-render-"));
   try {
-    for (const { path, text } of files) {
-      mkdirSync(dirname(join(root, path)), { recursive: true });
-      writeFileSync(join(root, path), text, { mode: 0o600 });
-    }
-    const { status, stderr } = spawnSync(generator, ["--root-dir", root], { encoding: "utf8" });
-    assert.equal(status, 0, stderr);
+    const text = renderedBare("ifupdown").files[0]?.text ?? "";
+    writeFileSync(join(folder, "interfaces"), text.replaceAll("conf/eth0/", "conf/eth7/"));
+    const options = ["--no-scripts", "-i", join(folder, "interfaces"), "--state-dir", folder];
+    const { status } = spawnSync("ip", ["netns", "exec", wire.rs.name, "ifup", ...options, "lo"]);
+    assert.notEqual(status, 0);
+    assert.ok(!readFacts(wire.rs).addresses.some((a) => VIPS.includes(a.ip)));
   } finally {
-    rmSync(root, { recursive: true });
+    wire.close();
+    rmSync(folder, { recursive: true });
   }
 });
 
-test("render --to ansible: a list of tasks, each with a name and one module", () => {
-  const { files } = renderedBare("ansible");
-  const tasks = parse(files[0]?.text ?? "") as Record<string, unknown>[];
-  assert.ok(tasks.length > 1);
-  for (const task of tasks) assert.equal(Object.keys(task).filter((k) => k !== "name" && k.includes(".")).length, 1);
+interface RoomCase {
+  readonly title: string;
+  readonly target: Target;
+  readonly policy: string;
+  readonly room: Readonly<Record<string, string>>;
+  readonly enabled: readonly string[];
+  /** What makes the system read the rendered files. */
+  readonly read: readonly (readonly string[])[];
+}
+
+const tasks = "/etc/vipward-tasks.yml";
+const playbook = JSON.stringify([
+  { hosts: "localhost", connection: "local", gather_facts: false, tasks: [{ "ansible.builtin.include_tasks": tasks }] },
+]);
+const ansiblePlay = ["env", "ANSIBLE_PIPELINING=1", "ansible-playbook", "-i", "localhost,", "/etc/play.yml"];
+const roomCases: readonly RoomCase[] = [
+  ...["arp-sysctl", "local-route"].map((policy) => ({
+    title: `render --to networkd: systemd-networkd makes what apply makes: ${policy}`,
+    target: "networkd" as const,
+    policy,
+    room: {},
+    enabled: ["systemd-networkd.service"],
+    read: [["networkctl", "reload"]],
+  })),
+  {
+    title: "render --to netplan: netplan and systemd-networkd make what apply makes",
+    target: "netplan",
+    policy: "arp-sysctl",
+    room: {},
+    enabled: ["systemd-networkd.service"],
+    read: [
+      ["netplan", "generate"],
+      ["networkctl", "reload"],
+    ],
+  },
+  {
+    title: "render --to networkmanager: NetworkManager makes what apply makes",
+    target: "networkmanager",
+    policy: "arp-sysctl",
+    // It watches, and leaves alone, what the test made.
+    room: { "etc/NetworkManager/NetworkManager.conf": "[main]\nplugins=keyfile\nno-auto-default=*\n" },
+    enabled: ["NetworkManager.service"],
+    read: [["nmcli", "connection", "reload"]],
+  },
+  {
+    title: "render --to ansible: ansible-playbook makes what apply makes, the second time without a change",
+    target: "ansible",
+    policy: "nft-arp",
+    room: { "etc/play.yml": playbook },
+    enabled: [],
+    read: [ansiblePlay],
+  },
+];
+
+/** What the target's own words cover; labels are vipward's, and the flag of NetworkManager's prefix routes is no fact of ours. */
+const coveredBy = (target: Target, { addresses, routes, sysctls, filters }: HostFacts): unknown => ({
+  addresses: addresses.map(
+    (a) => `${a.ip}/${a.prefixLength} ${a.link} ${a.scope} ${target === "networkmanager" ? "" : a.label}`,
+  ),
+  routes: routes
+    .filter((r) => r.dev === "lo")
+    .map((r) => `${r.type} ${r.dst} ${r.table} ${r.scope}`)
+    .sort(),
+  ...(target === "ansible" ? { sysctls, filters } : {}),
 });
 
-test("render --to networkd and networkmanager: sections, keys and values, each section known", () => {
-  const known = /^\[(Match|Network|Address|Route|NetDev|connection|ipv4|ipv6)\]$/;
-  for (const target of ["networkd", "networkmanager"] as const) {
-    const { files } = renderedBare(target);
-    assert.ok(files.length > 0, target);
-    for (const { path, text } of files) {
-      const lines = text.split("\n").filter((l) => l !== "" && !l.startsWith("#"));
-      assert.match(lines[0] ?? "", known, path);
-      for (const line of lines) assert.match(line, line.startsWith("[") ? known : /^[A-Za-z0-9-]+=\S.*$/, path);
-      for (const vip of VIPS) assert.match(text, new RegExp(`=${vip.replaceAll(".", "\\.")}/32\n`), path);
+for (const { title, target, policy, room: files, enabled, read } of roomCases)
+  test(title, async (t) => {
+    if (!needsRoot(t)) return;
+    const program = read[0]?.find((word) => !/^env$|=/.test(word)) ?? "";
+    const none = noRoomWhy() ?? (missing(program) ? `no ${program} here` : undefined);
+    if (none !== undefined) return t.skip(none);
+    const folder = mkdtempSync(join(tmpdir(), "vipward-room-"));
+    furnish(folder, files, enabled);
+    const wire = new Wire("inroom");
+    const room = new SystemdRoom(wire.rs, folder);
+    try {
+      await room.booted();
+      const wish = ["--policy", policy, ...VIPS.flatMap((v) => ["--vip", v])];
+      const facts = (): unknown => coveredBy(target, readFacts(wire.rs));
+      assert.equal(room.vipward("apply", "--keep", "none", ...wish).status, 0);
+      const wanted = facts();
+      assert.equal(room.vipward("undo").status, 0);
+      assert.notDeepEqual(facts(), wanted, "the bare host differs, or this shows nothing");
+      const rendered = JSON.parse(room.vipward("render", "--json", "--to", target, ...wish).stdout) as {
+        files: { path: string; text: string; mode: number }[];
+      };
+      for (const { path, text, mode } of rendered.files) {
+        const at = join(folder, path === "" ? tasks : path);
+        mkdirSync(dirname(at), { recursive: true });
+        writeFileSync(at, text, { mode });
+      }
+      for (const command of read) {
+        const { status, text } = room.run(...command);
+        assert.equal(status, 0, `${command.join(" ")}: ${text}`);
+      }
+      for (const untilMs = Date.now() + 20_000; Date.now() < untilMs; await sleep(50))
+        if (JSON.stringify(facts()) === JSON.stringify(wanted)) break;
+      assert.deepEqual(facts(), wanted, room.run("journalctl", "--no-pager", "-n", "30").text);
+      if (target !== "ansible") return;
+      assert.match(room.run(...ansiblePlay).text, /changed=0 .*failed=0/);
+      assert.equal(readlinkSync(join(folder, WANTED)), UNIT);
+    } finally {
+      await room.stop();
+      wire.close();
+      clear(folder);
     }
-  }
-});
+  });
 
 /** Without a host: what is rendered for a bare one with the VIPs on lo. */
 function renderedBare(target: Target) {

@@ -25,7 +25,7 @@ export const networkmanager: Renderer = (changes) => {
   );
   const files = said.flatMap((d) => {
     const lo = d.name === "lo";
-    const own = [...(lo ? ["127.0.0.1/8"] : []), ...d.addresses.map((c) => `${c.ip}/32`)];
+    const own = d.addresses.map((c) => `${c.ip}/32`); // NetworkManager itself adds 127.0.0.1/8 to lo
     return one(
       profilePath(d.name),
       [
