@@ -235,6 +235,7 @@ export class SimHost implements Station {
   crash(): void {
     this.down = true;
     this.#paused = undefined;
+    for (const nic of this.nics) this.lan.paused(nic.port, false);
     this.forgetNeighbours();
     this.tcp.forget();
   }
@@ -249,11 +250,13 @@ export class SimHost implements Station {
 
   pause(): void {
     this.#paused ??= [];
+    for (const nic of this.nics) this.lan.paused(nic.port, true);
   }
 
   resume(): void {
     const missed = this.#paused ?? [];
     this.#paused = undefined;
+    for (const nic of this.nics) this.lan.paused(nic.port, false);
     for (const happen of missed) happen();
   }
 

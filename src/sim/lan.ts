@@ -6,39 +6,27 @@ import type { Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import { Dice, hash32 } from "./dice.ts";
 import { BROADCAST_ID, type Frame, type MacId, Macs } from "./frame.ts";
+import { PortIndex } from "./portIndex.ts";
+import {
+  Cable,
+  type CableOptions,
+  DELAY,
+  FAULTY,
+  FLAGS,
+  JITTER,
+  MTU,
+  NIC,
+  OWNER,
+  PEER,
+  PORT_WIDTH,
+  Ports,
+  plainCable,
+  UP,
+} from "./ports.ts";
 import { EventQueue } from "./queue.ts";
 import { plainSwitch, Switch, type SwitchOptions, type SwitchPort } from "./switch.ts";
 
-/** Both directions of one cable. Shares are in millionths; times in microseconds. */
-export interface CableOptions {
-  readonly delayUs: number;
-  /** Up to so much more, different for each frame; frames keep their order. Only what a host sends is delayed by it. */
-  readonly jitterUs: number;
-  readonly lossPpm: number;
-  readonly duplicatePpm: number;
-  /** Frames that are held back by `reorderUs`, so that later ones overtake them. */
-  readonly reorderPpm: number;
-  readonly reorderUs: number;
-  /** Longest payload of a frame; longer ones are thrown away, as a switch does. */
-  readonly mtuOctets: number;
-}
-
-export const plainCable: CableOptions = {
-  delayUs: 5,
-  jitterUs: 0,
-  lossPpm: 0,
-  duplicatePpm: 0,
-  reorderPpm: 0,
-  reorderUs: 0,
-  mtuOctets: 1500,
-};
-
-export interface Cable {
-  options: CableOptions;
-  /** Loses, doubles or reorders frames. */
-  faulty: boolean;
-  up: boolean;
-}
+export { type Cable, type CableOptions, plainCable } from "./ports.ts";
 
 /** What stands at the end of a cable. */
 export interface Station {
@@ -60,10 +48,38 @@ export type Tap = (timeUs: number, from: string, frame: Frame) => void;
 const ARRIVE = 0;
 const TIMER = 1;
 const CALL = 2;
+/** An ARP broadcast is at the ends of all cables of a switch that are equally long. */
+const FLOOD = 3;
 
 const lossSalt = 0x10551055;
 const duplicateSalt = 0x0d0b1e00;
 const reorderSalt = 0x07de2000;
+
+interface Flood {
+  readonly frame: Frame;
+  readonly vlan: number;
+  /** Port it came in by. */
+  readonly from: number;
+  readonly sentUs: number;
+  readonly delayUs: number;
+}
+
+/** What is known of who wants ARP broadcasts, by switch. Ports are those of the switch. */
+class Hearers {
+  readonly everything = new Set<number>();
+  /** Hear all for now: on a cable that makes frames late, or frozen, so that what they want may have changed by then. */
+  readonly always = new Set<number>();
+  readonly byTarget = new PortIndex();
+  readonly bySender = new PortIndex();
+  /** How many hosts are so many microseconds away. */
+  readonly distances = new Map<number, number>();
+
+  moved(delayUs: number, by: 1 | -1): void {
+    const count = (this.distances.get(delayUs) ?? 0) + by;
+    if (count > 0) this.distances.set(delayUs, count);
+    else this.distances.delete(delayUs);
+  }
+}
 
 export interface LanOptions {
   readonly seed: number;
@@ -89,20 +105,19 @@ export class Lan {
   readonly #queue = new EventQueue(4096);
   readonly #exhaustive: boolean;
 
-  // By port number.
-  /** Station index, or -1 - switch index. */
-  readonly #owner: number[] = [];
-  readonly #nic: number[] = [];
-  readonly #peer: number[] = [];
-  readonly #cable: Cable[] = [];
-  /** When the last frame sent by this port arrives: none overtakes it. */
-  readonly #lastUs: number[] = [];
+  readonly #ports = new Ports();
+  /** By port. */
+  readonly #cables: Cable[] = [];
+  /** Longest packet a host has sent so far. */
+  #longestOctets = 0;
 
   #serial = 0;
   /** Ports of the NIC with that MAC (several, where two hosts have one). */
   readonly #homes: number[][] = [];
-  readonly #interests: { everything: Set<number>; byTarget: PortIndex; bySender: PortIndex }[] = [];
+  /** By switch. */
+  readonly #hearers: Hearers[] = [];
   readonly #told = new Map<number, Interest>();
+  readonly #paused = new Set<number>();
 
   constructor(options: LanOptions) {
     this.seed = options.seed;
@@ -113,7 +128,7 @@ export class Lan {
   addSwitch(name: string, options: SwitchOptions = plainSwitch): Switch {
     const made = new Switch(name, this.switches.length, options);
     this.switches.push(made);
-    this.#interests.push({ everything: new Set(), byTarget: new PortIndex(), bySender: new PortIndex() });
+    this.#hearers.push(new Hearers());
     return made;
   }
 
@@ -122,18 +137,10 @@ export class Lan {
     return this.stations.length - 1;
   }
 
-  #addPort(owner: number, nic: number): number {
-    this.#owner.push(owner);
-    this.#nic.push(nic);
-    this.#peer.push(-1);
-    this.#lastUs.push(0);
-    return this.#owner.length - 1;
-  }
-
   /** Plugs a host's NIC into a switch; gives the host's port number. */
   plug(station: number, nic: number, mac: Mac, into: Switch, options = plainCable, port?: SwitchPort): number {
-    const near = this.#addPort(station, nic);
-    const far = this.#addPort(-1 - into.index, -1);
+    const near = this.#ports.add(station, nic);
+    const far = this.#ports.add(-1 - into.index, -1);
     into.addPort(far, port ?? { kind: "access", vlan: 1 });
     this.#connect(near, far, options);
     const id = this.macs.idOf(mac);
@@ -145,29 +152,55 @@ export class Lan {
 
   /** Cables two switches together: all VLANs, tagged. */
   trunk(a: Switch, b: Switch, options = plainCable): Cable {
-    const near = this.#addPort(-1 - a.index, -1);
-    const far = this.#addPort(-1 - b.index, -1);
+    const near = this.#ports.add(-1 - a.index, -1);
+    const far = this.#ports.add(-1 - b.index, -1);
     a.addPort(near, { kind: "trunk" });
     b.addPort(far, { kind: "trunk" });
     return this.#connect(near, far, options);
   }
 
   #connect(a: number, b: number, options: CableOptions): Cable {
-    const cable: Cable = { options, faulty: isFaulty(options), up: true };
-    this.#peer[a] = b;
-    this.#peer[b] = a;
-    this.#cable[a] = cable;
-    this.#cable[b] = cable;
+    const cable = new Cable(this.#ports, [a, b], options, () => this.nowUs);
+    this.#cables[a] = cable;
+    this.#cables[b] = cable;
+    this.#placed(cable, 1);
     return cable;
   }
 
   cableOf(port: number): Cable {
-    return this.#cable[port] as Cable;
+    return this.#cables[port] as Cable;
   }
 
   setCable(cable: Cable, options: CableOptions): void {
+    this.#placed(cable, -1);
     cable.options = options;
-    cable.faulty = isFaulty(options);
+    this.#placed(cable, 1);
+  }
+
+  /** Keeps the switch's view of a host at the end of a cable. */
+  #placed(cable: Cable, by: 1 | -1): void {
+    const [near, far] = cable.ends;
+    if (this.#ports.get(near, OWNER) < 0) return; // between switches
+    this.#hearersAt(far)?.moved(cable.options.delayUs, by);
+    this.#hearsAlways(near);
+  }
+
+  #hearsAlways(near: number): void {
+    const far = this.#ports.get(near, PEER);
+    const always = this.#hearersAt(far)?.always;
+    if (this.#paused.has(near) || (this.#ports.get(far, FLAGS) & FAULTY) !== 0) always?.add(far);
+    else always?.delete(far);
+  }
+
+  /** What a frozen host hears it thinks about later, when it may know more neighbours than now. */
+  paused(port: number, paused: boolean): void {
+    if (paused) this.#paused.add(port);
+    else this.#paused.delete(port);
+    this.#hearsAlways(port);
+  }
+
+  #hearersAt(port: number): Hearers | undefined {
+    return this.#hearers[-1 - this.#ports.get(port, OWNER)];
   }
 
   /** What stands in the way of a run: loops that would carry a broadcast round for ever, hosts without a cable. */
@@ -181,8 +214,8 @@ export class Lan {
     };
     for (const one of this.switches)
       for (const port of one.trunks) {
-        const other = -1 - (this.#owner[this.#peer[port] as number] as number);
-        if (port > (this.#peer[port] as number)) continue;
+        const other = -1 - this.#ports.get(this.#ports.get(port, PEER), OWNER);
+        if (port > this.#ports.get(port, PEER)) continue;
         const [a, b] = [find(one.index), find(other)];
         if (a === b)
           said.push(
@@ -190,7 +223,7 @@ export class Lan {
           );
         root[a] = b;
       }
-    const wired = new Set(this.#owner);
+    const wired = new Set(this.#cables.flatMap(({ ends }) => ends.map((end) => this.#ports.get(end, OWNER))));
     for (const [i, station] of this.stations.entries())
       if (!wired.has(i)) said.push(`${station.name} is not plugged into any switch`);
     return said;
@@ -202,49 +235,73 @@ export class Lan {
 
   /** Puts a frame on the cable at `port`. */
   transmit(port: number, frame: Frame): void {
-    const cable = this.#cable[port] as Cable;
-    if (!cable.up) {
+    const { numbers } = this.#ports;
+    const at = port * PORT_WIDTH;
+    const flags = numbers[at + FLAGS] as number;
+    if ((flags & UP) === 0) {
       this.dropped++;
       return;
     }
-    const { options } = cable;
-    const fromHost = (this.#owner[port] as number) >= 0;
-    let at = this.nowUs + options.delayUs;
-    if (fromHost) {
-      if (options.jitterUs > 0) at += hash32(this.seed, frame.serial, port) % (options.jitterUs + 1);
-      const last = this.#lastUs[port] as number;
-      if (at < last) at = last;
-      else this.#lastUs[port] = at;
+    let timeUs = this.nowUs + (numbers[at + DELAY] as number);
+    if ((numbers[at + OWNER] as number) >= 0) {
+      const jitterUs = numbers[at + JITTER] as number;
+      if (jitterUs > 0) timeUs += hash32(this.seed, frame.serial, port) % (jitterUs + 1);
+      const { lastUs } = this.#ports;
+      const last = lastUs[port] as number;
+      if (timeUs < last) timeUs = last;
+      else lastUs[port] = timeUs;
+      const { body } = frame;
+      if (body.kind === "ip" && body.lengthOctets > this.#longestOctets) this.#longestOctets = body.lengthOctets;
     }
-    if (cable.faulty || (frame.body.kind === "ip" && frame.body.lengthOctets > options.mtuOctets)) {
-      this.#transmitFaulty(port, frame, options, at);
-      return;
-    }
-    this.#queue.push(at, ARRIVE, this.#peer[port] as number, frame);
+    const peer = numbers[at + PEER] as number;
+    if ((flags & FAULTY) !== 0 || (numbers[at + MTU] as number) < this.#longestOctets)
+      this.#transmitFaulty(port, frame, timeUs);
+    else this.#queue.push(timeUs, ARRIVE, peer, frame);
   }
 
-  #transmitFaulty(port: number, frame: Frame, options: CableOptions, at: number): void {
-    const happens = (salt: number, perMillion: number): boolean =>
-      perMillion > 0 && hash32(this.seed ^ salt, frame.serial, port) % 1_000_000 < perMillion;
+  #transmitFaulty(port: number, frame: Frame, atUs: number): void {
+    const { options } = this.#cables[port] as Cable;
+    if (!this.#survives(port, frame, options)) return;
+    const lateUs = this.#happens(reorderSalt, options.reorderPpm, port, frame) ? options.reorderUs : 0;
+    this.#queue.push(atUs + lateUs, ARRIVE, this.#ports.get(port, PEER), frame);
+    this.#doubled(port, frame, options, atUs + lateUs);
+  }
+
+  /** The same for a frame that is at the end of the cable by now, if it is. */
+  #arrivesNow(port: number, frame: Frame): boolean {
+    const { options } = this.#cables[port] as Cable;
+    if (!this.#survives(port, frame, options)) return false;
+    const isLate = this.#happens(reorderSalt, options.reorderPpm, port, frame);
+    const atUs = this.nowUs + (isLate ? options.reorderUs : 0);
+    if (isLate) this.#queue.push(atUs, ARRIVE, this.#ports.get(port, PEER), frame);
+    this.#doubled(port, frame, options, atUs);
+    return !isLate;
+  }
+
+  #doubled(port: number, frame: Frame, options: CableOptions, atUs: number): void {
+    if (this.#happens(duplicateSalt, options.duplicatePpm, port, frame))
+      this.#queue.push(atUs + 1, ARRIVE, this.#ports.get(port, PEER), frame);
+  }
+
+  #happens(salt: number, perMillion: number, port: number, frame: Frame): boolean {
+    return perMillion > 0 && hash32(this.seed ^ salt, frame.serial, port) % 1_000_000 < perMillion;
+  }
+
+  #survives(port: number, frame: Frame, options: CableOptions): boolean {
     const length = frame.body.kind === "ip" ? frame.body.lengthOctets : 28;
-    if (length > options.mtuOctets || happens(lossSalt, options.lossPpm)) {
-      this.dropped++;
-      return;
-    }
-    const peer = this.#peer[port] as number;
-    const late = happens(reorderSalt, options.reorderPpm) ? options.reorderUs : 0;
-    this.#queue.push(at + late, ARRIVE, peer, frame);
-    if (happens(duplicateSalt, options.duplicatePpm)) this.#queue.push(at + late + 1, ARRIVE, peer, frame);
+    const survives = length <= options.mtuOctets && !this.#happens(lossSalt, options.lossPpm, port, frame);
+    if (!survives) this.dropped++;
+    return survives;
   }
 
   /** Calls the station's `timer` with the item at that time. */
   wake(station: number, atUs: number, item: unknown): void {
-    this.#queue.push(atUs, TIMER, station, item);
+    this.#queue.push(Math.ceil(atUs), TIMER, station, item);
   }
 
   /** Calls the function at that time: what tools, faults and checks do to the LAN. */
   at(atUs: number, call: () => void): void {
-    this.#queue.push(Math.max(atUs, this.nowUs), CALL, 0, call);
+    this.#queue.push(Math.ceil(Math.max(atUs, this.nowUs)), CALL, 0, call);
   }
 
   /** Lets time pass up to and including `untilUs`; `stop` is asked after each event. */
@@ -252,38 +309,72 @@ export class Lan {
     const queue = this.#queue;
     while (queue.pop(untilUs)) {
       this.nowUs = queue.timeUs;
-      this.events++;
       const { kind, place, item } = queue;
-      if (kind === ARRIVE) this.#arrive(place, item as Frame);
-      else if (kind === TIMER) (this.stations[place] as Station).timer(item);
-      else (item as () => void)();
+      if (kind === FLOOD) this.#flooded(this.switches[place] as Switch, item as Flood);
+      else {
+        this.events++;
+        if (kind === ARRIVE) this.#arrive(place, item as Frame);
+        else if (kind === TIMER) (this.stations[place] as Station).timer(item);
+        else (item as () => void)();
+      }
       if (stop?.()) return;
     }
     this.nowUs = Math.max(this.nowUs, untilUs);
   }
 
   #arrive(port: number, frame: Frame): void {
-    const owner = this.#owner[port] as number;
+    const { numbers } = this.#ports;
+    const owner = numbers[port * PORT_WIDTH + OWNER] as number;
     if (owner >= 0) {
-      (this.stations[owner] as Station).frameIn(this.#nic[port] as number, frame);
+      (this.stations[owner] as Station).frameIn(numbers[port * PORT_WIDTH + NIC] as number, frame);
       return;
     }
     const at = this.switches[-1 - owner] as Switch;
     this.frames++;
-    if (this.taps.length > 0) {
-      const sender = this.#owner[this.#peer[port] as number] as number;
-      if (sender >= 0) for (const tap of this.taps) tap(this.nowUs, (this.stations[sender] as Station).name, frame);
-    }
+    if (this.taps.length > 0) this.#tap(port, frame);
     const vlan = at.vlanOf(port, frame);
     if (vlan < 0) return;
     const out = at.place(port, frame, vlan, this.nowUs, this.macs);
-    if (out === -2) return;
     if (out >= 0) {
       if (at.carries(out, vlan)) this.transmit(out, this.#tagged(at, out, vlan, frame));
-      return;
+    } else if (out === -1) this.#flood(at, port, vlan, frame);
+  }
+
+  #tap(port: number, frame: Frame): void {
+    const sender = this.#ports.get(this.#ports.get(port, PEER), OWNER);
+    if (sender >= 0) for (const tap of this.taps) tap(this.nowUs, (this.stations[sender] as Station).name, frame);
+  }
+
+  #flood(at: Switch, from: number, vlan: number, frame: Frame): void {
+    const isArp = frame.to === BROADCAST_ID && frame.body.kind === "arp";
+    for (const to of isArp ? at.trunks : this.#floodTo(at, frame))
+      if (to !== from && at.carries(to, vlan)) this.transmit(to, this.#tagged(at, to, vlan, frame));
+    if (!isArp) return;
+    for (const delayUs of (this.#hearers[at.index] as Hearers).distances.keys()) {
+      const flood: Flood = { frame, vlan, from, sentUs: this.nowUs, delayUs };
+      this.#queue.push(this.nowUs + delayUs, FLOOD, at.index, flood);
     }
-    for (const to of this.#floodTo(at, frame))
-      if (to !== port && at.carries(to, vlan)) this.transmit(to, this.#tagged(at, to, vlan, frame));
+  }
+
+  /**
+   * An ARP broadcast reaches the hosts: only now is it asked who may do something with it, as a host may have begun to
+   * wait for its sender while it was on the way. In the order of the ports.
+   */
+  #flooded(at: Switch, { frame, vlan, from, sentUs, delayUs }: Flood): void {
+    for (const port of this.#exhaustive ? at.ports : this.#wanting(at, frame)) {
+      if (port === from || !at.carries(port, vlan) || this.#ports.get(port, DELAY) !== delayUs) continue;
+      const peer = this.#ports.get(port, PEER);
+      if (this.#ports.get(peer, OWNER) < 0) continue; // trunks had theirs
+      if (!(this.#cables[port] as Cable).wasUp(sentUs)) {
+        this.dropped++;
+        continue;
+      }
+      const copy = this.#tagged(at, port, vlan, frame);
+      const isFaulty = (this.#ports.get(port, FLAGS) & FAULTY) !== 0;
+      if (isFaulty && !this.#arrivesNow(port, copy)) continue;
+      this.events++;
+      this.#arrive(peer, copy);
+    }
   }
 
   #tagged(at: Switch, port: number, vlan: number, frame: Frame): Frame {
@@ -291,31 +382,28 @@ export class Lan {
     return tag === frame.vlan ? frame : { ...frame, vlan: tag };
   }
 
-  /** All ports, or those behind which somebody may do something with the frame. In the order of the ports. */
+  /** Ports behind which somebody may do something with a frame that is no ARP broadcast. In the order of the ports. */
   #floodTo(at: Switch, frame: Frame): readonly number[] {
-    const { body } = frame;
-    if (this.#exhaustive || (frame.to === BROADCAST_ID && body.kind !== "arp")) return at.ports;
-    const chosen = [...at.trunks];
-    if (frame.to !== BROADCAST_ID) {
-      // a card takes no frame for another card (C-ALL-01)
-      for (const port of this.#homes[frame.to] ?? []) if (this.#owner[port] === -1 - at.index) chosen.push(port);
-    } else if (body.kind === "arp") {
-      const interest = this.#interests[at.index];
-      if (interest) {
-        for (const port of interest.everything) chosen.push(port);
-        interest.byTarget.addTo(body.targetIp, chosen);
-        interest.bySender.addTo(body.senderIp, chosen);
-      }
-    }
-    if (chosen.length < 2) return chosen;
-    chosen.sort((a, b) => a - b);
-    return chosen.filter((port, i) => port !== chosen[i - 1]);
+    if (this.#exhaustive || frame.to === BROADCAST_ID) return at.ports;
+    // a card takes no frame for another card (C-ALL-01)
+    const homes = this.#homes[frame.to] ?? [];
+    return inOrder([...at.trunks, ...homes.filter((port) => this.#ports.get(port, OWNER) === -1 - at.index)]);
+  }
+
+  /** The same for an ARP broadcast. */
+  #wanting(at: Switch, { body }: Frame): readonly number[] {
+    const hearers = this.#hearers[at.index];
+    if (hearers === undefined || body.kind !== "arp") return [];
+    const chosen = [...hearers.everything, ...hearers.always];
+    hearers.byTarget.addTo(body.targetIp, chosen);
+    hearers.bySender.addTo(body.senderIp, chosen);
+    return inOrder(chosen);
   }
 
   /** Says anew what the host at `port` wants to hear of ARP broadcasts. */
   interest(port: number, wants: Interest): void {
-    const far = this.#peer[port] as number;
-    const index = this.#interests[-1 - (this.#owner[far] as number)];
+    const far = this.#ports.get(port, PEER);
+    const index = this.#hearersAt(far);
     if (!index) return;
     const before = this.#told.get(port);
     if (before) for (const target of before.targets) index.byTarget.remove(target, far);
@@ -327,8 +415,8 @@ export class Lan {
 
   /** The host at `port` has, or has no more, a neighbour entry for `ip`. */
   knows(port: number, ip: Ipv4, known: boolean): void {
-    const far = this.#peer[port] as number;
-    const index = this.#interests[-1 - (this.#owner[far] as number)];
+    const far = this.#ports.get(port, PEER);
+    const index = this.#hearersAt(far);
     if (!index) return;
     if (known) index.bySender.add(ip, far);
     else index.bySender.remove(ip, far);
@@ -338,32 +426,12 @@ export class Lan {
   ownerOfMac(mac: MacId): string | undefined {
     const [far] = this.#homes[mac] ?? [];
     if (far === undefined) return undefined;
-    return this.stations[this.#owner[this.#peer[far] as number] as number]?.name;
+    return this.stations[this.#ports.get(this.#ports.get(far, PEER), OWNER)]?.name;
   }
 }
 
-const isFaulty = (o: CableOptions): boolean => o.lossPpm > 0 || o.duplicatePpm > 0 || o.reorderPpm > 0;
-
-/** Ports by address. Most addresses have one port, so that one is kept bare. */
-class PortIndex {
-  readonly #ports = new Map<Ipv4, number | Set<number>>();
-
-  add(ip: Ipv4, port: number): void {
-    const known = this.#ports.get(ip);
-    if (known === undefined) this.#ports.set(ip, port);
-    else if (typeof known !== "number") known.add(port);
-    else if (known !== port) this.#ports.set(ip, new Set([known, port]));
-  }
-
-  remove(ip: Ipv4, port: number): void {
-    const known = this.#ports.get(ip);
-    if (typeof known === "number" ? known === port : known?.delete(port) === true && known.size === 0)
-      this.#ports.delete(ip);
-  }
-
-  addTo(ip: Ipv4, list: number[]): void {
-    const known = this.#ports.get(ip);
-    if (typeof known === "number") list.push(known);
-    else if (known !== undefined) for (const port of known) list.push(port);
-  }
+function inOrder(ports: number[]): readonly number[] {
+  if (ports.length < 2) return ports;
+  ports.sort((a, b) => a - b);
+  return ports.filter((port, i) => port !== ports[i - 1]);
 }
