@@ -162,19 +162,40 @@ const packet = (
   inner: more.inner,
 });
 
-export const tcpPacket = (ends: Ends, tcp: TcpBody, payload: Uint8Array = nothing): IpBody =>
-  packet(ends, {
-    protocol: PROTOCOL.tcp,
-    dontFragment: true,
-    lengthOctets: 40 + ((tcp.flags & 2) !== 0 ? 4 : 0) + payload.length,
-    sourcePort: tcp.sourcePort,
-    destinationPort: tcp.destinationPort,
-    tcp,
-    payload,
-  });
+// written out, as most packets are one of these two
+export const tcpPacket = (ends: Ends, tcp: TcpBody, payload: Uint8Array = nothing): IpBody => ({
+  kind: "ip",
+  source: ends.source,
+  destination: ends.destination,
+  protocol: PROTOCOL.tcp,
+  ttl: 64,
+  id: ends.id & 0xffff,
+  dontFragment: true,
+  lengthOctets: 40 + ((tcp.flags & 2) !== 0 ? 4 : 0) + payload.length,
+  sourcePort: tcp.sourcePort,
+  destinationPort: tcp.destinationPort,
+  tcp,
+  icmp: undefined,
+  payload,
+  inner: undefined,
+});
 
-export const udpPacket = (ends: Ends, sourcePort: number, destinationPort: number, payload: Uint8Array): IpBody =>
-  packet(ends, { protocol: PROTOCOL.udp, lengthOctets: 28 + payload.length, sourcePort, destinationPort, payload });
+export const udpPacket = (ends: Ends, sourcePort: number, destinationPort: number, payload: Uint8Array): IpBody => ({
+  kind: "ip",
+  source: ends.source,
+  destination: ends.destination,
+  protocol: PROTOCOL.udp,
+  ttl: 64,
+  id: ends.id & 0xffff,
+  dontFragment: false,
+  lengthOctets: 28 + payload.length,
+  sourcePort,
+  destinationPort,
+  tcp: undefined,
+  icmp: undefined,
+  payload,
+  inner: undefined,
+});
 
 export const icmpPacket = (ends: Ends, message: Icmp, data: Uint8Array = nothing): IpBody =>
   packet(ends, { protocol: PROTOCOL.icmp, lengthOctets: 28 + data.length, icmp: { message, data } });

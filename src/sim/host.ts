@@ -74,6 +74,8 @@ export interface LocalInput {
 /** unres_qlen counted 3 packets up to 3.2; newer kernels count octets, about 100 packets. */
 const mostWaiting = 100;
 const memoSize = 64;
+/** The kernel writes the time of use with every packet; this often is as good, as what follows from it takes seconds. */
+const usedWithinMs = 100;
 
 interface Memo {
   readonly link: number;
@@ -116,24 +118,68 @@ interface Way {
   readonly isLocal: boolean;
 }
 
+export type UdpService = (packet: IpBody) => Uint8Array | undefined;
+const discard: UdpService = () => undefined;
+
+/** By port; discard is there from the beginning. The one asked for last is kept at hand. */
+export class UdpServices {
+  #port = 9;
+  #service: UdpService | undefined = discard;
+  #all: Map<number, UdpService> | undefined;
+
+  get(port: number): UdpService | undefined {
+    if (port !== this.#port) {
+      this.#service = this.#all?.get(port) ?? (port === 9 ? discard : undefined);
+      this.#port = port;
+    }
+    return this.#service;
+  }
+
+  set(port: number, service: UdpService): void {
+    this.#all ??= new Map();
+    this.#all.set(port, service);
+    this.#port = -1;
+  }
+
+  delete(port: number): void {
+    this.#all?.delete(port);
+    this.#port = -1;
+  }
+}
+
 export class SimHost implements Station {
-  readonly name: string;
+  // What the next frame most likely needs stands first, side by side: with thousands of hosts, time goes into fetching
+  // memory. Addresses are signed here, as only 31 bits and a sign fit without a box.
   readonly lan: Lan;
+  /** Crashed: hears and says nothing, and forgets all. */
+  down = false;
+  /** Of the first card; -1: there is none. */
+  #mac = -1;
+  /** The last packet that was for this host as it stood, by the first card: the next one is most likely like it. */
+  #inProtocol = -1;
+  #inSource = 0;
+  #inDestination = 0;
+  localInput: LocalInput | undefined;
+  /** UDP services: what they answer, undefined for nothing. */
+  readonly udp = new UdpServices();
+  #packetId: number;
+  /** The last reachable neighbour used by the first card, and until when its entry stays as it is by use. */
+  #outDestination = 0;
+  #outUntilMs = 0;
+  #outMtu = 0;
+  #outPort = 0;
+  #outMac: MacId = BROADCAST_ID;
+  #outNeighbour: Neighbour | undefined;
+  /** Frozen: what happens meanwhile happens when it goes on. */
+  #paused: (() => void)[] | undefined;
+  #sniffers: ((frame: Frame, nic: Nic) => void)[] | undefined;
+  readonly name: string;
   readonly id: number;
   readonly dice: Dice;
   readonly nics: Nic[] = [];
   readonly tcp: TcpStack;
-  /** UDP services: what they answer, undefined for nothing. */
-  readonly udp = new Map<number, (packet: IpBody) => Uint8Array | undefined>();
-  /** Hears every frame this host's cards take, before the host does. */
-  readonly sniffers: ((frame: Frame, nic: Nic) => void)[] = [];
-  localInput: LocalInput | undefined;
   model: Host;
   #facts: HostFacts;
-  /** Crashed: hears and says nothing, and forgets all. */
-  down = false;
-  /** Frozen: what happens meanwhile happens when it goes on. */
-  #paused: (() => void)[] | undefined;
   /** The host's clock runs so much faster, in millionths. */
   driftPpm = 0;
   readonly neighbours = new Map<number, Neighbour>();
@@ -149,7 +195,6 @@ export class SimHost implements Station {
   #lastNeighbour: Neighbour | undefined;
   #memo: (Memo | undefined)[] = [];
   #memoAllowed = true;
-  #packetId: number;
 
   constructor(lan: Lan, facts: HostFacts) {
     this.lan = lan;
@@ -160,7 +205,6 @@ export class SimHost implements Station {
     this.dice = new Dice(lan.seed ^ Math.imul(this.id + 1, 0x51ed2701));
     this.#packetId = this.dice.below(65_536);
     this.tcp = new TcpStack(this);
-    this.udp.set(9, () => undefined); // discard
     this.#compiled();
   }
 
@@ -190,7 +234,16 @@ export class SimHost implements Station {
     this.#compiled();
   }
 
+  /** Hears every frame this host's cards take, before the host does. */
+  get sniffers(): ((frame: Frame, nic: Nic) => void)[] {
+    this.#sniffers ??= [];
+    return this.#sniffers;
+  }
+
   #compiled(): void {
+    this.#mac = this.nics[0]?.macId ?? -1;
+    this.#inProtocol = -1;
+    this.#outUntilMs = 0;
     this.#ways.clear();
     this.#lastDestination = -1;
     this.#memo = [];
@@ -269,6 +322,7 @@ export class SimHost implements Station {
     // as `ip neigh flush`: what waits for an answer goes on waiting
     if (neighbour.entry.state === "INCOMPLETE" && neighbour.waiting.length > 0 && !this.down) return;
     neighbour.gone = true;
+    this.#outUntilMs = 0;
     this.neighbours.delete(key);
     this.lan.knows(neighbour.nic.port, neighbour.entry.ip, this.#knowsElsewhere(neighbour));
   }
@@ -282,6 +336,11 @@ export class SimHost implements Station {
 
   frameIn(nicIndex: number, frame: Frame): void {
     if (this.down) return;
+    const { body } = frame;
+    if (body.kind === "ip" && this.#isAsBefore(nicIndex, frame, body)) {
+      if (!this.localInput?.take(body)) this.#delivered(body, body.destination, body.destination, undefined);
+      return;
+    }
     if (this.#paused) {
       if (this.#paused.length < 1000) this.#paused.push(() => this.frameIn(nicIndex, frame));
       else this.drop("paused for too long");
@@ -292,9 +351,22 @@ export class SimHost implements Station {
     if (frame.vlan !== 0) return;
     const kind: FrameKind = frame.to === nic.macId ? "unicast" : frame.to === BROADCAST_ID ? "broadcast" : "other";
     if (kind === "other") return;
-    for (const sniffer of this.sniffers) sniffer(frame, nic);
+    if (this.#sniffers !== undefined) for (const sniffer of this.#sniffers) sniffer(frame, nic);
     if (frame.body.kind === "arp") this.#arpIn(nic, kind, frame);
     else this.#ipIn(nic, kind, frame.body);
+  }
+
+  #isAsBefore(nicIndex: number, frame: Frame, body: IpBody): boolean {
+    return (
+      body.protocol === this.#inProtocol &&
+      (body.source | 0) === this.#inSource &&
+      (body.destination | 0) === this.#inDestination &&
+      frame.to === this.#mac &&
+      nicIndex === 0 &&
+      frame.vlan === 0 &&
+      this.#paused === undefined &&
+      (this.#sniffers === undefined || this.#sniffers.length === 0)
+    );
   }
 
   #arpIn(nic: Nic, kind: FrameKind, frame: Frame): void {
@@ -371,6 +443,7 @@ export class SimHost implements Station {
   #learned(nic: Nic, key: number, known: Neighbour | undefined, entry: NeighbourEntry): void {
     const neighbour = known ?? this.#newNeighbour(nic, key, entry);
     neighbour.entry = entry;
+    this.#outUntilMs = 0;
     this.#setTimer(neighbour);
     if (neighbour.waiting.length > 0 && isValid(entry)) this.#flush(neighbour);
   }
@@ -419,6 +492,7 @@ export class SimHost implements Station {
 
   #step(neighbour: Neighbour, step: TimerStep): void {
     neighbour.entry = step.entry;
+    this.#outUntilMs = 0;
     if (step.send !== "nothing") this.#solicit(neighbour, step.send === "unicast");
     else if (step.entry.state === "FAILED" && neighbour.waiting.length > 0) this.#failed(neighbour);
     this.#setTimer(neighbour);
@@ -513,7 +587,7 @@ export class SimHost implements Station {
       this.#step(known, neighbourUse(this.model, known.entry, this.nowMs));
     } else if (state === "REACHABLE") {
       // the kernel writes it at every packet; it is looked at only when the entry leaves this state
-      if (this.nowMs - known.entry.usedMs > 100) known.entry = { ...known.entry, usedMs: this.nowMs };
+      if (this.nowMs - known.entry.usedMs > usedWithinMs) known.entry = { ...known.entry, usedMs: this.nowMs };
     }
     if (isValid(known.entry)) this.#sendTo(known, packet);
     else if (state !== "FAILED") {
@@ -577,6 +651,22 @@ export class SimHost implements Station {
   /** The host's own packet, its addresses already chosen. `nextHop`: where IPVS sends it, whatever its destination. */
   output(packet: IpBody, nextHop?: Ipv4): Neighbour | undefined {
     if (this.down) return undefined;
+    if (
+      (packet.destination | 0) === this.#outDestination &&
+      nextHop === undefined &&
+      this.lan.nowUs < this.#outUntilMs * 1000 &&
+      packet.lengthOctets <= this.#outMtu
+    ) {
+      const { lan } = this;
+      lan.transmit(this.#outPort, {
+        to: this.#outMac,
+        from: this.#mac,
+        vlan: 0,
+        serial: lan.nextSerial(),
+        body: packet,
+      });
+      return this.#outNeighbour;
+    }
     const way = this.#wayTo(nextHop ?? packet.destination);
     if (way === undefined) {
       this.drop("no route");
@@ -597,7 +687,20 @@ export class SimHost implements Station {
       this.drop("longer than the MTU");
       return undefined;
     }
-    return this.#resolve(way.nic, way.via ?? nextHop ?? packet.destination, packet);
+    const neighbour = this.#resolve(way.nic, way.via ?? nextHop ?? packet.destination, packet);
+    if (neighbour !== undefined && nextHop === undefined) this.#keepWay(packet.destination, neighbour);
+    return neighbour;
+  }
+
+  #keepWay(destination: Ipv4, neighbour: Neighbour): void {
+    const { entry, nic } = neighbour;
+    if (entry.state !== "REACHABLE" || nic.index !== 0 || neighbour.macText !== entry.mac) return;
+    this.#outDestination = destination | 0;
+    this.#outUntilMs = Math.floor(entry.usedMs + usedWithinMs);
+    this.#outMtu = nic.mtuOctets;
+    this.#outPort = nic.port;
+    this.#outMac = neighbour.macId;
+    this.#outNeighbour = neighbour;
   }
 
   mtuOf(nic: Nic): number {
@@ -680,6 +783,7 @@ export class SimHost implements Station {
     const verdict = this.#ask(link, kind, ip);
     switch (verdict.kind) {
       case "deliver": {
+        this.#keepDelivery(nic, kind, ip, verdict);
         let packet = ip;
         while (packet.inner !== undefined) packet = packet.inner;
         if (this.localInput?.take(packet)) return;
@@ -701,6 +805,17 @@ export class SimHost implements Station {
                 : UNREACHABLE.net,
           );
     }
+  }
+
+  #keepDelivery(nic: Nic, kind: FrameKind, ip: IpBody, verdict: IpVerdict & { kind: "deliver" }): void {
+    const asItStands =
+      verdict.seenDestination === ip.destination &&
+      verdict.replySource === ip.destination &&
+      verdict.port === undefined;
+    if (!this.#memoAllowed || !asItStands || nic.index !== 0 || kind !== "unicast" || ip.inner !== undefined) return;
+    this.#inProtocol = ip.protocol;
+    this.#inSource = ip.source | 0;
+    this.#inDestination = ip.destination | 0;
   }
 
   #forward(ip: IpBody, out: string, via: Ipv4 | undefined): void {
