@@ -47,7 +47,7 @@ export const debianPackages = {
   kmod: { program: "modprobe", for: ["lab", "vm", "test", "bench"] },
   "qemu-system-x86": { program: "qemu-system-x86_64", for: ["vm", "test", "bench"] },
   ipvsadm: { program: "ipvsadm", for: ["test", "bench"] },
-  keepalived: { program: "keepalived", for: ["test"] },
+  keepalived: { program: "keepalived", for: ["test", "bench"] },
   iptables: { program: "iptables", for: ["test"] },
   arptables: { program: "arptables", for: ["test"] },
   tcpdump: { program: "tcpdump", for: ["test"] },

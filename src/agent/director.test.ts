@@ -17,8 +17,13 @@ interface Change {
   readonly extra?: string;
   readonly services?: readonly string[];
   readonly service?: string;
+  readonly onFailure?: string;
+  readonly health?: string;
 }
-function clusterOf({ servers = 4, extra = "", services = ["80"], service = "" }: Change = {}): Cluster {
+const tcpEachSecond = "[{ type: tcp, port: 80, intervalMs: 1000, timeoutMs: 500, rise: 1, fall: 1 }]";
+function clusterOf(change: Change = {}): Cluster {
+  const { servers = 4, extra = "", services = ["80"], service = "", onFailure = "remove" } = change;
+  const { health = tcpEachSecond } = change;
   const names = Array.from({ length: servers }, (_, i) => `web${i + 1}: 10.0.0.${11 + i}`).join(", ");
   const text = `version: 1
 name: test
@@ -27,7 +32,7 @@ directors: { lb1: 10.0.0.2, lb2: 10.0.0.3 }
 realServers: { ${names} }
 vips: { web: 10.0.0.100 }
 services:
-${services.map((port) => `  - { vip: web, port: ${port}, scheduler: rr, onFailure: remove${service}, health: [{ type: tcp, port: 80, intervalMs: 1000, timeoutMs: 500, rise: 1, fall: 1 }] }`).join("\n")}
+${services.map((port) => `  - { vip: web, port: ${port}, scheduler: rr, onFailure: ${onFailure}${service}, health: ${health} }`).join("\n")}
 failover: { vrrp: { id: 7 } }
 ${extra}
 `;
@@ -44,12 +49,23 @@ class Bench {
   readonly events: AgentEvent[] = [];
   readonly tracked: string[] = [];
   readonly batches: number[] = [];
+  /** Refuses the next change, as if somebody else had been quicker. */
+  refuseNext: (() => void) | undefined;
   connections = 0;
   readonly #answers: (() => void)[] = [];
   readonly director: Director;
   cluster: Cluster;
 
-  constructor(cluster: Cluster, owned: readonly string[] = []) {
+  constructor(
+    cluster: Cluster,
+    before: {
+      readonly table?: TableService[];
+      readonly owned?: readonly string[];
+      readonly drained?: readonly { service: string; server: string }[];
+    } = {},
+  ) {
+    const { table = [], owned = [], drained = [] } = before;
+    this.table = table;
     this.cluster = cluster;
     const engine: TableEngine = {
       read: () => ({
@@ -76,6 +92,12 @@ class Bench {
         ),
       }),
       apply: (changes) => {
+        const refuse = this.refuseNext;
+        this.refuseNext = undefined;
+        if (refuse !== undefined) {
+          refuse();
+          return changes.map((change) => ({ change, why: "the service has this real server already", remedy: "" }));
+        }
         if (changes.length > 0) this.batches.push(changes.length);
         this.table = applyChanges(this.table, changes);
         return [];
@@ -95,6 +117,7 @@ class Bench {
         saveOwned: () => {},
       },
       owned,
+      drained,
       random: () => {
         dice = (dice + 0.37) % 1;
         return dice;
@@ -161,11 +184,7 @@ test("a broken checker empties nothing: the share goes, the rest stays, the alar
 
 test("a restart finds its table and touches nothing while nothing is known yet", () => {
   const first = new Bench(clusterOf()).run(1500);
-  const second = new Bench(clusterOf(), first.table.map(keyOf));
-  second.table = first.table;
-  second.batches.length = 0;
-  second.load(clusterOf());
-  second.run(1500);
+  const second = new Bench(clusterOf(), { table: first.table, owned: first.table.map(keyOf) }).run(1500);
   assert.deepEqual(second.batches, []);
 });
 
@@ -175,6 +194,7 @@ test("services of others are left and told once; ours that left the file go", ()
   bench.table = [...bench.table, foreign];
   const loaded = bench.load(clusterOf({ services: ["80", "81"] }));
   assert.ok(loaded.ok);
+  bench.run(1500); // a reload trusts the last reading, and looks again a second later
   assert.deepEqual(
     bench.table.map((s) => ("port" in s ? s.port : 0)),
     [80, 81, 999],
@@ -217,6 +237,61 @@ test("drain: weight 0 until the connections have ended, then out; undrain brings
   bench.director.undrain("web1", undefined, bench.nowMs);
   assert.equal(bench.weights(), "2:1 3:1 4:1 1:1");
   assert.deepEqual(bench.director.drain("nobody", undefined, undefined, "test", bench.nowMs), []);
+});
+
+test("a failed server drains, too: weight 0 while its connections last, then out, and back when it is well", () => {
+  const bench = new Bench(clusterOf({ onFailure: "drain", service: ", drainTimeoutMs: 20000" })).run(1500);
+  bench.connections = 3;
+  bench.dead.add("web2");
+  bench.run(5000);
+  assert.equal(bench.weights(), "1:1 2:0 3:1 4:1", "connections are still open");
+  bench.connections = 0;
+  bench.run(1500);
+  assert.equal(bench.weights(), "1:1 3:1 4:1", "no connections left");
+  assert.ok(bench.events.some((e) => e.code === "drain/drained" && /it failed/.test(e.text)));
+  bench.dead.clear();
+  bench.run(1500);
+  assert.equal(bench.weights(), "1:1 3:1 4:1 2:1");
+  bench.connections = 3;
+  bench.dead.add("web3");
+  bench.run(19_000);
+  assert.equal(bench.weights(), "1:1 3:0 4:1 2:1");
+  bench.run(3000);
+  assert.equal(bench.weights(), "1:1 4:1 2:1", "its time is over");
+});
+
+test("a failed server that comes back while it drains keeps its place, and the next failure has the whole time", () => {
+  const bench = new Bench(clusterOf({ onFailure: "drain", service: ", drainTimeoutMs: 5000" })).run(1500);
+  bench.connections = 3;
+  bench.dead.add("web1");
+  bench.run(4000);
+  assert.equal(bench.weights(), "1:0 2:1 3:1 4:1");
+  bench.dead.clear();
+  bench.run(1500);
+  assert.equal(bench.weights(), "1:1 2:1 3:1 4:1");
+  bench.dead.add("web1");
+  bench.run(4000);
+  assert.equal(bench.weights(), "1:0 2:1 3:1 4:1");
+});
+
+test("what was drained before a restart never has a weight after it, also where nothing is checked", () => {
+  const cluster = clusterOf({ health: "none" });
+  const [service] = cluster.services.map((s) => s.name);
+  const bench = new Bench(cluster, { drained: [{ service: service ?? "", server: "web3" }] });
+  assert.equal(bench.weights(), "1:1 2:1 3:0 4:1");
+  bench.run(1500);
+  assert.equal(bench.weights(), "1:1 2:1 4:1");
+});
+
+test("a change refused because somebody else was quicker is made from what stands then, and is no alarm", () => {
+  const bench = new Bench(clusterOf()).run(1500);
+  bench.dead.add("web2");
+  bench.refuseNext = () => {
+    bench.table = bench.table.map((s) => ({ ...s, realServers: s.realServers.filter((r) => r.rip % 256 !== 13) }));
+  };
+  bench.run(1500);
+  assert.equal(bench.weights(), "1:1 4:1 3:1");
+  assert.ok(!bench.codes().includes("table/refused"));
 });
 
 test("a real server that answers for the VIP is named, and taken out where the file says so", () => {

@@ -12,7 +12,7 @@ import type { ProbeEvent } from "../machine/health/probe.ts";
 import { keyOf, serverKeyOf, type TableService } from "../machine/table.ts";
 import type { PhaseName } from "../machine/vrrpTypes.ts";
 import type { DirectorPorts } from "../ports/director.ts";
-import type { SyncDaemonWish, TableReading } from "../ports/engine.ts";
+import type { SyncDaemonWish, TableFailure, TableReading } from "../ports/engine.ts";
 import type { FailoverEvent } from "../ports/failover.ts";
 import type { Arp } from "../wire/arp.ts";
 import { type AgentEvent, failoverEvent, healthEvent } from "./event.ts";
@@ -27,6 +27,8 @@ export interface DirectorOptions extends HttpTools {
   readonly report: (event: AgentEvent) => void;
   /** Keys that an earlier run of ours made. */
   readonly owned: readonly string[];
+  /** What people had drained before a restart. */
+  readonly drained?: readonly { readonly service: string; readonly server: string }[];
 }
 export type LoadResult =
   | { readonly ok: true; readonly changes: number }
@@ -36,6 +38,10 @@ export type LoadResult =
 const gatherMs = 10;
 /** The table is read again so often, to find what others did to it. */
 const guardMs = 30_000;
+/** After a reload, which trusts what was read last, so soon. */
+const guardAfterReloadMs = 1_000;
+/** What the kernel refuses because somebody else changed the table meanwhile is asked for again, from a new reading. */
+const syncAttempts = 2;
 const drainPollMs = 1_000;
 /** Starting and stopping sync daemons holds a lock of the kernel that adding a VIP needs too: the VIP comes first. */
 const daemonsAfterMs = 500;
@@ -51,6 +57,7 @@ export class Director {
   #cluster: Cluster | undefined;
   #host: DirectorHost | undefined;
   #owned: Set<string>;
+  #drained: DirectorOptions["drained"];
   #actual: readonly TableService[] | undefined;
   #desired: DesiredTable = { services: [], marks: [] };
   #foreign: readonly string[] = [];
@@ -64,10 +71,11 @@ export class Director {
   #daemons = "";
   readonly #refusals = new Set<string>();
 
-  constructor({ ports, report, random, sha256, owned }: DirectorOptions) {
+  constructor({ ports, report, random, sha256, owned, drained }: DirectorOptions) {
     this.#ports = ports;
     this.#report = report;
     this.#owned = new Set(owned);
+    this.#drained = drained;
     const dipFor = (rip: Ipv4): Ipv4 => this.#dipFor(rip);
     this.health = new Health({ ports: ports.probes, random, sha256, dipFor, report: (e) => report(healthEvent(e)) });
     this.silence = new SilenceWatch({
@@ -99,7 +107,8 @@ export class Director {
     const services = cluster.services;
     const none = { health: new Map(), quorum: new Map(), drains: new Map() };
     const wish = desiredTable(services, none).services;
-    const actual = this.#ports.engine.read().services;
+    const isFirst = this.#cluster === undefined;
+    const actual = this.#actual ?? this.#ports.engine.read().services;
     const { maximumDeleteSharePercent } = cluster.reload;
     const found = difference(wish, actual, { owned: this.#owned, maximumDeleteSharePercent, force });
     if (!found.ok) return { ok: false, why: found.why, remedy: found.remedy };
@@ -107,11 +116,16 @@ export class Director {
     this.#host = host;
     this.#actual = actual;
     this.health.load(services, nowMs);
+    // Before the table is made: a drained server without a check would come in for a moment.
+    for (const { service, server } of this.#drained ?? [])
+      this.health.drain(server, service, undefined, "asked for before the restart", nowMs);
+    this.#drained = undefined;
     this.silence.load(cluster, host, nowMs);
     this.tracking.load(cluster.failover.instances, nowMs);
-    this.#guardAtMs = nowMs + guardMs;
+    this.#guardAtMs = nowMs + (isFirst ? guardMs : guardAfterReloadMs);
     const changes = this.#sync(nowMs);
     this.#synchroniseDaemons();
+    this.#settle(nowMs);
     return { ok: true, changes };
   }
 
@@ -122,6 +136,26 @@ export class Director {
     this.#syncAtMs = Number.POSITIVE_INFINITY;
     this.#desired = desiredTable(this.#cluster.services, this.health.circumstances(nowMs));
     this.#mark();
+    let changes = 0;
+    let failures: readonly TableFailure[] = [];
+    for (let attempt = 0; attempt < syncAttempts; attempt++) {
+      const step = this.#bring();
+      failures = step.failures;
+      changes += step.changes - failures.length;
+      if (failures.length === 0) break;
+    }
+    for (const { change, why, remedy } of failures) {
+      if (this.#refusals.has(why)) continue;
+      if (this.#refusals.size < 1000) this.#refusals.add(why);
+      this.#report({ level: "alarm", code: "table/refused", subject: keyOf(change.service), text: why, remedy });
+    }
+    if (this.#drainAtMs === Number.POSITIVE_INFINITY && this.health.draining().length > 0)
+      this.#drainAtMs = nowMs + drainPollMs;
+    this.tracking.evaluate();
+    return changes;
+  }
+  /** From what stands to what should, once. */
+  #bring(): { readonly changes: number; readonly failures: readonly TableFailure[] } {
     const actual = this.#actual ?? this.#ports.engine.read().services;
     const options = { owned: this.#owned, maximumDeleteSharePercent: 100, force: true };
     const found = difference(this.#desired.services, actual, options);
@@ -131,17 +165,11 @@ export class Director {
     const failures = this.#ports.engine.apply(found.changes);
     // After a refusal what stands is not what was thought: read it again when it is needed.
     this.#actual = failures.length === 0 ? applyChanges(actual, found.changes) : undefined;
-    for (const { change, why, remedy } of failures) {
-      if (this.#refusals.has(why)) continue;
-      if (this.#refusals.size < 1000) this.#refusals.add(why);
-      this.#report({ level: "alarm", code: "table/refused", subject: keyOf(change.service), text: why, remedy });
-    }
     this.#disown(
       found.changes,
       failures.map((f) => f.change),
     );
-    this.tracking.evaluate();
-    return found.changes.length;
+    return { changes: found.changes.length, failures };
   }
   #mark(): void {
     const marks = JSON.stringify(this.#desired.marks);
@@ -234,8 +262,6 @@ export class Director {
       this.health.setGuilty(remove ? this.silence.guilty() : new Map(), nowMs);
     }
     if (this.health.changed) this.#syncAtMs = Math.min(this.#syncAtMs, nowMs + gatherMs);
-    if (this.#drainAtMs === Number.POSITIVE_INFINITY && this.health.draining().length > 0)
-      this.#drainAtMs = nowMs + drainPollMs;
   }
 
   tick(nowMs: number): void {
@@ -268,27 +294,26 @@ export class Director {
     const draining = this.health.draining().filter((d) => nowMs - d.sinceMs >= drainPollMs - countsLagMs);
     this.#drainAtMs = this.health.draining().length > 0 ? nowMs + drainPollMs : Number.POSITIVE_INFINITY;
     if (draining.length === 0) return;
-    const { traffic } = this.#ports.engine.read();
+    const entries = new Map([...new Set(draining.map((d) => d.service))].map((name) => [name, this.#entriesOf(name)]));
+    const { traffic } = this.#ports.engine.read([...entries.values()].flat());
     for (const { service, server } of draining) {
       let count = 0;
-      for (const { key, servers } of this.#entriesOf(service))
-        for (const entry of servers) {
-          if (entry.name !== server) continue;
-          const t = traffic.get(key)?.get(serverKeyOf(entry));
+      for (const entry of entries.get(service) ?? [])
+        for (const found of entry.realServers) {
+          if (found.name !== server) continue;
+          const t = traffic.get(keyOf(entry))?.get(serverKeyOf(found));
           count += (t?.activeConnections ?? 0) + (t?.inactiveConnections ?? 0);
         }
       this.health.connections(service, server, count, nowMs);
     }
   }
   /** The desired table's entries of one service of the file: several where it has several VIPs or port ranges. */
-  #entriesOf(name: string): { readonly key: string; readonly servers: TableService["realServers"] }[] {
+  #entriesOf(name: string): readonly TableService[] {
     const service = this.#cluster?.services.find((s) => s.name === name);
     if (service === undefined) return [];
     const none = { health: new Map(), quorum: new Map(), drains: new Map() };
     const keys = new Set(desiredTable([service], none).services.map(keyOf));
-    return this.#desired.services
-      .filter((s) => keys.has(keyOf(s)))
-      .map((s) => ({ key: keyOf(s), servers: s.realServers }));
+    return this.#desired.services.filter((s) => keys.has(keyOf(s)));
   }
 
   // What people ask for

@@ -70,7 +70,10 @@ interface Server {
   /** What the kill-switch keeps it as. */
   heldAs: Standing["kind"] | undefined;
   guilty: string | undefined;
+  /** Asked for by a person. */
   drain: Drain;
+  /** Begun by its failure, where the file says that failed servers drain. */
+  leaving: Drain;
 }
 interface ServiceHealth {
   config: Service;
@@ -94,6 +97,13 @@ export interface ServiceView {
   readonly servers: readonly ServerView[];
   readonly alarm: boolean;
 }
+
+const drainsOf = (server: Server): readonly Drain[] => [server.drain, server.leaving];
+/** The one that counts: who has gone for either reason has gone. */
+const drainOf = (server: Server): Drain =>
+  drainsOf(server).find((d) => d.kind === "drained") ?? (server.drain.kind === "none" ? server.leaving : server.drain);
+const whyDrained = (drain: Extract<Drain, { kind: "drained" }>): string =>
+  drain.why === "empty" ? "no connections left" : "its time is over";
 
 /** More at once than this are started a little later: sockets are not without end. */
 const attemptsLimit = 4_000;
@@ -194,6 +204,7 @@ export class Health {
         heldAs: undefined,
         guilty: undefined,
         drain: noDrain,
+        leaving: noDrain,
       });
     }
   }
@@ -403,27 +414,55 @@ export class Health {
   #setDrain(service: ServiceHealth, server: Server, drain: Drain, nowMs: number): void {
     const before = server.drain;
     server.drain = drain;
-    if (drain.kind === "draining") this.#draining.set(server, service);
-    else this.#draining.delete(server);
+    this.#watchDrain(service, server);
     if (drain.kind === before.kind) return;
     this.changed = true;
-    const why = drain.kind === "drained" ? (drain.why === "empty" ? "no connections left" : "its time is over") : "";
-    const reason = drain.kind === "none" ? "taken back" : why === "" ? drain.reason : why;
+    const reason = drain.kind === "none" ? "taken back" : drain.kind === "drained" ? whyDrained(drain) : drain.reason;
     const { name } = service.config;
     this.#options.report({ kind: "drain", service: name, server: server.name, to: drain.kind, reason });
     this.#count(service, nowMs);
   }
+  /** A failed server has weight 0 until its connections have ended or the time is over, and goes then. */
+  #leave(service: ServiceHealth, server: Server, isDown: boolean, nowMs: number): void {
+    const { onFailure, drainTimeoutMs: timeoutMs } = service.config;
+    if (!isDown || onFailure === "remove") {
+      if (server.leaving.kind === "none") return;
+      server.leaving = noDrain;
+    } else if (server.leaving.kind === "none")
+      server.leaving = stepDrain(noDrain, { kind: "drain", timeoutMs, reason: "it failed" }, nowMs);
+    this.#watchDrain(service, server);
+  }
+  #stepLeaving(service: ServiceHealth, server: Server, event: Parameters<typeof stepDrain>[1], nowMs: number): void {
+    const before = server.leaving;
+    server.leaving = stepDrain(before, event, nowMs);
+    if (server.leaving === before || server.leaving.kind !== "drained") return;
+    this.#watchDrain(service, server);
+    this.changed = true;
+    const reason = `it failed, and ${whyDrained(server.leaving)}`;
+    const { name } = service.config;
+    this.#options.report({ kind: "drain", service: name, server: server.name, to: "drained", reason });
+  }
+  #watchDrain(service: ServiceHealth, server: Server): void {
+    if (drainsOf(server).some((d) => d.kind === "draining")) this.#draining.set(server, service);
+    else this.#draining.delete(server);
+  }
   /** Services and servers whose connections are to be counted now. */
   draining(): { readonly service: string; readonly server: string; readonly sinceMs: number }[] {
-    return [...this.#draining].flatMap(([{ name, drain }, { config }]) =>
-      drain.kind === "draining" ? [{ service: config.name, server: name, sinceMs: drain.sinceMs }] : [],
-    );
+    return [...this.#draining].map(([server, { config }]) => {
+      // The weight is 0 since the first of the two began.
+      const since = drainsOf(server).flatMap((d) => (d.kind === "draining" ? [d.sinceMs] : []));
+      return { service: config.name, server: server.name, sinceMs: Math.min(...since) };
+    });
   }
   connections(service: string, server: string, count: number, nowMs: number): void {
     const found = this.#services.get(service);
     const entry = found?.servers.get(server);
-    if (found === undefined || entry === undefined) return;
-    this.#setDrain(found, entry, stepDrain(entry.drain, { kind: "connections", count }, nowMs), nowMs);
+    if (found !== undefined && entry !== undefined)
+      this.#stepDrains(found, entry, { kind: "connections", count }, nowMs);
+  }
+  #stepDrains(service: ServiceHealth, server: Server, event: Parameters<typeof stepDrain>[1], nowMs: number): void {
+    this.#setDrain(service, server, stepDrain(server.drain, event, nowMs), nowMs);
+    this.#stepLeaving(service, server, event, nowMs);
   }
   /** What people asked for survives a restart of the agent: by server, then service. */
   drains(): { readonly service: string; readonly server: string }[] {
@@ -446,8 +485,7 @@ export class Health {
       }
     const room = Math.max(0, attemptsLimit - this.#running.size);
     for (const key of this.#schedule.take(nowMs, this.#options.random, room)) this.#start(key, nowMs);
-    for (const [server, service] of this.#draining)
-      this.#setDrain(service, server, stepDrain(server.drain, { kind: "tick" }, nowMs), nowMs);
+    for (const [server, service] of this.#draining) this.#stepDrains(service, server, { kind: "tick" }, nowMs);
     if (nowMs >= this.#risesAtMs) this.changed = true;
   }
   #risesAtMs = Number.POSITIVE_INFINITY;
@@ -459,7 +497,8 @@ export class Health {
       // The head may have ended: then the queue is cleaned at the next tick, which comes soon enough.
       if (running !== undefined) deadline = Math.min(deadline, probeDeadlineMs(running.probe));
     }
-    for (const { drain } of this.#draining.keys()) deadline = Math.min(deadline, drainDeadlineMs(drain));
+    for (const server of this.#draining.keys())
+      for (const drain of drainsOf(server)) deadline = Math.min(deadline, drainDeadlineMs(drain));
     return deadline;
   }
 
@@ -480,7 +519,9 @@ export class Health {
           risesAtMs = Math.min(risesAtMs, riseDeadlineMs(user, standing, nowMs));
         }
         servers.set(server.name, kind === "up" && weight !== server.weight ? { kind, weight } : { kind });
-        if (server.drain.kind !== "none") drained.set(server.name, server.drain);
+        this.#leave(service, server, kind === "down", nowMs);
+        const drain = drainOf(server);
+        if (drain.kind !== "none") drained.set(server.name, drain);
       }
       health.set(name, servers);
       quorum.set(name, service.quorum.kind);
@@ -506,7 +547,7 @@ export class Health {
         why: server.why,
         forMs: nowMs - server.sinceMs,
         held: service.killSwitch.held.has(server.name),
-        drain: server.drain.kind,
+        drain: drainOf(server).kind,
       })),
     }));
   }

@@ -1,6 +1,7 @@
 /** `npm run bench [-- NAME...] [--json]`: measurements beside their peers, in one run, on this machine. */
 import { cpus, release, totalmem } from "node:os";
 import { applyBench } from "./apply.ts";
+import { directorBench } from "./director.ts";
 import { ipvsBench } from "./ipvs.ts";
 import type { Bench, Row } from "./measure.ts";
 import { modelBench } from "./model.ts";
@@ -14,6 +15,7 @@ const benches: readonly Bench[] = [
   whoHasBench,
   netlinkBench,
   ipvsBench,
+  directorBench,
   startBench,
   modelBench,
   planBench,

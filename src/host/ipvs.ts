@@ -285,6 +285,14 @@ export class Ipvs {
       remedy: "find the other program that changes it (keepalived, ldirectord, kube-proxy), and stop one of the two",
     });
   }
+  /** The same by one reading: a table that others change at this moment may come in halves. */
+  read(only?: readonly ServiceKey[]): ServiceWithDestinations[] {
+    const services = only === undefined ? this.services() : only.flatMap((key) => this.service(key) ?? []);
+    return services.map((service) => ({
+      service,
+      destinations: all(this.#socket.dump(this.ask.listDestinations(service)), decodeDestination),
+    }));
+  }
   /** Undefined when a service went away in between. */
   #readTable(): ServiceWithDestinations[] | undefined {
     try {

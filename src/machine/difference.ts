@@ -43,26 +43,46 @@ export type Difference =
 const bareKey = (s: TableKey): TableKey =>
   "fwmark" in s ? { fwmark: s.fwmark } : { vip: s.vip, protocol: s.protocol, port: s.port };
 
-/** What counts of a service besides its servers, each as text to compare. */
-const settingTexts: Readonly<Record<string, (s: TableSettings) => string>> = {
-  scheduler: (s) => s.scheduler,
-  flags: (s) => [...(s.schedulerFlags ?? [])].sort().join(),
-  persistence: (s) =>
-    s.persistence === undefined ? "" : `${s.persistence.timeoutSeconds}/${s.persistence.netmaskLength}`,
-  onePacket: (s) => String(s.onePacket === true),
-};
-const serverTexts: Readonly<Record<string, (s: TableRealServer) => string>> = {
-  forwarding: (s) => s.forwarding,
-  upperThreshold: (s) => String(s.upperThreshold ?? 0),
-  lowerThreshold: (s) => String(s.lowerThreshold ?? 0),
-  tunnel(s) {
-    if (s.forwarding !== "tun") return "";
-    const { type = "ipip", port = 0, checksum = "off" } = s.tunnel ?? {};
-    return type === "ipip" ? type : `${type} ${type === "gue" ? port : 0} ${checksum}`;
-  },
-};
-const differing = <T>(texts: Readonly<Record<string, (value: T) => string>>, a: T, b: T): string[] =>
-  Object.entries(texts).flatMap(([name, text]) => (text(a) === text(b) ? [] : [name]));
+type Same<T> = readonly (readonly [name: string, same: (a: T, b: T) => boolean])[];
+
+const sameFlags = (a: readonly number[] = [], b: readonly number[] = []): boolean =>
+  a.length === b.length && a.every((flag) => b.includes(flag));
+
+/** What counts of a service besides its servers. */
+const settings: Same<TableSettings> = [
+  ["scheduler", (a, b) => a.scheduler === b.scheduler],
+  ["flags", (a, b) => sameFlags(a.schedulerFlags, b.schedulerFlags)],
+  [
+    "persistence",
+    ({ persistence: a }, { persistence: b }) =>
+      a?.timeoutSeconds === b?.timeoutSeconds && a?.netmaskLength === b?.netmaskLength,
+  ],
+  ["onePacket", (a, b) => (a.onePacket === true) === (b.onePacket === true)],
+];
+
+function sameTunnel(a: TableRealServer, b: TableRealServer): boolean {
+  if (a.forwarding !== "tun" || b.forwarding !== "tun") return true; // the forwarding says it already
+  const { type = "ipip", port = 0, checksum = "off" } = a.tunnel ?? {};
+  const { type: otherType = "ipip", port: otherPort = 0, checksum: otherChecksum = "off" } = b.tunnel ?? {};
+  if (type !== otherType) return false;
+  return type === "ipip" || ((type !== "gue" || port === otherPort) && checksum === otherChecksum);
+}
+/** Of a server that is this host itself the kernel shows no way: whatever was asked for, it is that. */
+const isHere = (a: TableRealServer, b: TableRealServer): boolean => a.local === true || b.local === true;
+const serverSettings: Same<TableRealServer> = [
+  ["forwarding", (a, b) => a.forwarding === b.forwarding || isHere(a, b)],
+  ["upperThreshold", (a, b) => (a.upperThreshold ?? 0) === (b.upperThreshold ?? 0)],
+  ["lowerThreshold", (a, b) => (a.lowerThreshold ?? 0) === (b.lowerThreshold ?? 0)],
+  ["tunnel", (a, b) => sameTunnel(a, b) || isHere(a, b)],
+];
+function differing<T>(compared: Same<T>, a: T, b: T): string[] {
+  const found: string[] = [];
+  for (const [name, same] of compared) if (!same(a, b)) found.push(name);
+  return found;
+}
+
+/** serverKeyOf as a number: tables have tens of thousands of servers, and each is looked up at each change. */
+const numberOf = ({ rip, port }: TableRealServer): number => rip * 65_536 + port;
 
 /** Changes of one service's servers, by what they do to its capacity. */
 interface ServerChanges {
@@ -77,16 +97,18 @@ function serverChanges(
 ): ServerChanges {
   const more: TableChange[] = [];
   const less: TableChange[] = [];
-  const standing = new Map(actual.map((server) => [serverKeyOf(server), server]));
+  const standing = new Map<number, TableRealServer>();
+  for (const server of actual) standing.set(numberOf(server), server);
   for (const server of wanted) {
-    const before = standing.get(serverKeyOf(server));
-    standing.delete(serverKeyOf(server));
+    const before = standing.get(numberOf(server));
+    standing.delete(numberOf(server));
     if (before === undefined) {
       more.push({ kind: "addServer", service: key, server });
       continue;
     }
     const weight = server.unsure === true ? before.weight : server.weight;
-    const what = [...(weight === before.weight ? [] : ["weight"]), ...differing(serverTexts, server, before)];
+    const what = differing(serverSettings, server, before);
+    if (weight !== before.weight) what.unshift("weight");
     if (what.length === 0) continue;
     const change: TableChange = { kind: "editServer", service: key, server: { ...server, weight }, what };
     (weight < before.weight ? less : more).push(change);
@@ -118,7 +140,7 @@ export function difference(
       for (const server of realServers) fresh.push({ kind: "addServer", service: key, server });
       continue;
     }
-    const what = differing(settingTexts, service, before);
+    const what = differing(settings, service, before);
     if (what.length > 0) edits.push({ kind: "editService", service, what });
     const changes = serverChanges(key, realServers, before.realServers);
     more.push(...changes.more);
@@ -143,31 +165,41 @@ export function difference(
 /** What the table is after these changes, for proofs and for the simulator. Throws RangeError where a kernel would refuse. */
 export function applyChanges(actual: readonly TableService[], changes: readonly TableChange[]): TableService[] {
   const table = new Map(actual.map((service) => [keyOf(service), service]));
-  const at = (key: TableKey): TableService => {
-    const service = table.get(keyOf(key));
-    if (service === undefined) throw new RangeError(`there is no service ${keyOf(key)}`);
-    return service;
+  /** Of services that are touched alone: in order, and found at once. */
+  const servers = new Map<string, Map<number, TableRealServer>>();
+  const serversAt = (key: string): Map<number, TableRealServer> => {
+    let found = servers.get(key);
+    if (found === undefined) {
+      found = new Map(table.get(key)?.realServers.map((server) => [numberOf(server), server]));
+      servers.set(key, found);
+    }
+    return found;
   };
   for (const change of changes) {
     const key = keyOf(change.service);
+    const service = table.get(key);
     if (change.kind === "addService") {
-      if (table.has(key)) throw new RangeError(`the service ${key} is there already`);
+      if (service !== undefined) throw new RangeError(`the service ${key} is there already`);
       table.set(key, { ...change.service, realServers: [] });
       continue;
     }
-    const service = at(change.service);
+    if (service === undefined) throw new RangeError(`there is no service ${key}`);
     if (change.kind === "editService") table.set(key, { ...change.service, realServers: service.realServers });
-    else if (change.kind === "removeService") table.delete(key);
-    else {
-      const text = serverKeyOf(change.server);
-      const place = service.realServers.findIndex((s) => serverKeyOf(s) === text);
-      if (place < 0 === (change.kind !== "addServer")) throw new RangeError(`${change.kind} ${text} in ${key}`);
-      const realServers = [...service.realServers];
-      if (change.kind === "addServer") realServers.push(change.server);
-      else if (change.kind === "editServer") realServers[place] = change.server;
-      else realServers.splice(place, 1);
-      table.set(key, { ...service, realServers });
+    else if (change.kind === "removeService") {
+      table.delete(key);
+      servers.delete(key);
+    } else {
+      const list = serversAt(key);
+      const number = numberOf(change.server);
+      if (list.has(number) === (change.kind === "addServer"))
+        throw new RangeError(`${change.kind} ${serverKeyOf(change.server)} in ${key}`);
+      if (change.kind === "removeServer") list.delete(number);
+      else list.set(number, change.server);
     }
+  }
+  for (const [key, list] of servers) {
+    const service = table.get(key);
+    if (service !== undefined) table.set(key, { ...service, realServers: [...list.values()] });
   }
   return [...table.values()];
 }

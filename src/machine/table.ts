@@ -24,6 +24,8 @@ export interface TableRealServer {
   readonly lowerThreshold?: number;
   /** For tun; absent: plain ipip. */
   readonly tunnel?: TableTunnel;
+  /** As the kernel says: it is this host itself, and the way to it is none. */
+  readonly local?: boolean;
   /** Nobody has checked it yet: one that stands keeps its weight, a new one begins with 0. */
   readonly unsure?: boolean;
 }
@@ -119,7 +121,9 @@ export function fromKernel(service: Service, destinations: readonly Destination[
     if (typeof d.address !== "number") return [];
     const { address: rip, port, weight, upperThreshold, lowerThreshold, tunnel } = d;
     const forwarding = methods[d.forwarding];
-    return [{ name: "", rip, port, weight, forwarding, upperThreshold, lowerThreshold, ...(tunnel && { tunnel }) }];
+    const local = d.forwarding === "local" && { local: true };
+    const shown = { name: "", rip, port, weight, forwarding, upperThreshold, lowerThreshold };
+    return [{ ...shown, ...(tunnel && { tunnel }), ...local }];
   });
   const {
     scheduler,

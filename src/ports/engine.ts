@@ -1,6 +1,6 @@
 import type { Ipv4 } from "../base/ipv4.ts";
 import type { TableChange } from "../machine/difference.ts";
-import type { MarkRule, PortKey, TableRealServer, TableService, TableSettings } from "../machine/table.ts";
+import type { MarkRule, PortKey, TableKey, TableRealServer, TableService, TableSettings } from "../machine/table.ts";
 
 export type { ForwardingMethod, TableService } from "../machine/table.ts";
 
@@ -69,8 +69,11 @@ export interface SyncDaemonWish {
 
 /** An engine whose table outlives us: the agent reads it, and changes what differs. */
 export interface TableEngine {
-  /** Services of other owners are in it. Throws HostError when the table cannot be read. */
-  read(): TableReading;
+  /**
+   * Services of other owners are in it. `only`: these services, as far as they are there. A table that somebody else
+   * changes meanwhile may be read in halves: what is refused afterwards says so. Throws HostError when it cannot be read.
+   */
+  read(only?: readonly TableKey[]): TableReading;
   /** In order, each for itself; gives those that were refused. */
   apply(changes: readonly TableChange[]): TableFailure[];
   /** Exactly these packets are marked for us; none: our rules go away. Throws HostError. */

@@ -188,6 +188,7 @@ export class Agent {
         saveOwned: (keys) => this.#saveOwned(keys),
       },
       owned: this.#readOwned(),
+      drained: this.#readDrains(),
       random: Math.random,
       sha256: (octets) => createHash("sha256").update(octets).digest("hex"),
       report: (event) => this.#report(event),
@@ -203,7 +204,6 @@ export class Agent {
       text: `${loaded.changes} changes to the table`,
     });
     this.#director = director;
-    this.#restoreDrains(director);
     const config = failoverConfig(cluster, host, requiredMac);
     this.#failover = await FailoverWorker.start(config, {
       onEvent: (event) => this.#guarded(() => director.failover(event, performance.now())),
@@ -409,12 +409,11 @@ export class Agent {
   #saveDrains(director: Director): void {
     this.#writeList("drains.json", director.health.drains());
   }
-  #restoreDrains(director: Director): void {
-    for (const entry of this.#readList("drains.json")) {
+  #readDrains(): { service: string; server: string }[] {
+    return this.#readList("drains.json").flatMap((entry) => {
       const { service, server } = (entry ?? {}) as { service?: unknown; server?: unknown };
-      if (typeof service !== "string" || typeof server !== "string") continue;
-      director.drain(server, service, undefined, "asked for before the restart", performance.now());
-    }
+      return typeof service === "string" && typeof server === "string" ? [{ service, server }] : [];
+    });
   }
 
   // Control

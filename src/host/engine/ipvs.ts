@@ -123,17 +123,24 @@ function synchronise(ipvs: Ipvs, wanted: readonly SyncDaemonWish[]): string[] {
   return refused;
 }
 
+const programAttempts = 2;
+
 /** `namespace`: the calling thread's own when absent. Errors: ipvs/absent when the kernel has none. */
 export function ipvsEngine(namespace?: Namespace): Engine & TableEngine {
   const ipvs = openIpvs(namespace);
   let standing: readonly EngineService[] = [];
   const program = (services: readonly EngineService[]): void => {
-    const options = { owned: new Set(standing.map(keyOf)), maximumDeleteSharePercent: 100, force: true };
-    const wish = difference(services, readingOf(ipvs.table()).services, options);
-    if (!wish.ok) throw new Error(wish.why);
+    const owned = new Set([...standing, ...services].map(keyOf));
     standing = services;
-    const [failure] = ipvs.batch(wish.changes.map((change) => requestOf(ipvs, change)));
-    if (failure !== undefined) throw failure.error;
+    for (let attempt = 1; ; attempt++) {
+      const options = { owned, maximumDeleteSharePercent: 100, force: true };
+      const wish = difference(services, readingOf(ipvs.read()).services, options);
+      if (!wish.ok) throw new Error(wish.why);
+      const [failure] = ipvs.batch(wish.changes.map((change) => requestOf(ipvs, change)));
+      if (failure === undefined) return;
+      // Somebody else may have changed what was read: once more, from what stands now.
+      if (attempt === programAttempts) throw failure.error;
+    }
   };
   return {
     name: "ipvs",
@@ -158,7 +165,7 @@ export function ipvsEngine(namespace?: Namespace): Engine & TableEngine {
         ),
       ),
     clear: () => program([]),
-    read: () => readingOf(ipvs.table()),
+    read: (only) => readingOf(ipvs.read(only?.map(kernelKey))),
     apply: (changes) => applyTo(ipvs, changes),
     mark: (rules) => markPackets(rules, namespace),
     synchronise: (daemons) => synchronise(ipvs, daemons),
