@@ -61,7 +61,7 @@ function readCheck(context: Context, input: CheckObject, path: Path, service: Ch
     );
   if (input.type === "icmp") return { ...time, type: "icmp" };
   if (input.type === "exec")
-    return { ...time, type: "exec", command: input.command, user: input.user ?? defaults.execUser };
+    return { ...time, type: "exec", command: input.command, user: readUser(context, input.user, path) };
 
   const port = input.port ?? firstPort(service.match);
   if (port === undefined) {
@@ -124,6 +124,13 @@ function readStatus(input: string | number | readonly (string | number)[]) {
     const [first, last] = String(item).split("-").map(Number);
     return { first: first ?? 200, last: last ?? first ?? 200 };
   });
+}
+
+/** Who a program of the file's runs as: never root. The agent looks at the number, too. */
+export function readUser(context: Context, user: string | undefined, path: Path): string {
+  if (user === "root" || user === "0")
+    context.add("runs-as-root", [...path, "user"], `\`user: ${user}\`: programs of a cluster file do not run as root`);
+  return user ?? defaults.execUser;
 }
 
 function sayIfBadRegex(context: Context, source: string, path: Path): void {

@@ -168,6 +168,10 @@ export const codes = {
     "a check whose timeout is longer than its interval",
     "make `timeoutMs` at most `intervalMs`",
   ),
+  "runs-as-root": error(
+    "a check or a track script that would run as root",
+    "name an account of its own, or leave `user` out: nobody",
+  ),
   "bad-regex": error("not a regular expression", "correct the pattern"),
   "option-without-policy": error("an option another silence policy would take", "take the option away"),
   "carrier-tunnel-for-dr": warning(

@@ -1,5 +1,6 @@
 import { type Ipv4, ipv4, isMulticast, parseIpv4 } from "../base/ipv4.ts";
 import { unicast } from "./addresses.ts";
+import { readUser } from "./checks.ts";
 import type { ConnectionSync, Failover, Service, Track, Vip, VrrpInstance, VrrpMember } from "./cluster.ts";
 import type { Context } from "./context.ts";
 import { defaults } from "./defaults.ts";
@@ -162,7 +163,7 @@ function readTracks(context: Context, input: readonly TrackInput[], path: Path, 
       type: "script",
       weight,
       command: track.command,
-      user: track.user ?? defaults.execUser,
+      user: readUser(context, track.user, [...path, i]),
       intervalMs: track.intervalMs ?? defaults.healthIntervalMs,
       timeoutMs: track.timeoutMs ?? defaults.healthTimeoutMs,
       rise: track.rise ?? defaults.healthRise,

@@ -260,6 +260,11 @@ const cases: readonly (readonly [Code, Change, Change])[] = [
     service("port: 80, health: {type: http, bodyRegex: '(ok'}"),
     service("port: 80, health: {type: http, bodyRegex: '(ok)'}"),
   ],
+  [
+    "runs-as-root",
+    service("port: 80, health: {type: exec, command: [/bin/true], user: root}"),
+    service("port: 80, health: {type: exec, command: [/bin/true], user: checker}"),
+  ],
   ["option-without-policy", { policy: "{name: nft-arp, scope: all}" }, { policy: "{name: arp-sysctl, scope: all}" }],
   [
     "carrier-tunnel-for-dr",

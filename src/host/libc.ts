@@ -48,6 +48,7 @@ const raw = {
   umount2: lib.func("int umount2(const char *, int)"),
   finit_module: lib.func("long syscall(long, int, const char *, int)"),
   if_nametoindex: lib.func("uint32_t if_nametoindex(const char *)"),
+  prctl: lib.func("int prctl(int, uint64_t, uint64_t, uint64_t, uint64_t)"),
   clock_gettime: lib.func("int clock_gettime(int, void *)"),
 } as const;
 
@@ -224,6 +225,32 @@ const CLOCK_REALTIME = 0;
 const timespec = new BigInt64Array(2);
 
 /** Microseconds since the epoch on the clock of the kernel's packet timestamps; exact to a quarter of one. */
+const PR_CAP_AMBIENT = 47;
+const ambient = { isSet: 1, raise: 2, lower: 3 } as const;
+/** More than any kernel has; the kernel says EINVAL where its own end. */
+const capabilityLimit = 64;
+
+/**
+ * Runs `body` while this thread hands no capability to the programs that it starts: those of an agent that is not root
+ * are ambient, and whoever is executed would have them all. They are back afterwards.
+ */
+export function withoutAmbientCapabilities<T>(body: () => T): T {
+  const had: number[] = [];
+  for (let capability = 0; capability < capabilityLimit; capability++) {
+    const set = raw.prctl(PR_CAP_AMBIENT, ambient.isSet, capability, 0, 0);
+    if (set < 0) break;
+    if (set === 1) had.push(capability);
+  }
+  for (const capability of had)
+    checked("prctl", raw.prctl(PR_CAP_AMBIENT, ambient.lower, capability, 0, 0), "ambient capabilities");
+  try {
+    return body();
+  } finally {
+    for (const capability of had)
+      checked("prctl", raw.prctl(PR_CAP_AMBIENT, ambient.raise, capability, 0, 0), "ambient capabilities");
+  }
+}
+
 export function realtimeUs(): number {
   checked("clock_gettime", raw.clock_gettime(CLOCK_REALTIME, timespec), "clock");
   return Number(timespec[0]) * 1e6 + Number(timespec[1]) / 1e3;

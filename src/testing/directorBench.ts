@@ -17,7 +17,7 @@ import { buildWires } from "./wires.ts";
 
 const services = 1000;
 const perService = 16;
-const rounds = 5;
+const rounds = 3;
 const checked = 1000;
 const checkEveryMs = 2000;
 const idleForMs = 30_000;

@@ -23,8 +23,9 @@ interface Opened {
   readonly send?: (octets: Uint8Array) => void;
 }
 
-/** What of a command's output is kept; the rest is read and thrown away. */
+/** What of a command's output is kept; more is read and thrown away, up to a measure that no check needs. */
 const outputLimitOctets = 4096;
+const outputPatienceOctets = 1_048_576;
 const RAW = 255; // IPPROTO_RAW: the packet brings its own header
 
 const codeOf = (error: unknown): string =>
@@ -180,18 +181,25 @@ export class ProbeSockets implements ProbePorts {
     const [file, ...args] = command;
     const account = accountOf(user);
     if (file === undefined || account === undefined) throw new Error(`there is no user ${user}`);
-    const isRoot = process.getuid?.() === 0;
-    // Rights are given up where there are any; without them the command runs as we do, which is not root either.
-    const child: ChildProcess = spawn(file, args, {
-      stdio: ["ignore", "pipe", "pipe"],
-      detached: true, // a group of its own, so that what it starts ends with it
-      cwd: "/",
-      env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" },
-      ...(isRoot && account),
-    });
+    // The file may not say root; an account of another name can have its number.
+    if (account.uid === 0) throw new Error(`${user} is root, and checks do not run as root`);
+    const isSame = process.getuid?.() === account.uid;
+    const child: ChildProcess = libc.withoutAmbientCapabilities(() =>
+      spawn(file, args, {
+        stdio: ["ignore", "pipe", "pipe"],
+        detached: true, // a group of its own, so that what it starts ends with it
+        cwd: "/",
+        env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" },
+        ...(!isSame && account), // and no further groups: libuv gives them up
+      }),
+    );
     let output = "";
+    let octets = 0;
     const keep = (piece: Buffer): void => {
+      octets += piece.length;
       if (output.length < outputLimitOctets) output += piece.toString("utf8", 0, outputLimitOctets);
+      if (octets > outputPatienceOctets)
+        this.#options.onEvent(attempt, { kind: "failed", error: "it prints without end" });
     };
     child.stdout?.on("data", keep);
     child.stderr?.on("data", keep);

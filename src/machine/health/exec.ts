@@ -6,7 +6,7 @@ export const execCheck = (question: { readonly command: readonly string[]; reado
   begin: () => ({ state: null, effects: [{ kind: "run", ...question }] }),
   on(state, event) {
     if (event.kind === "failed")
-      return { state, judgement: down("exec/error", `cannot be run: ${event.error.slice(0, 100)}`) };
+      return { state, judgement: down("exec/error", `could not be run to its end: ${event.error.slice(0, 100)}`) };
     if (event.kind !== "exited") return { state };
     const said = (event.output ?? "").split("\n")[0]?.slice(0, 100) ?? "";
     const words = said === "" ? "" : `: ${said}`;
