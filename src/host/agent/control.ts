@@ -3,7 +3,7 @@
  * request means is the agent's; here it is read, bounded and answered.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { chmodSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createServer as createHttp, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createHttps } from "node:https";
 import { connect, createServer, type Server, type Socket } from "node:net";
@@ -199,9 +199,26 @@ function readSecret(path: string): Buffer {
   }
 }
 
+/** Somebody may try for a long time: a token is not a word. */
+const shortestToken = 16;
+
+/** Errors: control/token when the file holds none worth the name, or everybody may read it. */
+function readToken(path: string): Buffer {
+  const token = readSecret(path).toString("utf8").trim();
+  const refused = (why: string, remedy: string): HostError =>
+    new HostError("control/token", `the token of ${path} is not taken: ${why}`, { remedy });
+  if (token.length < shortestToken || token.length > 512 || /[^\x21-\x7e]/.test(token))
+    throw refused(
+      `it is not one word of ${shortestToken} to 512 printable characters`,
+      `make one: head -c 32 /dev/urandom | base64 > ${path}`,
+    );
+  if ((statSync(path).mode & 0o004) !== 0) throw refused("everybody on this host may read it", `chmod 600 ${path}`);
+  return digest(token);
+}
+
 /** The same requests as POST /v1 with a JSON body, GET /v1/status and GET /v1/events; "Authorization: Bearer TOKEN". */
-export function listenHttps(options: HttpsOptions, handle: ControlHandler): Promise<{ close(): void }> {
-  const token = digest(readSecret(options.tokenFile).toString("utf8").trim());
+export async function listenHttps(options: HttpsOptions, handle: ControlHandler): Promise<{ close(): void }> {
+  const token = readToken(options.tokenFile);
   const server = createHttps(
     { cert: readSecret(options.certificateFile), key: readSecret(options.keyFile), minVersion: "TLSv1.2" },
     (request, response) => {
