@@ -68,12 +68,12 @@ function reloadWishes(path: string, reload: () => void): () => void {
   };
 }
 
-async function applySilence(flags: RunFlags, io: Io): Promise<SilenceReport> {
+async function applySilence(cluster: Cluster, flags: RunFlags, io: Io): Promise<SilenceReport> {
   const { runApply } = await import("./silence.ts");
   const said: string[] = [];
   const keep = (text: string): void => void said.push(text);
   try {
-    const options = { cluster: flags.config, stateDir: flags.stateDir, ...(flags.as && { as: flags.as }) };
+    const options = { cluster, stateDir: flags.stateDir, ...(flags.as && { as: flags.as }) };
     const status = await runApply(options, { ...io, out: keep, err: keep });
     const text = said.join("").trim();
     const last = text.split("\n").at(-1) ?? "";
@@ -97,7 +97,7 @@ export async function runAgent(flags: RunFlags, io: Io): Promise<number> {
     socket: flags.socket,
     stateDir: flags.stateDir,
     log: logger(flags.log, io),
-    applySilence: () => applySilence(flags, io),
+    applySilence: (cluster) => applySilence(cluster, flags, io),
     silenceEveryMs: seconds * 1000,
     clearOnStop: flags.clearOnStop === true,
     signal: io.signal,

@@ -35,7 +35,8 @@ export interface SilenceOptions {
   readonly lan?: readonly string[];
   readonly policy?: string;
   readonly sysctlScope?: "links" | "all";
-  readonly cluster?: string;
+  /** A file's name; one that is read already, where an agent keeps to what it loaded. */
+  readonly cluster?: string | Cluster;
   readonly as?: string;
   readonly facts?: string;
   readonly stateDir?: string;
@@ -106,8 +107,12 @@ function clusterOf(path: string): Cluster {
 }
 
 /** What the cluster file wants of this host, by its addresses or --as. */
-function wishOfCluster(path: string, facts: HostFacts, as: string | undefined): { wish: Wish; policy: string } {
-  const cluster = clusterOf(path);
+function wishOfCluster(
+  given: string | Cluster,
+  facts: HostFacts,
+  as: string | undefined,
+): { wish: Wish; policy: string } {
+  const cluster = typeof given === "string" ? clusterOf(given) : given;
   const role = roleOf(cluster, { addresses: facts.addresses.flatMap((a) => parseIpv4(a.ip) ?? []), as });
   if (role.kind !== "realServer" && role.kind !== "both")
     throw usage(

@@ -32,8 +32,8 @@ export interface AgentOptions {
   readonly socket: string | undefined;
   readonly stateDir: string;
   readonly log: (event: StampedEvent) => void;
-  /** Brings this real server to its silence policy; says in a word and a sentence how it stands. */
-  readonly applySilence: () => Promise<SilenceReport>;
+  /** Brings this real server to its silence policy in this cluster; says in a word and a sentence how it stands. */
+  readonly applySilence: (cluster: Cluster) => Promise<SilenceReport>;
   readonly silenceEveryMs: number;
   readonly clearOnStop: boolean;
   readonly signal: AbortSignal;
@@ -319,7 +319,7 @@ export class Agent {
     this.#guarding = true;
     try {
       const before = this.#silence;
-      const report = await this.#options.applySilence();
+      const report = await this.#options.applySilence(this.#cluster);
       if (report.state === "busy") return;
       this.#silence = report;
       const isNews = report.state === "changed" || before?.state !== report.state || before.text !== report.text;
