@@ -69,11 +69,14 @@ function reloadWishes(path: string, reload: () => void): () => void {
 }
 
 async function applySilence(cluster: Cluster, flags: RunFlags, io: Io): Promise<SilenceReport> {
-  const { runApply } = await import("./silence.ts");
+  const { keepsFiles, runApply } = await import("./silence.ts");
   const said: string[] = [];
   const keep = (text: string): void => void said.push(text);
   try {
-    const options = { cluster, stateDir: flags.stateDir, ...(flags.as && { as: flags.as }) };
+    const own = { cluster, stateDir: flags.stateDir, ...(flags.as && { as: flags.as }) };
+    // After a boot it is the agent that makes the VIPs again, silence first. Files for the boot are `vipward apply`'s: where
+    // it wrote some they stay as the plan wants them, and nowhere else must /etc be writable for a service.
+    const options = (await keepsFiles(own)) ? own : { ...own, keep: "none" };
     const status = await runApply(options, { ...io, out: keep, err: keep });
     const text = said.join("").trim();
     const last = text.split("\n").at(-1) ?? "";

@@ -251,6 +251,10 @@ async function journalState(o: SilenceOptions, io: Io): Promise<JournalState | u
   return state;
 }
 
+/** Were files for the boot written on this host? */
+export const keepsFiles = async (o: SilenceOptions): Promise<boolean> =>
+  (await Journal.peek(portsOf(o).journal)).owned.some((change) => change.kind === "file");
+
 export const portsOf = (o: SilenceOptions) =>
   machinePorts({
     ...(o.stateDir === undefined ? {} : { stateDir: o.stateDir }),
