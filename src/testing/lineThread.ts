@@ -1,0 +1,71 @@
+/** Connections that stay open and answer line by line: both ends, in the namespaces that they are told. A worker. */
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { parentPort, workerData } from "node:worker_threads";
+import { Namespace } from "../host/namespace.ts";
+
+export type ToLine =
+  | { readonly id: number; readonly kind: "serve"; readonly port: number }
+  | { readonly id: number; readonly kind: "open"; readonly address: string; readonly port: number }
+  /** One line there and back on the connection that `open` made. */
+  | { readonly id: number; readonly kind: "say"; readonly on: number; readonly patienceMs: number };
+/** `said`: who answered; undefined: nobody, or the connection broke. */
+export interface FromLine {
+  readonly id: number;
+  readonly said: string | undefined;
+}
+
+const port = parentPort;
+if (port === null) throw new Error("lineThread runs as a worker only");
+const { namespace, name } = workerData as { namespace: string; name: string };
+new Namespace(namespace).enter();
+
+const servers: Server[] = [];
+const open = new Map<number, Socket>();
+const tell = (id: number, said: string | undefined): void => port.postMessage({ id, said } satisfies FromLine);
+
+function say(id: number, socket: Socket | undefined, patienceMs: number): void {
+  if (socket === undefined || socket.destroyed) {
+    tell(id, undefined);
+    return;
+  }
+  let over = false;
+  const end = (said: string | undefined): void => {
+    if (over) return;
+    over = true;
+    clearTimeout(timer);
+    socket.removeListener("data", heard);
+    socket.removeListener("close", broke);
+    tell(id, said);
+  };
+  const heard = (octets: Buffer): void => end(octets.toString().trim());
+  const broke = (): void => end(undefined);
+  const timer = setTimeout(broke, patienceMs);
+  socket.on("data", heard);
+  socket.on("close", broke);
+  socket.write("who?\n");
+}
+
+port.on("message", (message: ToLine) => {
+  switch (message.kind) {
+    case "serve": {
+      const server = createServer((socket) => {
+        socket.on("error", () => socket.destroy());
+        socket.on("data", () => socket.write(`${name}\n`));
+      });
+      servers.push(server);
+      server.listen(message.port, () => tell(message.id, name));
+      break;
+    }
+    case "open": {
+      const socket = connect({ host: message.address, port: message.port });
+      open.set(message.id, socket);
+      socket.on("error", () => socket.destroy());
+      socket.once("connect", () => tell(message.id, "open"));
+      socket.once("close", () => !socket.readyState.startsWith("open") && tell(message.id, undefined));
+      break;
+    }
+    case "say":
+      say(message.id, open.get(message.on), message.patienceMs);
+  }
+});
+port.postMessage({ id: 0, said: "ready" } satisfies FromLine);
