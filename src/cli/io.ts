@@ -9,6 +9,8 @@ export interface Io {
   /** Colour is welcome on standard output: a terminal, and NO_COLOR is not set. */
   readonly colour: boolean;
   readonly columns: number;
+  /** Absent: unknown. */
+  readonly rows?: number;
   /** Aborted by Ctrl-C, by SIGTERM, or because nobody reads standard output any more: end early and clean up. */
   readonly signal: AbortSignal;
 }
@@ -44,7 +46,12 @@ export function processIo(): Io {
     err: (text) => void (gone.err || process.stderr.write(text)),
     isTerminal,
     colour: isTerminal && (process.env.NO_COLOR ?? "") === "" && process.env.TERM !== "dumb",
-    columns: process.stdout.columns ?? 80,
+    get columns() {
+      return process.stdout.columns ?? 80;
+    },
+    get rows() {
+      return process.stdout.rows ?? 24;
+    },
     signal: ending.signal,
   };
 }

@@ -12,6 +12,7 @@ export const status: CommandModule = {
         "the cluster as this host's agent sees it; without an agent: is this real server as vipward left it?",
       )
       .option("--watch", "again each second, until Ctrl-C")
+      .option("--all", "every server and service, also where there are many and all is well")
       .option("--socket <path>", "where the agent of this host answers", defaultSocket);
     commonOptions(factsOption(wishOptions(command)))
       .addHelpText(
