@@ -322,6 +322,16 @@ test("what others do to the table is found and put right", () => {
   assert.ok(bench.codes().includes("table/drift"));
 });
 
+test("what changed in health at the very moment of the look is not laid to others", () => {
+  const bench = new Bench(clusterOf()).run(29_999);
+  bench.director.drain("web1", undefined, 60_000, "test", bench.nowMs);
+  bench.connections = 0;
+  bench.dead.add("web2");
+  bench.run(3_000);
+  assert.equal(bench.weights(), "3:1 4:1");
+  assert.ok(!bench.codes().includes("table/drift"));
+});
+
 test("a lost quorum and a cut link are told to failover as the file weighs them", () => {
   const text = clusterOf().services[0]?.name;
   const cluster = clusterOf();

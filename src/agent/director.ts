@@ -25,6 +25,7 @@ export interface DirectorOptions extends HttpTools {
   readonly ports: DirectorPorts;
   readonly random: () => number;
   readonly report: (event: AgentEvent) => void;
+  readonly attemptsLimit?: number;
   /** Keys that an earlier run of ours made. */
   readonly owned: readonly string[];
   /** What people had drained before a restart. */
@@ -71,13 +72,17 @@ export class Director {
   #daemons = "";
   readonly #refusals = new Set<string>();
 
-  constructor({ ports, report, random, sha256, owned, drained }: DirectorOptions) {
+  constructor({ ports, report, random, sha256, owned, drained, attemptsLimit }: DirectorOptions) {
     this.#ports = ports;
     this.#report = report;
     this.#owned = new Set(owned);
     this.#drained = drained;
     const dipFor = (rip: Ipv4): Ipv4 => this.#dipFor(rip);
-    this.health = new Health({ ports: ports.probes, random, sha256, dipFor, report: (e) => report(healthEvent(e)) });
+    this.health = new Health({
+      ...{ ports: ports.probes, random, sha256, dipFor },
+      report: (e) => report(healthEvent(e)),
+      ...(attemptsLimit !== undefined && { attemptsLimit }),
+    });
     this.silence = new SilenceWatch({
       sendFrame: (link, frame) => ports.sendFrame(link, frame),
       macOf: (link) => ports.macOf(link),
@@ -202,6 +207,7 @@ export class Director {
   /** What others did to the table since: put right, and said. */
   #guard(nowMs: number): void {
     this.#guardAtMs = nowMs + guardMs;
+    this.#sync(nowMs); // what we ourselves want by now is nobody else's doing
     this.#actual = this.#ports.engine.read().services;
     const changes = this.#sync(nowMs);
     if (changes === 0) return;

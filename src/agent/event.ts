@@ -48,6 +48,11 @@ export function healthEvent(e: HealthEvent): AgentEvent {
       const level = e.to === "up" ? "info" : "warning";
       return { level, code: `health/${e.to}`, subject: `${e.service} ${e.server}`, text: e.reason };
     }
+    case "ownFault": {
+      const remedy = "this host lacks descriptors, ports or memory: see LimitNOFILE, ip_local_port_range, free";
+      const text = `a check could not be made, and says nothing of its server: ${e.reason}`;
+      return { level: "warning", code: "health/own-fault", subject: e.check, text, remedy };
+    }
     case "alarm": {
       const remedy = `look whether the checker or the servers are broken; \`vipward release ${e.service}\` lets them go`;
       return { level: "alarm", code: "health/kill-switch", subject: e.service, text: e.reason, remedy };

@@ -35,6 +35,8 @@ export type HealthEvent =
       readonly to: "up" | "down";
       readonly reason: string;
     }
+  /** A check that this host itself could not make: it says nothing of the server. */
+  | { readonly kind: "ownFault"; readonly check: string; readonly reason: string }
   | { readonly kind: "alarm"; readonly service: string; readonly reason: string }
   | { readonly kind: "alarmOver"; readonly service: string; readonly reason: string }
   | { readonly kind: "quorum"; readonly service: string; readonly to: "held" | "lost"; readonly reason: string }
@@ -51,6 +53,8 @@ export interface HealthOptions extends CheckerTools {
   /** [0, 1). */
   readonly random: () => number;
   readonly report: (event: HealthEvent) => void;
+  /** More at once than this are started a little later: sockets are not without end. */
+  readonly attemptsLimit?: number;
 }
 
 interface Running {
@@ -105,8 +109,13 @@ const drainOf = (server: Server): Drain =>
 const whyDrained = (drain: Extract<Drain, { kind: "drained" }>): string =>
   drain.why === "empty" ? "no connections left" : "its time is over";
 
-/** More at once than this are started a little later: sockets are not without end. */
-const attemptsLimit = 4_000;
+const mostAttempts = 4_000;
+
+/** What a host lacks when it cannot ask: descriptors, memory, ports, processes. */
+const ownFaults = new Set(["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EADDRNOTAVAIL", "EAGAIN"]);
+const ownFaultEveryMs = 60_000;
+/** The longest time that one tick makes up for. */
+const longestStrideMs = 20;
 
 export class Health {
   readonly #options: HealthOptions;
@@ -165,7 +174,9 @@ export class Health {
   }
 
   #forget(name: string): void {
-    for (const server of this.#services.get(name)?.servers.values() ?? []) this.#draining.delete(server);
+    const service = this.#services.get(name);
+    if (service !== undefined) this.#uncounted.delete(service);
+    for (const server of service?.servers.values() ?? []) this.#draining.delete(server);
     this.#services.delete(name);
   }
 
@@ -239,14 +250,7 @@ export class Health {
     for (const effect of step.effects) this.#perform(attempt, running.shared, effect);
     const { verdict } = step.probe;
     if (verdict === undefined) return;
-    this.#running.delete(attempt);
-    this.#runningKeys.delete(running.shared.key);
-    if (running.shared.check.type === "vip-path") {
-      const { sourcePort } = step.probe.state as VipPathState;
-      const here = this.#byPort.get(sourcePort);
-      here?.delete(attempt);
-      if (here?.size === 0) this.#byPort.delete(sourcePort);
-    }
+    this.#forgetAttempt(attempt);
     this.#judge(running.shared, verdict, nowMs);
   }
 
@@ -261,7 +265,29 @@ export class Health {
   event(attempt: number, event: ProbeEvent, nowMs: number): void {
     const running = this.#running.get(attempt);
     if (running === undefined) return;
-    this.#take(attempt, running, stepProbe(running.probe, event, nowMs), nowMs);
+    if (event.kind === "failed" && ownFaults.has(event.error))
+      this.#giveUp(attempt, running.shared, event.error, nowMs);
+    else this.#take(attempt, running, stepProbe(running.probe, event, nowMs), nowMs);
+  }
+  /** Without a verdict: whoever has no socket left must not take every server for dead. */
+  #giveUp(attempt: number, shared: SharedCheck<Check>, reason: string, nowMs: number): void {
+    this.#options.ports.perform(attempt, { kind: "release" });
+    this.#forgetAttempt(attempt);
+    if (nowMs < this.#ownFaultTellAtMs) return;
+    this.#ownFaultTellAtMs = nowMs + ownFaultEveryMs;
+    this.#options.report({ kind: "ownFault", check: `${shared.check.type} ${shared.realServer.name}`, reason });
+  }
+  #ownFaultTellAtMs = Number.NEGATIVE_INFINITY;
+  #forgetAttempt(attempt: number): void {
+    const running = this.#running.get(attempt);
+    if (running === undefined) return;
+    this.#running.delete(attempt);
+    this.#runningKeys.delete(running.shared.key);
+    if (running.shared.check.type !== "vip-path") return;
+    const { sourcePort } = running.probe.state as VipPathState;
+    const here = this.#byPort.get(sourcePort);
+    here?.delete(attempt);
+    if (here?.size === 0) this.#byPort.delete(sourcePort);
   }
   /** An IPv4 packet that a packet socket saw. `port`: its TCP destination port; undefined: an ICMP error. */
   packet(octets: Uint8Array, port: number | undefined, from: Mac, nowMs: number): void {
@@ -304,7 +330,7 @@ export class Health {
       if (combined === "down") server.heldAs = from;
       this.#killSwitch(service, server.name, combined, nowMs);
     }
-    this.#count(service, nowMs);
+    this.#uncounted.add(service);
   }
 
   #killSwitch(service: ServiceHealth, server: string, kind: "up" | "down" | "gone", nowMs: number): void {
@@ -326,10 +352,12 @@ export class Health {
     for (const effect of step.effects)
       this.#options.report({ kind: effect.kind, service: name, reason: effect.reason });
     this.changed = true;
-    this.#count(service, nowMs);
+    this.#uncounted.add(service);
     return true;
   }
 
+  /** Services in which something changed: each is counted once before the table is made, not at each of its servers. */
+  readonly #uncounted = new Set<ServiceHealth>();
   /** Quorum counts weight; nothing is counted before every server is known. */
   #count(service: ServiceHealth, nowMs: number): void {
     const { config } = service;
@@ -407,11 +435,11 @@ export class Health {
       const server = service.servers.get(name);
       if (server === undefined) continue;
       done.push(service.config.name);
-      this.#setDrain(service, server, stepDrain(server.drain, eventOf(service), nowMs), nowMs);
+      this.#setDrain(service, server, stepDrain(server.drain, eventOf(service), nowMs));
     }
     return done;
   }
-  #setDrain(service: ServiceHealth, server: Server, drain: Drain, nowMs: number): void {
+  #setDrain(service: ServiceHealth, server: Server, drain: Drain): void {
     const before = server.drain;
     server.drain = drain;
     this.#watchDrain(service, server);
@@ -420,7 +448,7 @@ export class Health {
     const reason = drain.kind === "none" ? "taken back" : drain.kind === "drained" ? whyDrained(drain) : drain.reason;
     const { name } = service.config;
     this.#options.report({ kind: "drain", service: name, server: server.name, to: drain.kind, reason });
-    this.#count(service, nowMs);
+    this.#uncounted.add(service);
   }
   /** A failed server has weight 0 until its connections have ended or the time is over, and goes then. */
   #leave(service: ServiceHealth, server: Server, isDown: boolean, nowMs: number): void {
@@ -461,7 +489,7 @@ export class Health {
       this.#stepDrains(found, entry, { kind: "connections", count }, nowMs);
   }
   #stepDrains(service: ServiceHealth, server: Server, event: Parameters<typeof stepDrain>[1], nowMs: number): void {
-    this.#setDrain(service, server, stepDrain(server.drain, event, nowMs), nowMs);
+    this.#setDrain(service, server, stepDrain(server.drain, event, nowMs));
     this.#stepLeaving(service, server, event, nowMs);
   }
   /** What people asked for survives a restart of the agent: by server, then service. */
@@ -483,12 +511,17 @@ export class Health {
         queue.shift();
         if (running !== undefined) this.event(first, { kind: "tick" }, nowMs);
       }
-    const room = Math.max(0, attemptsLimit - this.#running.size);
-    for (const key of this.#schedule.take(nowMs, this.#options.random, room)) this.#start(key, nowMs);
+    // After a stall of the host what is late is caught up at twice the usual pace, not at once: a burst makes the next stall.
+    const sinceMs = Math.min(Math.max(0, nowMs - this.#tickedAtMs), longestStrideMs);
+    this.#tickedAtMs = nowMs;
+    const pace = 1 + Math.ceil(2 * this.#schedule.perMs * sinceMs);
+    const room = Math.max(0, (this.#options.attemptsLimit ?? mostAttempts) - this.#running.size);
+    for (const key of this.#schedule.take(nowMs, this.#options.random, Math.min(room, pace))) this.#start(key, nowMs);
     for (const [server, service] of this.#draining) this.#stepDrains(service, server, { kind: "tick" }, nowMs);
     if (nowMs >= this.#risesAtMs) this.changed = true;
   }
   #risesAtMs = Number.POSITIVE_INFINITY;
+  #tickedAtMs = Number.NEGATIVE_INFINITY;
 
   get deadlineMs(): number {
     let deadline = Math.min(this.#schedule.deadlineMs, this.#risesAtMs);
@@ -508,6 +541,8 @@ export class Health {
     const quorum = new Map<string, QuorumState["kind"]>();
     const drains = new Map<string, Map<string, Drain>>();
     let risesAtMs = Number.POSITIVE_INFINITY;
+    for (const service of this.#uncounted) this.#count(service, nowMs);
+    this.#uncounted.clear();
     for (const [name, service] of this.#services) {
       const servers = new Map<string, ServerHealth>();
       const drained = new Map<string, Drain>();
@@ -550,6 +585,10 @@ export class Health {
         drain: drainOf(server).kind,
       })),
     }));
+  }
+  /** Attempts that wait for their answers now. */
+  get underWay(): number {
+    return this.#running.size;
   }
   /** The verdict each check gave last is kept in its words. */
   get checks(): number {

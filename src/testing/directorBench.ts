@@ -17,11 +17,12 @@ import { buildWires } from "./wires.ts";
 
 const services = 1000;
 const perService = 16;
+const startRounds = 2;
 const rounds = 3;
 const checked = 1000;
 const checkEveryMs = 2000;
-const idleForMs = 30_000;
-const settleForMs = 10_000;
+const idleForMs = 20_000;
+const settleForMs = 6_000;
 
 const vip = "10.60.0.100";
 const firstPort = 1000;
@@ -104,13 +105,13 @@ function ipvsadmText(t: Table): string {
 
 type System = "vipward" | "keepalived";
 const machines = { vipward: "lb1", keepalived: "lb2", ipvsadm: "lb3" } as const;
-const director = [`address add 10.60.0.2/15 dev eth0`, `address add ${vip}/32 dev eth0`];
+const director = (dip: string): string[] => [`address add ${dip}/15 dev eth0`];
 const wires = buildWires("vw-bench-", {
-  lb1: director,
-  lb2: director,
-  lb3: director,
+  lb1: director("10.60.0.2"),
+  lb2: director("10.60.0.3"),
+  lb3: director("10.60.0.4"),
   // All real servers in one place: whatever is below 10.61.0.0/16 is here.
-  web: ["address add 10.60.0.3/15 dev eth0", `address add ${vip}/32 dev lo`, "route add local 10.61.0.0/16 dev lo"],
+  web: ["address add 10.60.0.5/15 dev eth0", "route add local 10.61.0.0/16 dev lo"],
 });
 const tables: Readonly<Record<keyof typeof machines, Ipvs>> = {
   vipward: openIpvs(wires.machine("lb1")),
@@ -180,7 +181,7 @@ async function startAndReload(): Promise<Record<string, number>> {
   for (const system of ["vipward", "keepalived"] as const) {
     write(system, large(1));
     const times: number[] = [];
-    for (let round = 0; round < 3; round++) {
+    for (let round = 0; round < startRounds; round++) {
       await stop(system);
       await sleep(500);
       times.push(

@@ -20,7 +20,7 @@ import { EventJournal } from "./eventJournal.ts";
 import type { FailoverStatus } from "./failoverMessages.ts";
 import { FailoverWorker } from "./failoverWorker.ts";
 import { notifier } from "./notify.ts";
-import { ProbeSockets } from "./probeSockets.ts";
+import { attemptsLimitOf, ProbeSockets } from "./probeSockets.ts";
 
 export interface AgentOptions {
   /** Reads and checks the file; the words of what is wrong with it, when there is something. */
@@ -189,6 +189,7 @@ export class Agent {
       },
       owned: this.#readOwned(),
       drained: this.#readDrains(),
+      attemptsLimit: attemptsLimitOf(),
       random: Math.random,
       sha256: (octets) => createHash("sha256").update(octets).digest("hex"),
       report: (event) => this.#report(event),

@@ -50,6 +50,17 @@ function certificateOf(socket: TLSSocket): Certificate | undefined {
   return { notBeforeEpochMs: Date.parse(valid_from), notAfterEpochMs: Date.parse(valid_to), nowEpochMs: Date.now() };
 }
 
+/** Descriptors that everything else of an agent needs. */
+const reservedDescriptors = 256;
+/** An exec check has the most: two pipes and what spawn itself opens for a moment. */
+const descriptorsEach = 4;
+/** How many attempts may be under way, by what this process may open. Node has made the soft limit the hard one. */
+export function attemptsLimitOf(limits = readFileSync("/proc/self/limits", "utf8")): number {
+  const soft = /^Max open files\s+(\d+|unlimited)/m.exec(limits)?.[1];
+  const most = soft === undefined || soft === "unlimited" ? Number.POSITIVE_INFINITY : Number(soft);
+  return Math.max(16, Math.min(4_000, Math.floor((most - reservedDescriptors) / descriptorsEach)));
+}
+
 export class ProbeSockets implements ProbePorts {
   readonly #options: ProbeSocketsOptions;
   readonly #open = new Map<number, Opened>();

@@ -23,6 +23,11 @@ export class Schedule {
   get size(): number {
     return this.#entries.size;
   }
+  #perMs = 0;
+  /** How many fall due in a millisecond, on average. */
+  get perMs(): number {
+    return this.#perMs;
+  }
 
   /** Infinity: nothing is scheduled. */
   get deadlineMs(): number {
@@ -42,6 +47,7 @@ export class Schedule {
     const dueAtMs = nowMs + ((ordinal * golden) % 1) * intervalMs;
     const entry = { key, intervalMs, jitter: jitterPercent / 100, dueAtMs, place: this.#heap.length };
     this.#entries.set(key, entry);
+    this.#perMs += 1 / intervalMs;
     this.#heap.push(entry);
     this.#up(entry);
   }
@@ -50,6 +56,7 @@ export class Schedule {
     const entry = this.#entries.get(key);
     if (entry === undefined) return;
     this.#entries.delete(key);
+    this.#perMs = this.#entries.size === 0 ? 0 : this.#perMs - 1 / entry.intervalMs;
     const last = this.#heap.pop() as Entry;
     if (last === entry) return;
     last.place = entry.place;

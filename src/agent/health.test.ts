@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Cluster } from "../cluster/cluster.ts";
+import { parseCluster } from "../cluster/index.ts";
+import type { ProbeEvent } from "../machine/health/probe.ts";
+import { Dice } from "../sim/dice.ts";
+import { seed } from "../testing/seed.ts";
+import { Health, type HealthEvent } from "./health.ts";
+
+/** `services` that all name the same `servers` and the same check. */
+function clusterOf(servers: number, services: number, intervalMs = 2000): Cluster {
+  const list = Array.from({ length: servers }, (_, i) => `w${i}: 10.1.${Math.floor(i / 250)}.${1 + (i % 250)}`);
+  const text = `version: 1
+name: test
+networks: { lan: { prefix: 10.0.0.0/15 } }
+directors: { lb1: 10.0.0.2 }
+realServers: { ${list.join(", ")} }
+vips: { web: 10.0.0.100 }
+health: { type: tcp, port: 80, intervalMs: ${intervalMs}, timeoutMs: 1000, rise: 1, fall: 1 }
+services:
+${Array.from({ length: services }, (_, i) => `  - { name: s${i}, vip: web, port: ${1000 + i} }`).join("\n")}
+`;
+  const read = parseCluster(text);
+  assert.ok(read.ok, JSON.stringify(read.ok ? "" : read.problems));
+  return read.cluster;
+}
+
+const large = clusterOf(10_000, 1);
+
+class Clocked {
+  nowMs = 0;
+  readonly startsAtMs: number[] = [];
+  readonly events: HealthEvent[] = [];
+  answer: ProbeEvent | undefined = { kind: "connected" };
+  readonly health: Health;
+  #late: (() => void)[] = [];
+
+  constructor(cluster: Cluster, attemptsLimit?: number) {
+    const dice = new Dice(seed);
+    const random = (): number => dice.next() / 2 ** 32;
+    this.health = new Health({
+      random,
+      sha256: () => "",
+      dipFor: () => 0 as never,
+      report: (event) => void this.events.push(event),
+      ports: {
+        perform: (attempt, action) => {
+          if (action.kind !== "connect") return;
+          this.startsAtMs.push(this.nowMs);
+          const { answer } = this;
+          if (answer !== undefined) this.#late.push(() => this.health.event(attempt, answer, this.nowMs));
+        },
+      },
+      ...(attemptsLimit !== undefined && { attemptsLimit }),
+    });
+    this.health.load(cluster.services, 0);
+  }
+  run(forMs: number, stepMs = 1): this {
+    for (const endMs = this.nowMs + forMs; this.nowMs < endMs; ) {
+      this.nowMs += stepMs;
+      for (const say of this.#late.splice(0)) say();
+      this.health.tick(this.nowMs);
+    }
+    return this;
+  }
+  /** The most and the least starts in a window of so many milliseconds. */
+  windows(sizeMs: number, fromMs: number): { readonly most: number; readonly least: number } {
+    const counts = new Array<number>(Math.floor((this.nowMs - fromMs) / sizeMs)).fill(0);
+    for (const at of this.startsAtMs) {
+      const window = Math.floor((at - fromMs - 1) / sizeMs);
+      if (window >= 0 && window < counts.length) counts[window] = (counts[window] ?? 0) + 1;
+    }
+    return { most: Math.max(...counts), least: Math.min(...counts) };
+  }
+}
+
+test("10,000 checks each 2 s: 50 in each 10 ms, no burst at the start, none ever", () => {
+  const clocked = new Clocked(large).run(4_000);
+  assert.equal(clocked.health.checks, 10_000);
+  const { most, least } = clocked.windows(10, 0);
+  assert.ok(most <= 100 && least >= 15, `${least} to ${most} in 10 ms`);
+  assert.ok(Math.abs(clocked.startsAtMs.length - 20_000) < 400, `${clocked.startsAtMs.length} in 4 s`);
+});
+
+test("an agent that was stopped for a minute goes on evenly", () => {
+  const clocked = new Clocked(large).run(3_000);
+  clocked.nowMs += 60_000;
+  const fromMs = clocked.nowMs;
+  clocked.run(4_000);
+  assert.ok(clocked.windows(10, fromMs).most <= 150, `${clocked.windows(10, fromMs).most} in 10 ms`);
+});
+
+test("a stall shorter than the interval is caught up at twice the pace, not at once", () => {
+  const clocked = new Clocked(large).run(3_000);
+  clocked.nowMs += 1_500;
+  const fromMs = clocked.nowMs;
+  clocked.run(3_000);
+  const { most } = clocked.windows(10, fromMs);
+  assert.ok(most <= 350, `${most} in 10 ms`);
+  assert.ok(clocked.startsAtMs.length > 34_000, `only ${clocked.startsAtMs.length}: nothing was caught up`);
+});
+
+test("100 services that name the same 100 servers and the same check ask 100 questions, not 10,000", () => {
+  const clocked = new Clocked(clusterOf(100, 100)).run(2_000);
+  assert.equal(clocked.health.checks, 100);
+  assert.ok(clocked.startsAtMs.length <= 210, `${clocked.startsAtMs.length}`);
+  const view = clocked.health.view(clocked.nowMs);
+  assert.ok(view.every((service) => service.servers.every((server) => server.health === "up")));
+});
+
+test("no more are under way than the host has sockets for; the rest come a little later", () => {
+  const clocked = new Clocked(large, 200);
+  clocked.answer = undefined; // nobody answers: each lasts its whole second
+  clocked.run(3_000);
+  assert.ok(clocked.health.underWay <= 200 && clocked.health.underWay > 150, `${clocked.health.underWay}`);
+});
+
+test("a host without a socket left takes nobody for dead, and says what it lacks, once", () => {
+  const clocked = new Clocked(clusterOf(50, 1)).run(3_000);
+  clocked.answer = { kind: "failed", error: "EMFILE" };
+  clocked.run(10_000);
+  const health = clocked.health.view(clocked.nowMs)[0]?.servers.map((s) => s.health);
+  assert.deepEqual(new Set(health), new Set(["up"]));
+  const told = clocked.events.filter((e) => e.kind === "ownFault");
+  assert.equal(told.length, 1);
+  clocked.answer = { kind: "failed", error: "ECONNREFUSED" };
+  clocked.run(3_000);
+  assert.ok(
+    clocked.events.some((e) => e.kind === "server" && e.to === "down"),
+    "the server's own refusal counts",
+  );
+});
