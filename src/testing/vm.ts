@@ -18,7 +18,7 @@ export async function runTestsInVm(files: readonly [string, ...string[]], timeou
   const lines: string[] = [];
   const { exitCode } = await runInVm({
     command: ["node", "--test", "--test-reporter=tap", ...files.map((f) => `${projectInside}/dist/${f}`)],
-    env: { [INSIDE]: "1" },
+    env: { [INSIDE]: "1", ...(process.env.VIPWARD_ROUNDS && { VIPWARD_ROUNDS: process.env.VIPWARD_ROUNDS }) },
     withTests: true,
     timeoutMs,
     stallMs: timeoutMs, // a busy machine may keep a test silent for long; the limit is the whole time
