@@ -358,6 +358,10 @@ export class SimHost implements Station {
     else this.#ipIn(nic, kind, frame.body);
   }
 
+  touch(): number {
+    return this.#inSource ^ this.#outPort;
+  }
+
   #isAsBefore(nicIndex: number, frame: Frame, body: IpBody): boolean {
     return (
       body.protocol === this.#inProtocol &&
