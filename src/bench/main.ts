@@ -1,6 +1,7 @@
 /** `npm run bench [-- NAME...] [--json]`: measurements beside their peers, in one run, on this machine. */
 import { cpus, release, totalmem } from "node:os";
 import { applyBench } from "./apply.ts";
+import { guardBench } from "./guard.ts";
 import { ipvsBench } from "./ipvs.ts";
 import type { Bench, Row } from "./measure.ts";
 import { modelBench } from "./model.ts";
@@ -18,6 +19,7 @@ const benches: readonly Bench[] = [
   modelBench,
   planBench,
   applyBench,
+  guardBench,
   simBench,
 ];
 
