@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { run } from "../apply/run.ts";
 import { formatIpv4, ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import { prefix } from "../base/prefix.ts";
@@ -10,10 +11,10 @@ import { kernelModel } from "../plan/kernelModel.ts";
 import type { Plan } from "../plan/plan.ts";
 import { planNamed } from "../policy/auto.ts";
 import type { Wish } from "../policy/wish.ts";
-import { cliPath } from "../testing/cli.ts";
 import { type Bench, byTurns, median, nowMs, timeRow } from "./measure.ts";
 import { inPlace, type Place } from "./place.ts";
 
+const cli = fileURLToPath(new URL("../bin/vipward.js", import.meta.url));
 const count = 1000;
 const rounds = 5;
 const vips = Array.from({ length: count }, (_, i) => formatIpv4(ipv4FromNumber(ipv4("10.77.0.0") + i)));
@@ -72,7 +73,7 @@ function commanded(place: Place, folder: string): number {
   bare(place);
   const stateDir = mkdtempSync(join(folder, "state-"));
   const startMs = nowMs();
-  place.run(process.execPath, [cliPath, "apply", "--vip", vips.join(), "--keep", "none", "--state-dir", stateDir]);
+  place.run(process.execPath, [cli, "apply", "--vip", vips.join(), "--keep", "none", "--state-dir", stateDir]);
   return nowMs() - startMs;
 }
 

@@ -3,11 +3,12 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { prefix } from "../base/prefix.ts";
-import { cliPath } from "../testing/cli.ts";
 import type { Bench } from "./measure.ts";
 import { inPlace, type Place } from "./place.ts";
 
+const cli = fileURLToPath(new URL("../bin/vipward.js", import.meta.url));
 const REST_MS = 30_000;
 const TICKS_A_SECOND = 100; // USER_HZ, the same on every Linux
 
@@ -29,8 +30,8 @@ const began = (guard: ChildProcess): Promise<void> =>
 
 async function atRest(place: Place, stateDir: string): Promise<{ percent: number; mib: number }> {
   const common = ["--state-dir", stateDir];
-  place.run(process.execPath, [cliPath, "apply", "--vip", "10.77.0.1", "--keep", "none", ...common]);
-  const args = [cliPath, "guard", ...common];
+  place.run(process.execPath, [cli, "apply", "--vip", "10.77.0.1", "--keep", "none", ...common]);
+  const args = [cli, "guard", ...common];
   const guard = place.here.run(() => spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] }));
   try {
     await began(guard);

@@ -95,7 +95,6 @@ class Host {
 interface Told {
   readonly facts: HostFacts;
   readonly applied: Outcome;
-  again?: Outcome;
   undone?: Outcome;
   after?: HostFacts;
 }
@@ -133,10 +132,8 @@ function each(forwarding: "dr" | "tun"): void {
       told.set(host.name, { facts, applied: await host.apply(policy, wishFor(carrier)) });
     }
     proof = await prove();
-    for (const [i, { policy, carrier }] of combinations.entries()) {
-      const host = hosts[i] as Host;
+    for (const host of hosts) {
       const seen = told.get(host.name) as Told;
-      seen.again = await host.apply(policy, wishFor(carrier));
       seen.undone = await host.undo();
       seen.after = await host.facts();
     }
@@ -147,7 +144,7 @@ function each(forwarding: "dr" | "tun"): void {
   });
 
   for (const [i, { policy, carrier }] of combinations.entries())
-    test(`${policy} on ${carrier}: silent, accepting, no leak, RIP answered, idle the second time; undo gives back the facts`, () => {
+    test(`${policy} on ${carrier}: silent, accepting, no leak, RIP answered; undo gives back the facts`, () => {
       const { name } = hosts[i] as Host;
       const seen = told.get(name) as Told;
       assert.equal(seen.applied.kind, "done", JSON.stringify({ ...seen.applied, plan: undefined }));
@@ -165,7 +162,6 @@ function each(forwarding: "dr" | "tun"): void {
       const own = reach.find((r) => r.realServer === name);
       assert.deepEqual(own?.answeredBy, [name]);
       assert.deepEqual(own?.reached, own?.asked);
-      assert.equal(seen.again?.kind, "nothing");
       assert.equal(seen.undone?.kind, "done", JSON.stringify({ ...seen.undone, plan: undefined }));
       assert.deepEqual(seen.after, seen.facts);
     });
@@ -204,6 +200,12 @@ function each(forwarding: "dr" | "tun"): void {
   });
 }
 
-testsInVm(import.meta.url, "each policy of this kernel x dr and tun x lo, dummy and tunl0, all serving at once", () => {
-  for (const forwarding of ["dr", "tun"] as const) describe(forwarding, () => each(forwarding));
-});
+testsInVm(
+  import.meta.url,
+  "each policy of this kernel x dr and tun x lo, dummy and tunl0, all serving at once",
+  () => {
+    for (const forwarding of ["dr", "tun"] as const) describe(forwarding, () => each(forwarding));
+  },
+  // some forty machines on an emulated processor
+  { timeoutMs: 600_000 },
+);
