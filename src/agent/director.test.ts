@@ -6,11 +6,14 @@ import type { Cluster } from "../cluster/cluster.ts";
 import { parseCluster } from "../cluster/index.ts";
 import { applyChanges } from "../machine/difference.ts";
 import { keyOf, type TableService } from "../machine/table.ts";
-import type { TableEngine } from "../ports/engine.ts";
+import type { PhaseName } from "../machine/vrrpTypes.ts";
+import type { GateWish, TableEngine } from "../ports/engine.ts";
+import type { FailoverEvent } from "../ports/failover.ts";
 import type { ProbeAction } from "../ports/probes.ts";
 import { ARP_REPLY } from "../wire/arp.ts";
 import { Director } from "./director.ts";
 import type { AgentEvent } from "./event.ts";
+import { settleMs } from "./failover.ts";
 
 interface Change {
   readonly servers?: number;
@@ -51,6 +54,10 @@ class Bench {
   readonly batches: number[] = [];
   /** Refuses the next change, as if somebody else had been quicker. */
   refuseNext: (() => void) | undefined;
+  readonly gates: GateWish[] = [];
+  readonly told: string[] = [];
+  readonly daemons: string[] = [];
+  backupOnly = false;
   connections = 0;
   readonly #answers: (() => void)[] = [];
   readonly director: Director;
@@ -61,13 +68,18 @@ class Bench {
     before: {
       readonly table?: TableService[];
       readonly owned?: readonly string[];
+      readonly gateRefused?: string;
       readonly drained?: readonly { service: string; server: string }[];
     } = {},
   ) {
-    const { table = [], owned = [], drained = [] } = before;
+    const { table = [], owned = [], drained = [], gateRefused } = before;
     this.table = table;
     this.cluster = cluster;
+    const isBackupOnly = (): boolean => this.backupOnly;
     const engine: TableEngine = {
+      get backupOnly() {
+        return isBackupOnly();
+      },
       read: () => ({
         services: this.table,
         traffic: new Map(
@@ -103,7 +115,15 @@ class Bench {
         return [];
       },
       mark: () => {},
-      synchronise: () => [],
+      gate: (wish) => {
+        this.gates.push(wish);
+        return gateRefused;
+      },
+      tellConnections: (way) => void this.told.push(way === undefined ? "end" : "begin"),
+      synchronise: (daemons) => {
+        this.daemons.push(daemons.map((d) => d.role).join());
+        return [];
+      },
       close: () => {},
     };
     let dice = 0;
@@ -362,4 +382,73 @@ test("a lost quorum and a cut link are told to failover as the file weighs them"
   bench.director.releaseKillSwitch(text, bench.nowMs);
   bench.run(100);
   assert.equal(last(), "x -30 ");
+});
+
+const passing = (from: PhaseName, to: PhaseName): FailoverEvent => ({
+  kind: "transition",
+  instance: "main",
+  from,
+  to,
+  reason: "",
+  rule: "",
+});
+
+test("hand-over: connections are told while an instance leaves, and the sync daemons change roles after it", () => {
+  const bench = new Bench(clusterOf()).run(1500);
+  const { director } = bench;
+  director.failover(passing("backup", "master"), bench.nowMs);
+  bench.run(4000);
+  assert.deepEqual(bench.daemons, ["master"]);
+  for (const instance of ["main", "other"]) director.failover({ kind: "leaving", instance, over: false }, bench.nowMs);
+  director.failover(passing("master", "backup"), bench.nowMs);
+  director.failover({ kind: "leaving", instance: "other", over: true }, bench.nowMs);
+  assert.deepEqual(bench.told, ["begin"]);
+  bench.run(settleMs);
+  assert.deepEqual(bench.daemons, ["master"], "connections that still come here are told by the kernel too");
+  director.failover({ kind: "leaving", instance: "main", over: true }, bench.nowMs);
+  bench.run(2000);
+  assert.deepEqual(bench.told, ["begin", "end"]);
+  assert.deepEqual(bench.daemons, ["master", "backup"]);
+});
+
+test("a host that forwards nothing while it receives connections changes its daemons at once", () => {
+  const bench = new Bench(clusterOf()).run(1500);
+  bench.backupOnly = true;
+  for (const [from, to] of [
+    ["initialize", "backup"],
+    ["backup", "master"],
+    ["master", "backup"],
+  ] as const) {
+    bench.director.failover(passing(from, to), bench.nowMs);
+    bench.run(5);
+  }
+  assert.deepEqual(bench.daemons, ["backup", "master", "backup"]);
+});
+
+test("the gate: a way to the other director at once, accept: false when the file says so, nothing at the end", () => {
+  const bench = new Bench(clusterOf()).run(1500);
+  const [vip, peer] = [ipv4("10.0.0.100"), ipv4("10.0.0.3")];
+  assert.deepEqual(bench.gates, [{ closed: [], open: [], peers: [peer] }]);
+  assert.ok(bench.load({ ...clusterOf(), ...refusing(clusterOf()) }).ok);
+  assert.deepEqual(bench.gates.at(-1), { closed: [vip], open: [], peers: [peer] });
+  bench.director.stop({ clear: false }, bench.nowMs);
+  assert.deepEqual(bench.gates.at(-1), { closed: [], open: [], peers: [] });
+});
+
+test("a gate that cannot be made is an alarm where it must be closed, a warning else", () => {
+  for (const [cluster, level] of [
+    [clusterOf(), "warning"],
+    [{ ...clusterOf(), ...refusing(clusterOf()) }, "alarm"],
+  ] as const) {
+    const bench = new Bench(cluster, { gateRefused: "no nft" });
+    assert.deepEqual(
+      bench.events.filter((e) => e.code === "gate/refused").map((e) => e.level),
+      [level],
+    );
+  }
+});
+
+/** The same file with `accept: false`. */
+const refusing = ({ failover }: Cluster): Pick<Cluster, "failover"> => ({
+  failover: { ...failover, instances: failover.instances.map((i) => ({ ...i, accept: false })) },
 });

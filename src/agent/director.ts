@@ -12,14 +12,27 @@ import type { ProbeEvent } from "../machine/health/probe.ts";
 import { keyOf, serverKeyOf, type TableService } from "../machine/table.ts";
 import type { PhaseName } from "../machine/vrrpTypes.ts";
 import type { DirectorPorts } from "../ports/director.ts";
-import type { SyncDaemonWish, TableFailure, TableReading } from "../ports/engine.ts";
+import type { HandOverWay, SyncDaemonWish, TableFailure, TableReading } from "../ports/engine.ts";
 import type { FailoverEvent } from "../ports/failover.ts";
 import type { Arp } from "../wire/arp.ts";
 import { type AgentEvent, failoverEvent, healthEvent } from "./event.ts";
+import { settleMs } from "./failover.ts";
+import { gateOf } from "./gate.ts";
 import { Health } from "./health.ts";
 import { SilenceWatch } from "./silenceWatch.ts";
 import { type ServiceStatus, serviceStatuses } from "./status.ts";
 import { Tracking } from "./tracking.ts";
+
+/** How the table in force forwards a connection, and by which mark its service is known. */
+function forwardingIn({ services, marks }: DesiredTable): HandOverWay["forwardingOf"] {
+  const methods = new Map(services.flatMap((s) => s.realServers.map((r) => [r.rip, r.forwarding])));
+  return ({ virtual, virtualPort, protocol, server }) => ({
+    method: methods.get(server) ?? "dr",
+    fwmark:
+      marks.find((m) => m.vip === virtual && m.protocol === protocol && m.first <= virtualPort && virtualPort <= m.last)
+        ?.fwmark ?? 0,
+  });
+}
 
 export interface DirectorOptions extends HttpTools {
   readonly ports: DirectorPorts;
@@ -44,8 +57,11 @@ const guardAfterReloadMs = 1_000;
 /** What the kernel refuses because somebody else changed the table meanwhile is asked for again, from a new reading. */
 const syncAttempts = 2;
 const drainPollMs = 1_000;
-/** Starting and stopping sync daemons holds a lock of the kernel that adding a VIP needs too: the VIP comes first. */
-const daemonsAfterMs = 500;
+/**
+ * Sync daemons follow a change of roles when the hand-over is over: until then the old master tells its connections, and
+ * the new one receives them. Starting and stopping them also holds a lock of the kernel that adding a VIP needs.
+ */
+const daemonsAfterMs = settleMs + 500;
 /** IPVS brings its counters up to date every two seconds: before that a drained server looks empty. */
 const countsLagMs = 100;
 
@@ -70,6 +86,9 @@ export class Director {
   readonly #linkUp = new Map<string, boolean>();
   readonly #phases = new Map<string, PhaseName>();
   #daemons = "";
+  /** Instances that are being handed over to another director. */
+  readonly #leaving = new Set<string>();
+  #gate = "";
   readonly #refusals = new Set<string>();
 
   constructor({ ports, report, random, sha256, owned, drained, attemptsLimit }: DirectorOptions) {
@@ -129,6 +148,7 @@ export class Director {
     this.tracking.load(cluster.failover.instances, nowMs);
     this.#guardAtMs = nowMs + (isFirst ? guardMs : guardAfterReloadMs);
     const changes = this.#sync(nowMs);
+    this.#setGate();
     this.#synchroniseDaemons();
     this.#settle(nowMs);
     return { ok: true, changes };
@@ -235,13 +255,53 @@ export class Director {
       this.#report({ level: "warning", code: "sync/refused", subject: "ipvs", text: why });
   }
 
+  // Hand-over
+
+  /** Whoever follows us must know the connections that are open here, the youngest too. */
+  #leave(instance: string, over: boolean): void {
+    const before = this.#leaving.size;
+    if (over) this.#leaving.delete(instance);
+    else this.#leaving.add(instance);
+    const sync = this.#cluster?.failover.connectionSync;
+    if (sync?.enabled !== true || this.#host === undefined || before > 0 === this.#leaving.size > 0) return;
+    const { id, group, port, ttl } = sync;
+    const link = sync.interface ?? this.#host.interface;
+    const forwardingOf = forwardingIn(this.#desired);
+    const way = this.#leaving.size > 0 ? { interface: link, id, group, port, ttl, forwardingOf } : undefined;
+    this.#ports.engine.tellConnections(way, (why) => {
+      const text = `connections could not be told to the next director: ${why}`;
+      this.#report({ level: "warning", code: "sync/hand-over", subject: "ipvs", text });
+    });
+  }
+  #setGate(): void {
+    if (this.#cluster === undefined || this.#host === undefined) return;
+    const wish = gateOf(this.#cluster, this.#host);
+    const wanted = JSON.stringify(wish);
+    if (wanted === this.#gate) return;
+    this.#gate = wanted;
+    const why = this.#ports.engine.gate(wish);
+    if (why === undefined) return;
+    const isClosed = wish.closed.length > 0;
+    const what = isClosed
+      ? "`accept: false` cannot be kept: packets for the VIPs that are for no service are delivered here"
+      : "what is in flight at the instant of a hand-over cannot be relayed, and may be lost";
+    const event = { code: "gate/refused", subject: "ipvs", text: `${what}: ${why}` };
+    this.#report({ level: isClosed ? "alarm" : "warning", ...event });
+  }
+
   // What happens
 
   failover(event: FailoverEvent, nowMs: number): void {
+    if (event.kind === "leaving") {
+      this.#leave(event.instance, event.over);
+      return;
+    }
     this.#report(failoverEvent(event));
     if (event.kind !== "transition") return;
     this.#phases.set(event.instance, event.to);
-    this.#daemonsAtMs = nowMs + daemonsAfterMs;
+    // A host that forwards nothing while it receives must stop receiving before it can be of use; and one that is a
+    // real server too must not schedule what the master sends it once more.
+    this.#daemonsAtMs = nowMs + (this.#ports.engine.backupOnly ? 0 : daemonsAfterMs);
   }
   links(up: readonly (readonly [string, boolean])[]): void {
     for (const [name, state] of up) this.#linkUp.set(name, state);
@@ -374,6 +434,7 @@ export class Director {
   /** The agent ends: the table stays, so that the next start loses no connection. `clear`: takes it away, too. */
   stop({ clear }: { readonly clear: boolean }, nowMs: number): void {
     if (this.#daemons !== "") this.#ports.engine.synchronise([]);
+    this.#ports.engine.gate({ closed: [], open: [], peers: [] });
     if (!clear) return;
     const actual = this.#ports.engine.read().services;
     const found = difference([], actual, { owned: this.#owned, maximumDeleteSharePercent: 100, force: true });

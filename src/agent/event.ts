@@ -37,6 +37,14 @@ export function failoverEvent(e: FailoverEvent): AgentEvent {
       const remedy = "is the router up, and does it take gratuitous ARP? `vipward who-has` from a neighbour tells";
       return { level: "warning", code: "failover/unverified", subject: e.instance, text: e.reason, remedy };
     }
+    case "succeeding": {
+      const text = `about to take over from ${formatIpv4(e.predecessor)}: for ${Math.round(e.forMs)} ms it gets what belongs to connections not known here`;
+      return { level: "info", code: "failover/succeeding", subject: e.instance, text };
+    }
+    case "leaving": {
+      const text = e.over ? "nothing is forwarded for the VIPs any more" : "the VIPs go to another director";
+      return { level: "info", code: e.over ? "failover/left" : "failover/leaving", subject: e.instance, text };
+    }
     case "fault":
       return { level: "warning", code: e.code, subject: "host", text: e.reason, remedy: e.remedy };
   }

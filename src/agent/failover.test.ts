@@ -6,7 +6,7 @@ import { type Ipv4, ipv4 } from "../base/ipv4.ts";
 import { type Mac, mac } from "../base/mac.ts";
 import type { FailoverEvent, FailoverPorts } from "../ports/failover.ts";
 import { dissect } from "../wire/frame.ts";
-import { Failover, type FailoverConfig, graceMs, type InstanceConfig } from "./failover.ts";
+import { Failover, type FailoverConfig, graceMs, type InstanceConfig, relayMs, settleMs } from "./failover.ts";
 
 const vip = ipv4("10.0.0.100");
 const router = ipv4("10.0.0.1");
@@ -70,6 +70,9 @@ class Node {
   readonly name: string;
   readonly failover: Failover;
   readonly addresses: Set<Ipv4>;
+  /** Off the link, and packets for it are taken all the same. */
+  readonly forwarded = new Set<Ipv4>();
+  readonly relays: { readonly vips: readonly Ipv4[]; readonly to: Ipv4; readonly forMs: number }[] = [];
   readonly events: FailoverEvent[] = [];
   alive = true;
   /** Own gratuitous ARP sent while the VIP was not on the link: never right. */
@@ -83,8 +86,22 @@ class Node {
         wire.later(() => {
           for (const n of others()) n.failover.heardVrrp(link, packet, wire.nowMs);
         }),
-      addVips: (_, vips) => vips.forEach((v) => void this.addresses.add(v)),
-      removeVips: (_, vips) => vips.forEach((v) => void this.addresses.delete(v)),
+      addVips: (_, vips) => {
+        for (const v of vips) {
+          this.addresses.add(v);
+          this.forwarded.delete(v);
+        }
+      },
+      yieldVips: (_, vips) => {
+        for (const v of vips) if (this.addresses.delete(v)) this.forwarded.add(v);
+      },
+      removeVips: (_, vips) => {
+        for (const v of vips) {
+          this.addresses.delete(v);
+          this.forwarded.delete(v);
+        }
+      },
+      relay: (vips, to, forMs) => void this.relays.push({ vips, to, forMs }),
       sendFrame: (link, frame) => {
         const { inside } = dissect(frame);
         if (inside.kind !== "arp") return;
@@ -139,6 +156,100 @@ test("a hand-over leaves no instant without an owner, and the old one does not d
   assert.ok(a.failover.stopped);
   assert.ok(!b.events.some((e) => e.kind === "arpConflict"), "the old owner announced the VIP again");
   assert.ok(a.events.slice(announcedBefore).some((e) => e.kind === "note" && e.code === "handed-over"));
+});
+
+/** Goes on until `done`, and gives the time that took. */
+function until(wire: Wire, done: () => boolean, limitMs = 20_000): number {
+  const fromMs = wire.nowMs;
+  while (!done()) {
+    wire.run(1);
+    assert.ok(wire.nowMs - fromMs < limitMs, `not within ${limitMs} ms`);
+  }
+  return wire.nowMs - fromMs;
+}
+const said = (node: Node, kind: FailoverEvent["kind"]): FailoverEvent[] => node.events.filter((e) => e.kind === kind);
+
+test("who hands over yields at the successor's announcement, forwards what still comes, and then no more", () => {
+  const { wire, a, b } = pair();
+  a.failover.stop(wire.nowMs);
+  assert.deepEqual(said(a, "leaving"), [{ kind: "leaving", instance: "web", over: false }]);
+  until(wire, () => b.addresses.has(vip));
+  const bothMs = until(wire, () => !a.addresses.has(vip));
+  assert.ok(bothMs <= 5, `two owners for ${bothMs} ms`);
+  assert.ok(a.forwarded.has(vip));
+  const forwardedMs = until(wire, () => !a.forwarded.has(vip));
+  assert.ok(Math.abs(forwardedMs - settleMs) <= 2, `${forwardedMs}`);
+  assert.deepEqual(said(a, "leaving").at(-1), { kind: "leaving", instance: "web", over: true });
+  assert.ok(a.failover.stopped);
+});
+
+test("the successor knows beforehand from whom, and its relay ends before the other's forwarding", () => {
+  const { wire, a, b } = pair();
+  a.failover.stop(wire.nowMs);
+  until(wire, () => b.relays.length > 0);
+  const heardAtMs = wire.nowMs;
+  assert.ok(!b.addresses.has(vip), "before it is master");
+  until(wire, () => b.addresses.has(vip));
+  const [relay] = b.relays;
+  assert.ok(relay?.to === ipv4("10.0.0.2") && relay.vips.includes(vip));
+  const overAtMs = heardAtMs + relay.forMs;
+  assert.ok(overAtMs - wire.nowMs >= relayMs - 5, "at least so long as master");
+  until(wire, () => !a.forwarded.has(vip) && !a.addresses.has(vip));
+  assert.ok(overAtMs < wire.nowMs);
+  assert.equal(b.relays.length, 1);
+});
+
+test("a master of lower priority that is taken over from yields too; one that died has no successor to tell", () => {
+  const { wire, a, b } = pair();
+  a.failover.switchOver(undefined, wire.nowMs);
+  wire.run(6000);
+  assert.equal(wire.holders(), "b");
+  a.events.length = 0;
+  a.failover.release(wire.nowMs);
+  until(wire, () => a.addresses.has(vip));
+  assert.equal(a.relays.at(-1)?.to, ipv4("10.0.0.3"));
+  until(wire, () => b.forwarded.has(vip), 10);
+  wire.run(5000);
+  assert.equal(b.forwarded.size, 0);
+  assert.ok(![...a.events, ...b.events].some((e) => e.kind === "arpConflict"));
+  b.relays.length = 0;
+  a.alive = false;
+  a.addresses.clear();
+  wire.run(5000);
+  assert.equal(wire.holders(), "b");
+  assert.deepEqual(b.relays, []);
+});
+
+test("whose link is down has nothing to forward; who becomes master again in the middle holds the VIP again", () => {
+  const { wire, a, b } = pair();
+  a.failover.linkChanged("eth0", false, wire.nowMs);
+  assert.equal(a.addresses.size + a.forwarded.size, 0);
+  a.failover.linkChanged("eth0", true, wire.nowMs);
+  wire.run(8000);
+  assert.equal(wire.holders(), "a");
+  a.failover.switchOver(undefined, wire.nowMs);
+  until(wire, () => a.forwarded.has(vip));
+  b.alive = false;
+  b.addresses.clear();
+  a.failover.release(wire.nowMs);
+  until(wire, () => a.addresses.has(vip));
+  assert.equal(a.forwarded.size, 0);
+  wire.run(settleMs + 1000);
+  assert.equal(wire.holders(), "a", "the end of the old hand-over takes nothing away");
+});
+
+test("what no neighbour has confirmed is awaited on its link, and traffic for it is as good as an answer", () => {
+  const wire = new Wire();
+  const a = wire.add("a", one(instance(2, 150)));
+  assert.equal(a.failover.awaited.size, 0);
+  until(wire, () => a.addresses.has(vip));
+  assert.deepEqual([...a.failover.awaited], [["eth0", [vip]]]);
+  a.failover.heardTraffic("eth1", vip, wire.nowMs);
+  assert.equal(a.failover.awaited.size, 1, "on another link");
+  a.failover.heardTraffic("eth0", vip, wire.nowMs);
+  assert.equal(a.failover.awaited.size, 0);
+  const [event] = said(a, "verified");
+  assert.ok(event?.kind === "verified" && event.how === "traffic");
 });
 
 test("a hand-over that nobody takes up ends in time", () => {

@@ -14,7 +14,7 @@ import {
 } from "../machine/announcer.ts";
 import { groupDeadlineMs, initialGroup, stepGroup } from "../machine/vrrpGroup.ts";
 import { downMs, priorityOf, skewMs } from "../machine/vrrpTimers.ts";
-import type { VrrpConfig, VrrpEffect, VrrpEvent, VrrpState } from "../machine/vrrpTypes.ts";
+import type { Phase, VrrpConfig, VrrpEffect, VrrpEvent, VrrpState } from "../machine/vrrpTypes.ts";
 import type { FailoverPorts } from "../ports/failover.ts";
 import type { Arp } from "../wire/arp.ts";
 import { arpAnnouncement, arpReply, arpRequest } from "../wire/frame.ts";
@@ -47,10 +47,26 @@ export interface Beginning {
   readonly up: ReadonlyMap<string, boolean>;
 }
 
-/** The VIPs of one who hands over stay until the successor was heard, and this much longer: it has announced by then. */
+/**
+ * The VIPs of one who hands over stay on the link until the successor announces them, or until it was heard and this
+ * much longer: its announcement may be lost.
+ */
 export const graceMs = 100;
 /** With adverts many seconds apart the VIPs do not wait for the successor that long: a stop must end. */
 export const longestHandOverMs = 3_000;
+/** From then on what still comes for the VIPs is forwarded for so long: neighbours that learn slowly, the relay below. */
+export const settleMs = 2_000;
+/** The successor relays packets of connections that it does not know: less than `settleMs`, or they would circle. */
+export const relayMs = 1_500;
+
+/** VIPs that we give to another director, unless we are master again before. */
+interface Leaving {
+  readonly vips: readonly Ipv4[];
+  /** "held": on the link still. "forwarded": off the link. */
+  readonly stage: "held" | "forwarded";
+  readonly heard: boolean;
+  readonly dueAtMs: number;
+}
 
 interface Member {
   config: InstanceConfig;
@@ -59,8 +75,9 @@ interface Member {
   /** VIPs that stood on the link when we began and are not ours by now. */
   stale: readonly Ipv4[];
   held: ReadonlySet<Ipv4>;
-  /** VIPs to take away then, unless we are master again. */
-  leaving: { readonly vips: readonly Ipv4[]; readonly dueAtMs: number } | undefined;
+  leaving: Leaving | undefined;
+  /** From whom we are about to take over, and at what time. */
+  succession: { readonly predecessor: Ipv4; readonly atMs: number } | undefined;
   tracked: { readonly priorityDelta: number; readonly fault: string | undefined };
   /** Handed over by a person: the lowest priority until that is taken back. */
   switchedOver: boolean;
@@ -81,8 +98,6 @@ export class Failover {
   readonly #up = new Map<string, boolean>();
   /** Packets that no instance is meant by, by reason. */
   readonly strays: Record<string, number> = {};
-  /** While an instance leaves: removals wait for the successor. */
-  #handingOver = false;
   #stopping = false;
 
   constructor(ports: FailoverPorts) {
@@ -108,6 +123,7 @@ export class Failover {
         stale: config.vrrp.vips.filter((vip) => there?.has(vip) === true),
         held: new Set(),
         leaving: undefined,
+        succession: undefined,
         tracked: { priorityDelta: 0, fault: undefined },
         switchedOver: false,
       });
@@ -169,7 +185,7 @@ export class Failover {
           );
         return;
       case "addVips":
-        member.leaving = undefined;
+        this.#endLeaving(member);
         member.stale = [];
         member.held = new Set([...member.held, ...effect.vips]);
         this.#ports.addVips(link, effect.vips);
@@ -178,14 +194,7 @@ export class Failover {
         member.held = new Set([...member.held].filter((vip) => !effect.vips.includes(vip)));
         // Before anything else: who gives way must not defend the VIPs against the successor's announcement.
         this.#announce(name, { kind: "withdraw", vips: effect.vips }, nowMs);
-        if (this.#handingOver && this.#up.get(link) !== false) {
-          const waitMs = Math.min(longestHandOverMs, skewMs(vrrp.version, 1, vrrp.intervalMs) + 2 * graceMs);
-          member.leaving = { vips: effect.vips, dueAtMs: nowMs + waitMs };
-          const reason = `the VIPs stay up to ${Math.round(waitMs)} ms, until the successor is heard`;
-          this.#ports.report({ kind: "note", instance: name, code: "handing-over", reason });
-          return;
-        }
-        this.#remove(member, effect.vips);
+        this.#leave(member, effect.vips, nowMs);
         return;
       case "announce":
         this.#announce(name, { kind: "announce", vips: effect.vips }, nowMs);
@@ -208,9 +217,41 @@ export class Failover {
     }
   }
 
-  #remove(member: Member, vips: readonly Ipv4[]): void {
-    member.leaving = undefined;
+  /** No longer master. Where somebody else is, or will be, the VIPs go when he has them, and not before. */
+  #leave(member: Member, vips: readonly Ipv4[], nowMs: number): void {
+    const { link, vrrp } = member.config;
+    const phase = this.#groupOf(vrrp.name).state.get(vrrp.name)?.phase.kind;
+    if (phase === "master" || this.#up.get(link) === false) {
+      this.#ports.removeVips(link, vips); // no longer in the file; or nobody can reach us anyway
+      return;
+    }
+    const heard = phase === "backup";
+    const patienceMs = Math.min(longestHandOverMs, skewMs(vrrp.version, 1, vrrp.intervalMs) + 2 * graceMs);
+    const waitMs = heard ? graceMs : patienceMs;
+    member.leaving = { vips, stage: "held", heard, dueAtMs: nowMs + waitMs };
+    const reason = `the VIPs stay up to ${Math.round(waitMs)} ms, until the successor announces them`;
+    this.#ports.report({ kind: "note", instance: vrrp.name, code: "handing-over", reason });
+    this.#ports.report({ kind: "leaving", instance: vrrp.name, over: false });
+  }
+
+  /** The successor has the VIPs: one owner answers for them, and what is on its way to us still arrives. */
+  #yield(member: Member, leaving: Leaving, nowMs: number): void {
+    member.leaving = { ...leaving, stage: "forwarded", dueAtMs: nowMs + settleMs };
+    this.#ports.yieldVips(member.config.link, leaving.vips);
+    const reason = `the VIPs are off the link; what still comes for them is forwarded for ${settleMs} ms`;
+    this.#ports.report({ kind: "note", instance: member.config.vrrp.name, code: "yielded", reason });
+  }
+
+  #remove(member: Member, { vips }: Leaving): void {
+    this.#endLeaving(member);
     this.#ports.removeVips(member.config.link, vips);
+    const reason = "the VIPs are taken away";
+    this.#ports.report({ kind: "note", instance: member.config.vrrp.name, code: "handed-over", reason });
+  }
+  #endLeaving(member: Member): void {
+    if (member.leaving === undefined) return;
+    member.leaving = undefined;
+    this.#ports.report({ kind: "leaving", instance: member.config.vrrp.name, over: true });
   }
 
   #announce(name: string, event: AnnouncerEvent, nowMs: number): void {
@@ -298,8 +339,10 @@ export class Failover {
     for (const member of meant) {
       const name = member.config.vrrp.name;
       const group = this.#groupOf(name);
+      const before = group.state.get(name)?.phase;
       this.#give(group, name, { kind: "advert", advert: { ...read.value, source, ttl } }, nowMs);
       this.#heardOther(member, group, source, read.value.priority, nowMs);
+      this.#expectSuccession(member, before, group.state.get(name)?.phase, { ...read.value, source }, nowMs);
     }
   }
   #stray(code: string): void {
@@ -310,8 +353,9 @@ export class Failover {
   #heardOther(member: Member, group: Group, source: Ipv4, priority: number, nowMs: number): void {
     const { vrrp } = member.config;
     if (source === vrrp.address || priority === 0) return;
-    if (member.leaving !== undefined)
-      member.leaving = { ...member.leaving, dueAtMs: Math.min(member.leaving.dueAtMs, nowMs + graceMs) };
+    const { leaving } = member;
+    if (leaving?.stage === "held" && !leaving.heard)
+      member.leaving = { ...leaving, heard: true, dueAtMs: Math.min(leaving.dueAtMs, nowMs + graceMs) };
     const phase = group.state.get(vrrp.name)?.phase;
     if (member.stale.length === 0 || phase?.kind !== "backup" || phase.master === undefined) return;
     const reason = `${formatIpv4(source)} is master: VIPs left from before are taken away`;
@@ -320,10 +364,55 @@ export class Failover {
     member.stale = [];
   }
 
+  /** An advert that does not put our take-over off comes from the one whom we are about to succeed. */
+  #expectSuccession(
+    member: Member,
+    before: Phase | undefined,
+    after: Phase | undefined,
+    advert: { readonly source: Ipv4; readonly priority: number },
+    nowMs: number,
+  ): void {
+    if (before?.kind !== "backup" || after?.kind !== "backup") return;
+    const atMs = after.takeOverAtMs;
+    if (advert.priority !== 0 && atMs !== before.takeOverAtMs) return;
+    const { vrrp } = member.config;
+    const known = member.succession;
+    if (advert.source === vrrp.address || (known?.predecessor === advert.source && known.atMs === atMs)) return;
+    member.succession = { predecessor: advert.source, atMs };
+    const forMs = atMs - nowMs + relayMs;
+    this.#ports.relay(vrrp.vips, advert.source, forMs);
+    this.#ports.report({ kind: "succeeding", instance: vrrp.name, predecessor: advert.source, forMs });
+  }
+
   heardArp(link: string, arp: Arp, nowMs: number): void {
-    for (const member of this.#members.values())
-      if (member.config.link === link) this.#announce(member.config.vrrp.name, { kind: "arp", arp }, nowMs);
+    for (const member of this.#members.values()) {
+      if (member.config.link !== link) continue;
+      const { leaving, succession } = member;
+      // The predecessor's last answers are no second owner: it falls silent when it hears our announcement.
+      const isPassing = succession !== undefined && nowMs - succession.atMs < settleMs && member.held.has(arp.senderIp);
+      if (!isPassing) this.#announce(member.config.vrrp.name, { kind: "arp", arp }, nowMs);
+      const isOther = arp.senderMac !== member.config.announcer.mac;
+      if (leaving?.stage === "held" && isOther && leaving.vips.includes(arp.senderIp))
+        this.#yield(member, leaving, nowMs);
+    }
     for (const s of this.#sole) if (s.link === link) this.#soleStep(s, { kind: "arp", arp }, nowMs);
+  }
+
+  /** A packet for the VIP came to our MAC: whoever sent it has learned where the VIP is. */
+  heardTraffic(link: string, vip: Ipv4, nowMs: number): void {
+    for (const { config } of this.#members.values())
+      if (config.link === link) this.#announce(config.vrrp.name, { kind: "traffic", vip }, nowMs);
+    for (const s of this.#sole) if (s.link === link) this.#soleStep(s, { kind: "traffic", vip }, nowMs);
+  }
+  /** VIPs by link whose announcement nobody has confirmed yet: traffic for these is worth a look. */
+  get awaited(): ReadonlyMap<string, readonly Ipv4[]> {
+    const found = new Map<string, readonly Ipv4[]>();
+    const add = (link: string, { pending }: AnnouncerState): void => {
+      if (pending.size > 0) found.set(link, [...(found.get(link) ?? []), ...pending.keys()]);
+    };
+    for (const { config, announcer } of this.#members.values()) add(config.link, announcer);
+    for (const s of this.#sole) add(s.link, this.#soleAnnouncers.get(s.name) ?? initialAnnouncer);
+    return found;
   }
 
   linkChanged(link: string, up: boolean, nowMs: number): void {
@@ -388,9 +477,7 @@ export class Failover {
           `${owner.name} owns its addresses (priority 255), which nobody outvotes: stop the agent instead`,
         );
       left.push(...masters);
-      this.#handingOver = true;
       this.#give(group, undefined, { kind: "shutdown" }, nowMs);
-      this.#handingOver = false;
       for (const n of group.config.keys()) {
         this.#member(n).switchedOver = true;
         this.#giveTracked(n, nowMs);
@@ -412,7 +499,6 @@ export class Failover {
   /** Hands over for good. Done when `stopped`; tick until then. A sole director keeps its VIPs: there is nobody else. */
   stop(nowMs: number): void {
     this.#stopping = true;
-    this.#handingOver = true;
     for (const group of this.#groups) this.#give(group, undefined, { kind: "shutdown" }, nowMs);
   }
   get stopped(): boolean {
@@ -429,7 +515,11 @@ export class Failover {
       const sameLinks = next?.every((i) => this.#member(i.vrrp.name).config.link === i.link) === true;
       if (next === undefined || !sameLinks) {
         this.#give(group, undefined, { kind: "shutdown" }, nowMs);
-        for (const name of group.config.keys()) this.#members.delete(name);
+        for (const name of group.config.keys()) {
+          const { leaving } = this.#member(name);
+          if (leaving !== undefined) this.#remove(this.#member(name), leaving);
+          this.#members.delete(name);
+        }
         continue;
       }
       kept.push(group);
@@ -453,10 +543,10 @@ export class Failover {
       if (groupDeadlineMs(group.state) <= nowMs) this.#give(group, undefined, { kind: "tick" }, nowMs);
     for (const [name, member] of this.#members) {
       if (announcerDeadlineMs(member.announcer) <= nowMs) this.#announce(name, { kind: "tick" }, nowMs);
-      if (member.leaving === undefined || nowMs < member.leaving.dueAtMs) continue;
-      const reason = "the VIPs are taken away";
-      this.#remove(member, member.leaving.vips);
-      this.#ports.report({ kind: "note", instance: name, code: "handed-over", reason });
+      const { leaving } = member;
+      if (leaving === undefined || nowMs < leaving.dueAtMs) continue;
+      if (leaving.stage === "held" && leaving.heard) this.#yield(member, leaving, nowMs);
+      else this.#remove(member, leaving);
     }
     for (const s of this.#sole) {
       const state = this.#soleAnnouncers.get(s.name);
@@ -472,6 +562,15 @@ export class Failover {
       deadline = Math.min(deadline, announcerDeadlineMs(announcer), leaving?.dueAtMs ?? Number.POSITIVE_INFINITY);
     for (const state of this.#soleAnnouncers.values()) deadline = Math.min(deadline, announcerDeadlineMs(state));
     return deadline;
+  }
+
+  /** When the next take-over is due, if the master stays silent: the one deadline that clients wait for. */
+  get takeOverAtMs(): number {
+    let earliest = Number.POSITIVE_INFINITY;
+    for (const group of this.#groups)
+      for (const { phase } of group.state.values())
+        if (phase.kind === "backup" && !phase.waiting) earliest = Math.min(earliest, phase.takeOverAtMs);
+    return earliest;
   }
 
   status(nowMs: number): InstanceStatus[] {
@@ -498,6 +597,34 @@ export class Failover {
     return Math.max(0, ...[...this.#members.values()].map(({ config: { vrrp } }) => downMs(vrrp, 1, vrrp.intervalMs)));
   }
 }
+
+/**
+ * Plays take-overs through with no effect on anything. Code that has never run is compiled when it first does, and the
+ * first time that counts is the one when clients wait: some milliseconds, many more on a slow machine.
+ */
+export function rehearse(config: FailoverConfig): void {
+  for (let i = 0; i < rehearsals; i++) {
+    const sent: { readonly link: string; readonly packet: Uint8Array }[] = [];
+    const failover = new Failover({
+      sendAdvert: (link, packet) => void sent.push({ link, packet }),
+      addVips() {},
+      yieldVips() {},
+      removeVips() {},
+      relay() {},
+      sendFrame() {},
+      report() {},
+    });
+    failover.start(config, { addresses: new Map(), up: new Map() }, 0);
+    for (let step = 0; step < 8; step++) {
+      const nowMs = failover.deadlineMs;
+      if (nowMs === Number.POSITIVE_INFINITY) break;
+      failover.tick(nowMs);
+      for (const { link, packet } of sent.splice(0)) failover.heardVrrp(link, packet, nowMs);
+    }
+    failover.stop(failover.deadlineMs);
+  }
+}
+const rehearsals = 2;
 
 /** Neighbours differ in which of the two they take up; both say the same. */
 export function garp(form: "request" | "reply", mac: Mac, vip: Ipv4): Uint8Array {

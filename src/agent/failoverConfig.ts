@@ -18,6 +18,10 @@ function neighboursOf(vips: readonly Vip[], own: Director): Ipv4[] {
   return [...new Set(routers)].filter((router) => !mine.has(router));
 }
 
+/** From which address a director speaks for an instance: its own on that link. */
+export const speakerOf = (director: Director, link: string): Ipv4 =>
+  director.addresses.find((a) => a.interface === link)?.address ?? director.dip;
+
 function instanceOf(
   instance: VrrpInstance,
   director: Director,
@@ -26,7 +30,7 @@ function instanceOf(
   const member = instance.members.find((m) => m.director.name === director.name);
   if (member === undefined) return undefined;
   const link = member.interface;
-  const address = director.addresses.find((a) => a.interface === link)?.address ?? director.dip;
+  const address = speakerOf(director, link);
   const { name, id: vrid, version, intervalMs, preempt, preemptDelayMs, accept, downAdverts, checksum } = instance;
   const vips = instance.vips.map((vip) => vip.address);
   const announcer: AnnouncerConfig = {

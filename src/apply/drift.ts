@@ -7,7 +7,7 @@ import type { Kernel } from "../plan/kernel.ts";
 import { lanLinks } from "../plan/lan.ts";
 import { makePlan, type Plan, type Step } from "../plan/plan.ts";
 import { type Goal, prove } from "../plan/proof.ts";
-import { purposeOf } from "../policy/hide.ts";
+import { hiddenLinks, hidePurpose, planHide, purposeOf } from "../policy/hide.ts";
 import type { Finding } from "./guard.ts";
 import { brokenText } from "./run.ts";
 
@@ -57,13 +57,30 @@ export function driftOf(world: World, owned: readonly Change[], watched: Watched
     const how = where === "before" ? "undone by others" : "changed by others";
     return [{ key: keyOf(c), text: `${how}, should be: ${describe(fromNow(c, host))}`, healable: true, remedy: c }];
   });
-  drifts.push(...intruders(world, owned, watched));
+  drifts.push(...intruders(world, owned, watched), ...unhidden(world, owned, drifts, watched));
   const broken = prove(world, [], watched.goal, watched.kernel).laws.filter((l) => !l.holds);
   if (broken.length > 0) drifts.push(...foreignSysctls(world, owned, watched));
   // What is found above explains a broken law well enough.
   if (drifts.length === 0)
     for (const law of broken) drifts.push({ key: `law ${law.law}`, text: brokenText(law), healable: false });
   return drifts;
+}
+
+/** What `hide` would make now that addresses have come and gone: with nft it knows those of its own time only. */
+function unhidden(world: World, owned: readonly Change[], known: readonly Drift[], { kernel }: Watched): Drift[] {
+  const found = new Set(known.map((d) => d.key));
+  return hiddenLinks(owned).flatMap((link) => {
+    const own = owned.filter((c) => purposeOf(c) === hidePurpose(link));
+    const choice = planHide({ world, owned: own, link, kernel });
+    if (!choice.ok) return [];
+    return choice.plan.steps.flatMap(({ change }): Drift[] => {
+      const key = keyOf(change);
+      if (found.has(key)) return [];
+      return [
+        { key, text: `the addresses of ${link} have changed: ${describe(change)}`, healable: true, remedy: change },
+      ];
+    });
+  });
 }
 
 /** A VIP on a link whose wire must not see it, and where vipward did not put it. */

@@ -106,11 +106,14 @@ export function readJournal(values: readonly unknown[]): Omit<JournalState, "tor
 /** The journal of one host, on its storage. */
 export class Journal {
   readonly #storage: JournalStorage;
+  /** What the storage holds. */
+  #values: unknown[];
   state: JournalState;
 
-  private constructor(storage: JournalStorage, state: JournalState) {
+  private constructor(storage: JournalStorage, values: readonly unknown[], tornOctets: number) {
     this.#storage = storage;
-    this.state = state;
+    this.#values = [...values];
+    this.state = { ...readJournal(values), tornOctets };
   }
 
   /** Reads it without writing: safe beside a run of somebody else. */
@@ -124,25 +127,51 @@ export class Journal {
     const octets = await storage.load();
     const decoded = decodeRecords(octets);
     if (decoded.tornOctets > 0) await storage.replace(octets.slice(0, decoded.goodOctets));
-    return new Journal(storage, { ...readJournal(decoded.values), tornOctets: decoded.tornOctets });
+    return new Journal(storage, decoded.values, decoded.tornOctets);
   }
 
-  async append(record: JournalRecord): Promise<void> {
-    await this.#storage.append(encodeRecord(record));
+  /** All of them in one write and one sync; a crash may leave any first part of them. */
+  async append(...records: readonly JournalRecord[]): Promise<void> {
+    await this.#storage.append(joined(records.map(encodeRecord)));
+    this.#values.push(...records);
   }
 
-  /** Starts a run. Ended runs before it are first folded into one record, so that the file does not grow for ever. */
-  async begin(direction: Direction, changes: readonly Change[], atMs: number, confirm = false): Promise<number> {
+  /**
+   * Starts a run, and its first changes if `first` is given. Ended runs before it are first folded into one record, so
+   * that the file does not grow for ever.
+   */
+  async begin(
+    direction: Direction,
+    changes: readonly Change[],
+    atMs: number,
+    { confirm = false, first }: { readonly confirm?: boolean; readonly first?: Range | undefined } = {},
+  ): Promise<number> {
     const run = this.state.nextRun;
-    if (this.state.records > 1)
-      await this.#storage.replace(encodeRecord({ type: "owned", nextRun: run, changes: this.state.owned }));
-    await this.append({ type: "begin", run, direction, atMs, confirm, changes });
+    if (this.state.records > 1) {
+      const owned: JournalRecord = { type: "owned", nextRun: run, changes: this.state.owned };
+      await this.#storage.replace(encodeRecord(owned));
+      this.#values = [owned];
+    }
+    const begin: JournalRecord = { type: "begin", run, direction, atMs, confirm, changes };
+    await this.append(begin, ...(first === undefined ? [] : [{ type: "intent", run, range: first } as const]));
     return run;
   }
 
-  /** Ends a run, and reads anew what that leaves. */
+  /** Ends a run; `state` then is what that leaves. */
   async end(run: number, stand: readonly number[] | "all", released: readonly string[]): Promise<void> {
     await this.append({ type: "end", run, stand, released });
-    this.state = await Journal.peek(this.#storage);
+    this.state = { ...readJournal(this.#values), tornOctets: 0 };
   }
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const [only] = parts;
+  if (parts.length === 1 && only !== undefined) return only;
+  const all = new Uint8Array(parts.reduce((sum, p) => sum + p.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }

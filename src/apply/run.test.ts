@@ -13,7 +13,7 @@ import { realServer } from "../testing/realServer.ts";
 import "../testing/seed.ts";
 import { Journal } from "./journal.ts";
 import { decodeRecords, encodeRecord } from "./journalCodec.ts";
-import { confirm, type Outcome, type RunRequest, recover, run } from "./run.ts";
+import { confirm, inherit, type Outcome, type RunRequest, recover, run } from "./run.ts";
 
 const wish: Wish = { vips: ["10.0.0.100", "10.0.0.101"], forwarding: "tun", carrier: "tunl0", services: [] };
 const facts: HostFacts = realServer("6.1.0", {
@@ -235,6 +235,32 @@ test("a disk that is full refuses before anything is touched", async () => {
   assert.equal(host.locked, false);
 });
 
+test("a disk that becomes full at any write: what was made is taken back, and the next run finds its journal in order", async () => {
+  const before = structuredClone(state(new MemoryHost(facts)));
+  for (let room = 0; ; room++) {
+    const host = new MemoryHost(facts);
+    const ports = host.ports();
+    let writes = 0;
+    const append = async (octets: Uint8Array): Promise<void> => {
+      if (writes++ >= room) throw new Error("ENOSPC");
+      return ports.journal.append(octets);
+    };
+    const outcome = await run({ ...ports, journal: { ...ports.journal, append } }, request("arp-sysctl")).catch(
+      (error: Error) => error,
+    );
+    if (!(outcome instanceof Error)) {
+      assert.equal(outcome.kind, "done", why(outcome));
+      assert.ok(room > 4);
+      return;
+    }
+    assert.match(outcome.message, /ENOSPC/);
+    assert.deepEqual(state(host), before, `room for ${room} writes`);
+    await recover(host.ports(), kernelModel);
+    assert.equal((await Journal.peek(host.ports().journal)).open, undefined);
+    assert.deepEqual(state(host), before);
+  }
+});
+
 test("two runs at once: the second is told", async () => {
   const host = new MemoryHost(facts);
   host.locked = true;
@@ -268,6 +294,94 @@ test("--confirm: without the word it is all taken back, with it kept, after a ki
     assert.ok(recovered !== undefined && recovered !== "busy");
     assert.equal(recovered.result, word ? "finished" : "took back");
   }
+});
+
+test("while it waits for its word, nothing is there that a reboot would make again; after the word it is", async () => {
+  const host = new MemoryHost(facts);
+  const other = host.ports();
+  const seen: unknown[] = [];
+  host.onSleep = () => {
+    seen.push(host.files["/etc/vipward.conf"] ?? null);
+    void confirm(other);
+  };
+  const outcome = await run(host.ports(), { ...request("arp-sysctl"), confirmMs: 60_000 });
+  assert.equal(outcome.kind, "done", why(outcome));
+  assert.ok(seen.length > 0 && seen.every((f) => f === null));
+  assert.deepEqual(host.files["/etc/vipward.conf"], file.after);
+});
+
+test("killed at every step after the word: the next run finishes it, the part that keeps it too", async () => {
+  const asked = { ...request("arp-sysctl"), confirmMs: 60_000 };
+  const whole = new MemoryHost(facts);
+  const word = (host: MemoryHost): void => {
+    host.onSleep = () => void host.confirmations.add(1);
+  };
+  word(whole);
+  await run(whole.ports(), asked);
+  let kills = 0;
+  for (let fuel = 0; ; fuel++) {
+    const host = new MemoryHost(facts);
+    word(host);
+    if (!(await killedAt(host, fuel, asked))) break;
+    if (!host.confirmations.has(1)) continue;
+    kills++;
+    const recovered = await recover(host.ports(), kernelModel);
+    if (recovered !== undefined && recovered !== "busy")
+      assert.deepEqual([recovered.result, recovered.left], ["finished", []]);
+    assert.deepEqual(state(host), state(whole), `killed at ${fuel}`);
+  }
+  assert.ok(kills >= 6, `${kills}`);
+});
+
+test("the heir of a run that died takes it back: at once when it was half made, at the end of its time when it waited", async () => {
+  const before = structuredClone(state(new MemoryHost(facts)));
+  const asked = { ...request("arp-sysctl"), confirmMs: 60_000 };
+  for (let fuel = 0, half = 0; fuel < 1000; fuel++) {
+    const host = new MemoryHost(facts);
+    host.onSleep = () => {
+      host.fuel = 0;
+    };
+    assert.equal(await killedAt(host, fuel, asked), true);
+    host.onSleep = () => undefined;
+    const { open } = await Journal.peek(host.ports().journal);
+    const diedAtMs = host.nowMs;
+    const recovered = await inherit(host.ports(), 1, kernelModel, () => false);
+    assert.deepEqual(state(host), before, `killed at ${fuel}`);
+    assert.equal(recovered === undefined, open === undefined);
+    const waitedMs = host.nowMs - diedAtMs;
+    if (open?.waitingUntilMs === undefined) {
+      half++;
+      assert.equal(waitedMs, 0);
+      continue;
+    }
+    assert.ok(waitedMs >= 59_000, `after ${waitedMs} ms`);
+    assert.ok(half > 10);
+    return;
+  }
+  assert.fail("it never came to the waiting");
+});
+
+test("the heir leaves alone what has ended, and what the next run is at; a word that comes after the death is kept", async () => {
+  const host = new MemoryHost(facts);
+  const asked = { ...request("arp-sysctl"), confirmMs: 60_000 };
+  host.onSleep = () => {
+    host.fuel = 0;
+  };
+  await killedAt(host, 1000, asked);
+  assert.equal(await inherit(host.ports(), 7, kernelModel, () => false), undefined);
+  host.onSleep = () => void host.confirmations.add(1);
+  const recovered = await inherit(host.ports(), 1, kernelModel, () => false);
+  assert.equal(recovered?.result, "finished");
+  assert.deepEqual(host.files["/etc/vipward.conf"], file.after);
+});
+
+test("no heir can be had: nothing is changed", async () => {
+  const host = new MemoryHost(facts);
+  const before = structuredClone(state(host));
+  const heirs = { appoint: () => Promise.reject(new Error("no memory")) };
+  await assert.rejects(run({ ...host.ports(), heirs }, { ...request("arp-sysctl"), confirmMs: 60_000 }), /no memory/);
+  assert.deepEqual(state(host), before);
+  assert.equal(host.journal.length, 0);
 });
 
 test("what others changed meanwhile is reported and left, the rest is undone", async () => {

@@ -4,10 +4,10 @@ import type { Kernel } from "../plan/kernel.ts";
 import { changesOf, type Plan } from "../plan/plan.ts";
 import { type Goal, type LawProof, prove } from "../plan/proof.ts";
 import type { ApplyPorts } from "../ports/apply.ts";
-import { type Direction, Journal, type OpenRun, type Range } from "./journal.ts";
+import { type Direction, Journal, type JournalRecord, type OpenRun, type Range } from "./journal.ts";
 
 /** Changes of one kind are done together: a thousand addresses are one netlink batch and two journal records. */
-const BATCH = 512;
+const BATCH = 4096;
 const CONFIRM_POLL_MS = 200;
 
 export interface RunRequest {
@@ -47,6 +47,8 @@ export type Outcome =
       readonly run: number;
       readonly plan: Plan;
       readonly why: string;
+      /** What helps, where who refused knows it. */
+      readonly remedy?: string;
       readonly left: readonly string[];
       readonly recovered?: Recovery;
     };
@@ -61,6 +63,11 @@ export interface Recovery {
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+function remedyOf(error: unknown): { remedy?: string } {
+  const { remedy } = error as { readonly remedy?: unknown };
+  return typeof remedy === "string" ? { remedy } : {};
+}
 
 /** Runs one plan: recover, plan, journal, change, verify, keep; or all of it back. */
 export async function run(ports: ApplyPorts, request: RunRequest): Promise<Outcome> {
@@ -117,28 +124,22 @@ async function perform(
   const changes = changesOf(plan);
   const { direction } = request;
   const atMs = ports.clock.nowMs();
-  const mustConfirm = request.confirmMs !== undefined;
-  const id = await journal.begin(direction, changes, atMs, mustConfirm);
-  const intents: Range[] = [];
-  const done: Range[] = [];
-  const open: OpenRun = { run: id, direction, atMs, confirm: mustConfirm, changes, intents, done };
+  const confirm = request.confirmMs !== undefined;
+  // What would make it again at boot comes after the word: a power cut while it waits must take it back, too.
+  const keepFrom = confirm ? plan.steps.filter((s) => s.phase !== "keep").length : changes.length;
+  const ranges = batches(changes, [keepFrom]);
+  const untilWord = ranges.filter((r) => r.from < keepFrom);
+  const heir = confirm ? await ports.heirs?.appoint(journal.state.nextRun) : undefined;
+  const id = await journal.begin(direction, changes, atMs, { confirm, first: untilWord[0] });
+  const open: Making = { run: id, direction, atMs, confirm, changes, intents: untilWord.slice(0, 1), done: [] };
   try {
-    for (const range of batches(changes)) {
-      request.signal?.throwIfAborted();
-      intents.push(range);
-      await journal.append({ type: "intent", run: id, range });
-      const batch = changes.slice(range.from, range.to + 1);
-      const [first] = batch;
-      if (first !== undefined)
-        request.progress?.(`${describe(first)}${batch.length > 1 ? `, and ${batch.length - 1} more like it` : ""}`);
-      await ports.performer.perform(batch.flatMap(operationsOf));
-      await journal.append({ type: "done", run: id, range });
-      done.push(range);
-    }
+    await make(ports, journal, request, open, untilWord);
     const found = await ports.reader.read(paths);
-    const wrong = verify(found, changes, request.direction === "undo" ? undefined : plan.goal, request);
+    const goal = request.direction === "undo" ? undefined : plan.goal;
+    const wrong = verify(found, changes.slice(0, keepFrom), goal, request);
     if (wrong !== undefined) throw new Error(wrong);
     const confirmed = await awaitConfirmation(ports, journal, request, id);
+    await make(ports, journal, request, open, ranges.slice(untilWord.length));
     await journal.end(id, "all", plan.released);
     return { kind: "done", run: id, plan, confirmed, left: [] };
   } catch (error) {
@@ -146,17 +147,52 @@ async function perform(
     if (direction === "undo")
       return { kind: "done", run: id, plan, confirmed: false, left: await goOn(ports, journal, open, plan.released) };
     const left = await takeBack(ports, journal, open);
-    return { kind: "tookBack", run: id, plan, why: messageOf(error), left };
+    return { kind: "tookBack", run: id, plan, why: messageOf(error), ...remedyOf(error), left };
+  } finally {
+    heir?.dismiss();
   }
 }
 
-/** Neighbouring changes of one kind, cut at BATCH. */
-export function batches(changes: readonly Change[]): Range[] {
+/** A run that is under way here. */
+type Making = OpenRun & { readonly intents: Range[]; readonly done: Range[] };
+
+/**
+ * Makes these batches. Each is in the journal before it starts and after it ended, where the end of one and the start of
+ * the next are one record on the disk: a sync costs more than a hundred changes.
+ */
+async function make(
+  ports: ApplyPorts,
+  journal: Journal,
+  request: RunRequest,
+  { run: id, changes, intents, done }: Making,
+  ranges: readonly Range[],
+): Promise<void> {
+  let before: JournalRecord[] = [];
+  for (const range of ranges) {
+    request.signal?.throwIfAborted();
+    if (!intents.includes(range)) {
+      intents.push(range);
+      await journal.append(...before, { type: "intent", run: id, range });
+    }
+    const batch = changes.slice(range.from, range.to + 1);
+    const [first] = batch;
+    if (first !== undefined)
+      request.progress?.(`${describe(first)}${batch.length > 1 ? `, and ${batch.length - 1} more like it` : ""}`);
+    await ports.performer.perform(batch.flatMap(operationsOf));
+    before = [{ type: "done", run: id, range }];
+    done.push(range);
+  }
+  if (before.length > 0) await journal.append(...before);
+}
+
+/** Neighbouring changes of one kind, cut at BATCH and at `cuts`. */
+export function batches(changes: readonly Change[], cuts: readonly number[] = []): Range[] {
   const ranges: Range[] = [];
   let from = 0;
   changes.forEach((change, i) => {
     const next = changes[i + 1];
-    if (next !== undefined && next.kind === change.kind && i + 1 - from < BATCH) return;
+    const goesOn = next !== undefined && next.kind === change.kind && i + 1 - from < BATCH;
+    if (goesOn && !cuts.includes(i + 1)) return;
     ranges.push({ from, to: i });
     from = i + 1;
   });
@@ -232,7 +268,7 @@ async function takeBack(ports: ApplyPorts, journal: Journal, open: OpenRun): Pro
   return left;
 }
 
-/** Goes on with an undo that died: what is still there of ours goes. */
+/** Goes on with a run that died and is to be finished: an undo, or an apply that someone has confirmed. */
 async function goOn(
   ports: ApplyPorts,
   journal: Journal,
@@ -271,6 +307,9 @@ async function recoverOpen(ports: ApplyPorts, journal: Journal, kernel: Kernel):
   if (open === undefined) return undefined;
   const { run: id, direction } = open;
   if (direction === "undo") return { run: id, direction, result: "finished", left: await goOn(ports, journal, open) };
+  // With the word given, what is still to be made is what keeps it over a reboot.
+  if (open.waitingUntilMs !== undefined && (await ports.confirmations.confirmed(id)))
+    return { run: id, direction, result: "finished", left: await goOn(ports, journal, open) };
   if (await canFinish(ports, open, kernel)) {
     await journal.end(id, "all", []);
     return { run: id, direction, result: "finished", left: [] };
@@ -280,7 +319,6 @@ async function recoverOpen(ports: ApplyPorts, journal: Journal, kernel: Kernel):
 
 /** All was made, and nobody still has to confirm it: only the last word is missing. */
 async function canFinish(ports: ApplyPorts, open: OpenRun, kernel: Kernel): Promise<boolean> {
-  if (open.waitingUntilMs !== undefined) return ports.confirmations.confirmed(open.run);
   if (open.confirm || !open.changes.every((_, i) => within(open.done, i))) return false;
   const found = await ports.reader.read(pathsOf(open.changes));
   return verify(found, open.changes, undefined, { kernel }) === undefined;
@@ -295,6 +333,31 @@ export async function recover(ports: ApplyPorts, kernel: Kernel): Promise<Recove
     return await recoverOpen(ports, await Journal.open(ports.journal), kernel);
   } finally {
     await release();
+  }
+}
+
+/**
+ * What the heir of a run does: once the run's process is dead, its changes are taken back; where it waits for its word,
+ * at the end of that time. Gives undefined when there is nothing left to do: the run has ended, or another is open.
+ */
+export async function inherit(
+  ports: ApplyPorts,
+  run: number,
+  kernel: Kernel,
+  isAlive: () => boolean,
+): Promise<Recovery | undefined> {
+  for (;;) {
+    if (!isAlive()) {
+      const { open } = await Journal.peek(ports.journal);
+      if (open?.run !== run) return undefined;
+      const { waitingUntilMs } = open;
+      const mayStillCome = waitingUntilMs !== undefined && ports.clock.nowMs() < waitingUntilMs;
+      if (!mayStillCome || (await ports.confirmations.confirmed(run))) {
+        const recovered = await recover(ports, kernel);
+        if (recovered !== "busy") return recovered;
+      }
+    }
+    await ports.clock.sleep(CONFIRM_POLL_MS);
   }
 }
 

@@ -34,7 +34,7 @@ export function problemsOf(shape: Shape, value: unknown): ShapeProblem[] {
 }
 
 /** `links[2].mac`; a name that is no plain word in quotes: `sysctls["eth0.arp_ignore"]`. */
-const pathText = (path: Path): string =>
+export const pathText = (path: readonly (string | number)[]): string =>
   path.reduce<string>((text, part) => {
     if (typeof part === "number") return `${text}[${part}]`;
     if (!/^[\w-]{1,64}$/.test(part)) return `${text}[${shown(part)}]`;
@@ -86,7 +86,7 @@ export const whole = (low = Number.MIN_SAFE_INTEGER, high = Number.MAX_SAFE_INTE
   );
 
 export const numberFrom = (low: number): Shape =>
-  shapeOf((v) => typeof v === "number" && v >= low, `a number from ${low}`, { type: "number", minimum: low });
+  shapeOf((v) => Number.isFinite(v) && (v as number) >= low, `a number from ${low}`, { type: "number", minimum: low });
 
 export const exactly = (wanted: string | number): Shape =>
   shapeOf((v) => v === wanted, JSON.stringify(wanted), { type: typeof wanted, const: wanted });

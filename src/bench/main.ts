@@ -2,6 +2,7 @@
 import { cpus, release, totalmem } from "node:os";
 import { applyBench } from "./apply.ts";
 import { directorBench } from "./director.ts";
+import { guardBench } from "./guard.ts";
 import { ipvsBench } from "./ipvs.ts";
 import type { Bench, Row } from "./measure.ts";
 import { modelBench } from "./model.ts";
@@ -20,6 +21,7 @@ const benches: readonly Bench[] = [
   modelBench,
   planBench,
   applyBench,
+  guardBench,
   simBench,
 ];
 

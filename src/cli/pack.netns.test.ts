@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -12,6 +12,18 @@ import type { LabReport } from "../lab/report.ts";
 import { needsRoot, testPrefix } from "../testing/root.ts";
 
 const project = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Every example of the library's page, as somebody who installed the package would run it, against what it prints. */
+function libraryExamples(folder: string): void {
+  const page = readFileSync(join(folder, "node_modules/vipward/docs/kernel-library.md"), "utf8");
+  const examples = [...page.matchAll(/```js\n([\s\S]*?)```\n\n```text\n([\s\S]*?)```/g)];
+  assert.equal(examples.length, page.split("```js").length - 1, "each example says what it prints");
+  assert.ok(examples.length > 3);
+  for (const [, code = "", printed] of examples) {
+    writeFileSync(join(folder, "example.mjs"), code);
+    assert.equal(execFileSync("node", ["example.mjs"], { cwd: folder, encoding: "utf8" }), printed, code);
+  }
+}
 
 test("the packed package installs into an empty folder, and who-has and the lab run from it", (t) => {
   if (!needsRoot(t)) return;
@@ -31,6 +43,8 @@ test("the packed package installs into an empty folder, and who-has and the lab 
     assert.ok(
       !readdirSync(join(folder, "node_modules", "vipward", "dist", "host")).some((name) => name.includes(".test.")),
     );
+
+    libraryExamples(folder);
 
     const here = createNamespace(`${prefix}a`);
     const there = createNamespace(`${prefix}b`);

@@ -1,10 +1,14 @@
-/** `npm run conformance -- --cases 100000 [--seed N] [--workers N] [--vm] [--json] [--only GROUP.HOST]`. */
+/**
+ * `npm run conformance -- --cases 100000 [--seed N] [--workers N] [--vm] [--json] [--only GROUP.HOST]`, or `--plans 500`
+ * for random hosts that are planned for, changed and asked on the wire.
+ */
 import { release } from "node:os";
 import { parseArgs } from "node:util";
 import { runInVm } from "../host/vm/machine.ts";
 import { projectInside } from "../host/vm/rootfs.ts";
 import { drawCase, runCase, tryAbilities } from "./group.ts";
 import type { Finding } from "./messages.ts";
+import { examinePlans } from "./plans.ts";
 import { type RunReport, runConformance } from "./run.ts";
 import { shrink } from "./shrink.ts";
 import { vectorOf } from "./vector.ts";
@@ -17,10 +21,11 @@ const { values } = parseArgs({
     vm: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     only: { type: "string" },
+    plans: { type: "string" },
   },
 });
 
-function whole(name: "cases" | "seed" | "workers", text: string): number {
+function whole(name: "cases" | "seed" | "workers" | "plans", text: string): number {
   if (/^\d{1,15}$/.test(text) && (name === "seed" || Number(text) > 0)) return Number(text);
   process.stderr.write(`conformance: --${name} takes a whole number, not "${text}"\n`);
   process.exit(64);
@@ -63,6 +68,7 @@ async function here(): Promise<number> {
     process.stderr.write("conformance: making network namespaces needs root: use sudo, or --vm\n");
     return 77;
   }
+  if (values.plans !== undefined) return plans(whole("plans", values.plans));
   if (values.only !== undefined) return once(values.only);
   const aborted = new AbortController();
   for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => aborted.abort(new Error(name)));
@@ -86,6 +92,39 @@ async function here(): Promise<number> {
   if (live) process.stderr.write("\r\x1b[K");
   out(values.json ? JSON.stringify(report) : summary(report));
   return report.findings.length > 0 ? 1 : 0;
+}
+
+/** Random hosts planned for, applied, asked and undone, one after the other: each is the kernel's alone. */
+async function plans(hosts: number): Promise<number> {
+  const name = `vw-p${process.pid}-`;
+  let spokenMs = performance.now();
+  const report = await examinePlans(seed, hosts, tryAbilities(name), name, {
+    only: values.only,
+    onHost: (now) => {
+      if (performance.now() - spokenMs < 5000) return;
+      spokenMs = performance.now();
+      process.stderr.write(`... ${now.hosts} of ${hosts} hosts, ${now.faults.length} faults\n`);
+    },
+  });
+  if (values.json) out(JSON.stringify(report));
+  else {
+    for (const fault of report.faults) out(`fault: ${fault}\n  again: ${plansAgain(hosts, fault)}`);
+    const list = (counts: Readonly<Record<string, number>>): string =>
+      Object.entries(counts)
+        .map(([what, n]) => `${what} ${n}`)
+        .join(", ");
+    out(`kernel ${release()}; wished: ${list(report.wishes)}`);
+    out(
+      `applied: ${list(report.applied)}; refused ${report.refused}, of which ${report.refusalsSeenTrue} seen to be true`,
+    );
+    out(`${report.hosts} hosts, ${report.questions} questions, seed ${seed}: ${report.faults.length} faults`);
+  }
+  return report.faults.length > 0 ? 1 : 0;
+}
+
+function plansAgain(hosts: number, fault: string): string {
+  const place = /, (\d+\.\d+):/.exec(fault)?.[1] ?? "";
+  return `npm run conformance -- --plans ${hosts} --seed ${seed} --only ${place}${insideVm ? " --vm" : ""}`;
 }
 
 /** One host once more, on fresh links: what it differs in, made small. */
@@ -112,6 +151,7 @@ function once(place: string): number {
 async function inVm(): Promise<number> {
   const args = ["--cases", String(cases), "--seed", String(seed), "--workers", String(workers)];
   if (values.only !== undefined) args.push("--only", values.only);
+  if (values.plans !== undefined) args.push("--plans", values.plans);
   const result = await runInVm({
     command: ["node", `${projectInside}/dist/conformance/main.js`, ...args, ...(values.json ? ["--json"] : [])],
     cpus: workers,

@@ -5,8 +5,8 @@ import { needsRoot } from "../testing/root.ts";
 import { seed } from "../testing/seed.ts";
 import type { PlansAnswer } from "./plansWorker.ts";
 
-/** More with VIPWARD_PLAN_HOSTS=500. */
-const hosts = Number(process.env.VIPWARD_PLAN_HOSTS ?? 60);
+/** More: `npm run conformance -- --plans 500`. */
+const hosts = 60;
 
 test(`${hosts} random hosts: what is planned and applied holds on the wire, or was refused for a true reason`, async (t) => {
   if (!needsRoot(t)) return;

@@ -17,10 +17,11 @@ import { makePlan, type Plan } from "../plan/plan.ts";
 import { planAuto } from "../policy/auto.ts";
 import { nothingWanted } from "../policy/hide.ts";
 import type { Wish } from "../policy/wish.ts";
+import { PROTOCOL } from "../wire/ipv4.ts";
 import { Dice } from "./dice.ts";
 import { askerMac, frameOf, packetId, packetOctets, readArp, receiverName } from "./frames.ts";
 import { type Abilities, drawHost, drawTopology, outerLinks } from "./generate.ts";
-import type { Question } from "./plan.ts";
+import type { PacketPlan, Question } from "./plan.ts";
 import { Stage, sleep } from "./stage.ts";
 
 const HOSTS_ON_A_STAGE = 6;
@@ -34,6 +35,8 @@ export interface PlansReport {
   /** Refusals that were tried with force, and seen to be true. */
   readonly refusalsSeenTrue: number;
   readonly questions: number;
+  /** "tun tunl0" -> hosts that were to be so. */
+  readonly wishes: Readonly<Record<string, number>>;
   /** What must not be: each names seed, stage and host. */
   readonly faults: readonly string[];
 }
@@ -44,6 +47,7 @@ interface Counts {
   refused: number;
   refusalsSeenTrue: number;
   questions: number;
+  readonly wishes: Record<string, number>;
   readonly faults: string[];
 }
 
@@ -53,10 +57,14 @@ export async function examinePlans(
   hosts: number,
   abilities: Abilities,
   name: string,
+  {
+    only,
+    onHost = () => {},
+  }: { readonly only?: string | undefined; readonly onHost?: (report: PlansReport) => void } = {},
 ): Promise<PlansReport> {
   const applied: Record<string, number> = {};
   const faults: string[] = [];
-  const report: Counts = { hosts: 0, applied, refused: 0, refusalsSeenTrue: 0, questions: 0, faults };
+  const report: Counts = { hosts: 0, applied, refused: 0, refusalsSeenTrue: 0, questions: 0, wishes: {}, faults };
   for (let group = 0; report.hosts < hosts; group++) {
     // The kernel never forgets the first local route or rule, and a reader cannot see that it had one.
     const topology = { ...drawTopology(new Dice(seed, 7000 + group), abilities), withLocalRoutes: false };
@@ -64,8 +72,13 @@ export async function examinePlans(
     try {
       for (let host = 0; host < HOSTS_ON_A_STAGE && report.hosts < hosts; host++) {
         report.hosts++;
+        // What a host leaves behind may be what the next one stumbles over, so those before it on its stage are run, too.
+        if (only !== undefined && Number(only.split(".")[0]) !== group) continue;
         const dice = new Dice(seed, 7000 + group, host + 1);
-        await examineOne(stage, dice, report, (what) => faults.push(`seed ${seed}, ${group}.${host}: ${what}`));
+        await examineOne(stage, abilities, dice, report, (what) =>
+          faults.push(`seed ${seed}, ${group}.${host}: ${what}`),
+        );
+        onHost(report);
       }
     } finally {
       stage.close();
@@ -77,12 +90,29 @@ export async function examinePlans(
 const settled = (facts: HostFacts): string =>
   JSON.stringify({ ...facts, neighbours: [], modules: [], routes: facts.routes.map((r) => JSON.stringify(r)).sort() });
 
-async function examineOne(stage: Stage, dice: Dice, report: Counts, fault: (what: string) => void): Promise<void> {
+/** How the VIPs come in and what holds them, of what the kernel has; a dummy is now and then one of its own. */
+function drawCarrier(dice: Dice, { dummy, ipip }: Abilities): Pick<Wish, "forwarding" | "carrier" | "carrierName"> {
+  const forwarding = ipip && dice.chance(0.5) ? "tun" : "dr";
+  const carrier = dice.pick([
+    "lo",
+    "lo",
+    ...(dummy ? (["dummy"] as const) : []),
+    ...(ipip ? (["tunl0"] as const) : []),
+  ] as const);
+  return { forwarding, carrier, ...(carrier === "dummy" && dice.chance(0.5) ? { carrierName: "vips" } : {}) };
+}
+
+async function examineOne(
+  stage: Stage,
+  abilities: Abilities,
+  dice: Dice,
+  report: Counts,
+  fault: (what: string) => void,
+): Promise<void> {
   const drawn = drawHost(dice, stage.topology);
   const wish: Wish = {
     vips: [...new Set([dice.pick(someVips), dice.pick(someVips)])],
-    forwarding: "dr",
-    carrier: "lo",
+    ...drawCarrier(dice, abilities),
     services: [],
     programs: { nft: true, iptables: true, arptables: false },
   };
@@ -98,6 +128,8 @@ async function examineOne(stage: Stage, dice: Dice, report: Counts, fault: (what
   let force = false;
   let why = "";
   let policy = "";
+  const asked = `${wish.forwarding} ${wish.carrierName ?? wish.carrier}`;
+  report.wishes[asked] = (report.wishes[asked] ?? 0) + 1;
   const apply = () =>
     run(ports, {
       direction: "apply",
@@ -121,14 +153,14 @@ async function examineOne(stage: Stage, dice: Dice, report: Counts, fault: (what
       report.refused++;
       if (outcome.why.length === 0) fault("refused without a reason");
       const witness = outcome.plan.proof.laws[1]?.broken[0];
-      const link = / in on (\S+)$/.exec(witness?.asked ?? "")?.[1];
+      const link = / in on (\S+)/.exec(witness?.asked ?? "")?.[1];
       const isOnWire = [...wires(stage, before, vips)].some((w) => w.link === link);
       if (outcome.plan.conflicts.length === 0 && witness !== undefined && isOnWire) {
         force = true;
         const forced = await apply();
         const world = await ports.reader.read([]);
         if (forced.kind !== "done" && forced.kind !== "nothing") fault(`forced, it went ${forced.kind}`);
-        else if (notTaken(stage, world, vips, report).length > 0) report.refusalsSeenTrue++;
+        else if (notTaken(stage, world, wish, report).length > 0) report.refusalsSeenTrue++;
         else fault(`refused for ${witness.asked}: ${witness.answer} (${witness.rule}), but all were taken`);
       }
     } else if (outcome.kind === "done" || outcome.kind === "nothing") {
@@ -136,7 +168,7 @@ async function examineOne(stage: Stage, dice: Dice, report: Counts, fault: (what
       const world = await ports.reader.read([]);
       for (const what of answered(stage, world, vips, report)) fault(`${policy}: ${what}`);
       for (const what of leaked(stage, world, vips, report)) fault(`${policy}: ${what}`);
-      if (policy !== "redirect") for (const what of notTaken(stage, world, vips, report)) fault(`${policy}: ${what}`);
+      if (policy !== "redirect") for (const what of notTaken(stage, world, wish, report)) fault(`${policy}: ${what}`);
       const again = await apply();
       if (again.kind !== "nothing") fault(`${policy}: a second apply was not idle: ${again.kind}`);
     } else fault(`${policy}: ${outcome.kind}${outcome.kind === "tookBack" ? `: ${outcome.why}` : ""}`);
@@ -161,7 +193,8 @@ function* wires(stage: Stage, { facts }: World, vips: readonly Ipv4[]) {
     // A port that is down brings nothing to its bridge, which is up by another one.
     if (!up.has(name)) continue;
     const link = lan.get(receiverName(stage.topology, name));
-    if (link !== undefined) for (const { ip } of link.neighbours) yield { wire: name, link: link.name, neighbour: ip };
+    if (link === undefined) continue;
+    for (const { ip, seenFrom } of link.neighbours) yield { wire: name, link: link.name, neighbour: ip, seenFrom };
   }
 }
 
@@ -219,21 +252,24 @@ function leaked(stage: Stage, world: World, vips: readonly Ipv4[], report: Count
   return found;
 }
 
-function notTaken(stage: Stage, world: World, vips: readonly Ipv4[], report: Counts): string[] {
+/** A client's packets as the director sends them on: as they are, or inside IPIP to this host's own address. */
+function notTaken(stage: Stage, world: World, wish: Wish, report: Counts): string[] {
+  const vips = wish.vips.map((v) => ipv4(v));
   stage.delivered(() => undefined);
-  const asked = [...wires(stage, world, vips)].flatMap(({ wire, neighbour }) =>
-    vips.map((vip) => ({ wire, neighbour, vip })),
-  );
+  const asked = [...wires(stage, world, vips)].flatMap((w) => vips.map((vip) => ({ ...w, vip })));
   report.questions += asked.length;
   stage.send(
-    asked.map(({ wire, neighbour, vip }, n) => {
-      const header = { source: neighbour, destination: vip, protocol: "tcp", destinationPort: 80 } as const;
+    asked.map(({ wire, neighbour, seenFrom, vip }, n) => {
+      const packet = { source: neighbour, destination: vip, protocol: "tcp", destinationPort: 80 } as const;
+      const outer = { source: neighbour, destination: seenFrom, protocol: "ipip", destinationPort: 0 } as const;
+      const header: PacketPlan = wish.forwarding === "tun" ? { ...outer, inner: packet } : packet;
       return { link: wire, octets: frameOf(stage.topology, { n, ask: "ip", link: wire, frame: "unicast", header }, 1) };
     }),
   );
   const taken = new Set<number>();
   for (let i = 0; i < 8 && taken.size < asked.length; i++) {
-    stage.delivered((packet) => void taken.add(((packet[4] ?? 0) << 8) | (packet[5] ?? 0)));
+    // Of IPIP the outer packet is delivered, too, whatever becomes of the inner one.
+    stage.delivered((p) => void (p[9] === PROTOCOL.tcp && taken.add(((p[4] ?? 0) << 8) | (p[5] ?? 0))));
     sleep(i < 4 ? 2 : 8);
   }
   return asked.flatMap(({ wire, neighbour, vip }, n) =>

@@ -25,6 +25,8 @@ import {
   VIP,
   withSysctls,
 } from "./testing/hosts.ts";
+import { liveCases } from "./testing/liveCases.ts";
+import { notLive, vmCases } from "./testing/vmCases.ts";
 
 const ids = (input: CheckInput): string[] => checkHost(input).findings.map((f) => f.id);
 
@@ -56,6 +58,17 @@ test("every finding of the registry has a case and a twin, and every case is fac
       const checked = checkFacts(JSON.parse(JSON.stringify(facts)));
       assert.ok(checked.ok, `${c.id}: ${JSON.stringify(checked)}`);
     }
+});
+
+test("every finding is shown on a running kernel, or is named with the fact that keeps it from there", () => {
+  const inVm = new Set([...vmCases.map((c) => c.id), "sysctl-readonly-or-hidden-in-container"]); // live.vm.test.ts
+  const shown = new Set([...liveCases.map((c) => c.id), ...inVm]);
+  for (const { id } of registry) assert.notEqual(shown.has(id), Object.hasOwn(notLive, id), id);
+  for (const id of [...shown, ...Object.keys(notLive)])
+    assert.ok(
+      registry.some((e) => e.id === id),
+      id,
+    );
 });
 
 test("healthy hosts have no findings: real servers of both methods, director, and both in one box", () => {

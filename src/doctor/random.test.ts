@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import "../testing/seed.ts";
-import { type FilterChainFacts, generations, type HostFacts, type LinkFlag } from "../model/facts.ts";
+import type { FilterChainFacts, HostFacts, LinkFlag } from "../model/facts.ts";
 import { checkFacts } from "../model/factsSchema.ts";
+import { generationOf, parseRelease } from "../model/generation.ts";
 import { isRuleId } from "../model/rules.ts";
 import { checkHost } from "./check.ts";
 import { severities } from "./finding.ts";
@@ -78,8 +79,8 @@ const chains = fc.array(
 
 const hosts: fc.Arbitrary<HostFacts> = fc
   .record({
-    generation: fc.constantFrom(...generations),
-    release: fc.constantFrom("", "2.0.36", "2.2.19", "2.4.27", "2.6.32", "3.10.0", "6.1.0", "not a release"),
+    release: fc.constantFrom("2.0.36", "2.2.13", "2.2.19", "2.4.22", "2.4.27", "2.6.32", "3.10.0", "6.1.0", "7.3-rc1"),
+    patch: fc.constantFrom("", "hidden", "arp_invisible", "fullarpfix"),
     links,
     addresses: fc.array(
       fc.record({
@@ -140,7 +141,7 @@ const hosts: fc.Arbitrary<HostFacts> = fc
   .filter((facts) => checkFacts(facts).ok);
 
 interface Draft {
-  readonly generation: HostFacts["kernel"]["generation"];
+  readonly patch: string;
   readonly release: string;
   readonly links: readonly {
     readonly name: string;
@@ -183,13 +184,15 @@ function hostOf(d: Draft): HostFacts {
   return JSON.parse(
     JSON.stringify({
       factsVersion: 1,
-      kernel: { release: d.release, generation: d.generation },
+      kernel: { release: d.release, generation: generationOf(parseRelease(d.release) ?? [], [d.patch]) },
       links: d.links.map((l, i) => ({
         ...l,
         ifindex: i + 1,
         flags: l.name === "lo" ? [...l.flags, "LOOPBACK"] : l.flags,
         mac: l.mac && l.name !== "lo" ? `02:00:00:00:00:0${i + 1}` : null,
-        master: l.master !== undefined && l.master !== l.name && there.has(l.master) ? l.master : undefined,
+        // Only links further on in the list, so that nobody is his own master.
+        master: d.links.slice(i + 1).some((o) => o.name === l.master) ? l.master : undefined,
+        parent: d.links.slice(i + 1).some((o) => o.name === l.parent) ? l.parent : undefined,
       })),
       addresses: d.addresses.filter((a) => {
         const key = `${a.link} ${a.ip}/${a.prefixLength}`;
@@ -200,7 +203,15 @@ function hostOf(d: Draft): HostFacts {
       routesGiven: d.routesGiven,
       routes: d.routes.filter((r) => there.has(r.dev)),
       rules: d.rules,
-      sysctls: d.vs ? { ...d.sysctls, "vs.backup_only": 0, "vs.conntrack": 1 } : d.sysctls,
+      sysctls: {
+        ...Object.fromEntries(
+          Object.entries(d.sysctls).filter(([key]) => {
+            const link = key.slice(0, key.lastIndexOf("."));
+            return link === "all" || link === "default" || there.has(link);
+          }),
+        ),
+        ...(d.vs ? { "vs.backup_only": 0, "vs.conntrack": 1 } : {}),
+      },
       neighbours: [],
       filters: d.filters.map((c) => ({ ...c, tool: "nft" })),
       ipvs: d.destinations && {

@@ -195,6 +195,23 @@ export class NetlinkSocket {
     return failures;
   }
 
+  /**
+   * Requests that the kernel carries out together or not at all, between the two that bracket them (nfnetlink's batch).
+   * Done when those of them that ask for it are acknowledged. Throws the first refusal.
+   */
+  transaction(requests: readonly NetlinkRequest[]): void {
+    const first = this.#send(requests, 0, requests.length, false);
+    let waiting = requests.filter((r) => (r.flags & NLM_F.ack) !== 0).length;
+    while (waiting > 0)
+      for (const message of this.#receive(requests[0] as NetlinkRequest)) {
+        const request = requests[(message.sequence - first) >>> 0];
+        const { kind, errno, text } = outcomeOf(message);
+        if (request === undefined || kind !== "acknowledged") continue;
+        if (errno !== 0) throw refusal(request, errno, text);
+        waiting--;
+      }
+  }
+
   close(): void {
     this.#transport.close();
   }
@@ -231,7 +248,7 @@ export class NetlinkSocket {
   }
 
   /** Sends requests[from, to) as one datagram, the last one to be acknowledged; gives the first one's sequence. */
-  #send(requests: readonly NetlinkRequest[], from: number, to: number): number {
+  #send(requests: readonly NetlinkRequest[], from: number, to: number, acknowledgeLast = true): number {
     let octets = 0;
     for (let i = from; i < to; i++) octets += HEADER_OCTETS + aligned((requests[i] as NetlinkRequest).payload.length);
     if (octets > this.#out.length) this.#out = new Uint8Array(octets);
@@ -239,7 +256,7 @@ export class NetlinkSocket {
     const first = this.#sequence;
     let at = 0;
     for (let i = from; i < to; i++) {
-      const flags = i === to - 1 ? NLM_F.ack : 0;
+      const flags = acknowledgeLast && i === to - 1 ? NLM_F.ack : 0;
       at += writeMessage(this.#out, at, requests[i] as NetlinkRequest, flags, this.#sequence++);
     }
     this.#transport.send(this.#out.subarray(0, at));

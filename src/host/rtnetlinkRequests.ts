@@ -244,6 +244,8 @@ export interface RuleWish {
   readonly outputLink?: string;
   readonly fwmark?: number;
   readonly fwmask?: number;
+  /** IANA's number; since 4.17. An ARP packet has none, so it never matches. */
+  readonly ipProtocol?: number;
   readonly invert?: boolean;
 }
 
@@ -267,6 +269,7 @@ function ruleRequest(verb: "add" | "remove", wish: RuleWish): NetlinkRequest {
     ...(wish.outputLink === undefined ? {} : { outName: wish.outputLink }),
     ...(wish.fwmark === undefined ? {} : { mark: wish.fwmark }),
     ...(wish.fwmask === undefined ? {} : { markMask: wish.fwmask }),
+    ...(wish.ipProtocol === undefined ? {} : { ipProtocol: wish.ipProtocol }),
   });
   return {
     type: verb === "add" ? wire.RTM.newRule : wire.RTM.delRule,

@@ -1,5 +1,5 @@
 /** /proc/sys of the calling thread's network namespace. Synchronous on purpose: see namespace.ts. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync, writeFileSync } from "node:fs";
 import { HostError } from "./errors.ts";
 
 /** A path below /proc/sys, as segments: interface names may hold dots, so the dotted form is ambiguous. */
@@ -51,5 +51,40 @@ export function writeSysctl(path: SysctlPath, value: string): void {
     writeFileSync(file, `${value}\n`, { flag: "r+" });
   } catch (error) {
     fail("write", path, error);
+  }
+}
+
+/**
+ * Values under /proc/sys to be compared again and again: each file is opened once, and a read from its start asks the
+ * kernel anew, which costs one system call instead of three.
+ */
+export class SysctlWatch {
+  readonly #files: { readonly fd: number; readonly value: string }[] = [];
+  readonly #octets = new Uint8Array(64);
+
+  /** Those that cannot be opened are passed over: they are gone, and whoever made the list will see that. */
+  constructor(values: readonly (readonly [SysctlPath, string])[]) {
+    for (const [path, value] of values)
+      try {
+        this.#files.push({ fd: openSync(fileOf(path), "r"), value });
+      } catch (error) {
+        if (error instanceof HostError) throw error;
+      }
+  }
+
+  /** Is any of them another one now, or gone with its interface? */
+  differs(): boolean {
+    return this.#files.some(({ fd, value }) => {
+      try {
+        const length = readSync(fd, this.#octets, 0, this.#octets.length, 0);
+        return Buffer.from(this.#octets.buffer, 0, length).toString("latin1").trimEnd() !== value;
+      } catch {
+        return true;
+      }
+    });
+  }
+
+  close(): void {
+    for (const { fd } of this.#files.splice(0)) closeSync(fd);
   }
 }

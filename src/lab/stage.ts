@@ -71,4 +71,6 @@ export interface StageOptions {
   readonly prefix: string;
   readonly signal: AbortSignal;
   readonly progress: (text: string) => void;
+  /** Real servers are left without their VIPs: who builds the stage gives them. */
+  readonly bareRealServers?: boolean;
 }

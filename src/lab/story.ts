@@ -17,6 +17,7 @@ import type {
   LeakStep,
   ReachStep,
   TrafficStep,
+  Verdict,
   WhoHasShare,
   WhoHasStep,
 } from "./report.ts";
@@ -24,16 +25,20 @@ import { silence } from "./silence.ts";
 import type { Answers, Stage } from "./stage.ts";
 import { addressOn, type LabHost } from "./topology.ts";
 import type { TrafficResult } from "./traffic.ts";
-import { judge } from "./verdicts.ts";
+import { judge, judgeProof } from "./verdicts.ts";
 
 export interface StoryOptions {
   readonly cure: Cure;
   readonly nowMs: () => number;
   readonly tell: (event: LabEvent) => void;
   readonly signal: AbortSignal;
+  /** Who-has is asked so often for each VIP; 20 when absent. */
+  readonly asks?: number;
+  /** False: the engine's own counts are not waited for, nor compared with the wire. */
+  readonly withCounts?: boolean;
 }
 
-const asks = 20;
+const defaultAsks = 20;
 /** Real caches hold an entry for minutes; the story has seconds. */
 const refreshMs = 250;
 
@@ -62,6 +67,7 @@ class Story {
   }
 
   async #whoHasVips(): Promise<WhoHasStep[]> {
+    const asks = this.#options.asks ?? defaultAsks;
     this.#say(`asking ${asks} times who has the VIP`);
     const all = await this.#stage.whoHas(this.#plot.client.name, this.#plot.vips, asks);
     return all.map((a) => ({ vip: formatIpv4(a.target), asked: a.asked, shares: this.#shares(a) }));
@@ -105,7 +111,7 @@ class Story {
     await this.#stage.ping(router.name, routerAddress, vip, 3000);
     const named = (mac: Mac | undefined): string => (mac === undefined ? "nobody" : (this.#names.get(mac) ?? mac));
     const before = named(this.#stage.neighbour(router.name, vip));
-    const [answers] = await this.#stage.whoHas(this.#plot.client.name, [vip], asks);
+    const [answers] = await this.#stage.whoHas(this.#plot.client.name, [vip], defaultAsks);
     await this.#stage.observe();
     this.#stage.forgetNeighbours(name);
     this.#stage.speak(name, vip, routerAddress);
@@ -164,12 +170,13 @@ class Story {
   async proof(): Promise<ChapterReport["proof"]> {
     await this.#stage.observe();
     const whoHas = await this.#whoHasVips();
-    await this.#stage.pause(this.#stage.countsLagMs); // so that what came before is in the count that is subtracted
+    const lagMs = this.#options.withCounts === false ? 0 : this.#stage.countsLagMs;
+    await this.#stage.pause(lagMs); // so that what came before is in the count that is subtracted
     const before = this.#stage.counts();
     const { leaks: early } = await this.#stage.observed(); // the traffic counts anew
     const traffic = await this.#traffic();
-    if (this.#stage.countsLagMs > 0) this.#say("waiting for the engine to bring its counters up to date");
-    await this.#stage.pause(this.#stage.countsLagMs);
+    if (lagMs > 0) this.#say("waiting for the engine to bring its counters up to date");
+    await this.#stage.pause(lagMs);
     const counts = countSteps(this.#plot, this.#stage, before, await this.#stage.observed());
     const reach = await this.#reach();
     const { leaks: late } = await this.#stage.observed();
@@ -239,6 +246,17 @@ function countSteps(plot: Plot, stage: Stage, before: readonly EngineCount[], se
     counted: counted.get(addressOn(host, wire)) ?? 0,
     seen: seen.forwarded[host.name]?.packets ?? 0,
   }));
+}
+
+/** The proof alone, of a cluster that someone else has cured. */
+export async function tellProof(
+  plot: Plot,
+  stage: Stage,
+  options: StoryOptions,
+): Promise<{ readonly proof: ChapterReport["proof"]; readonly verdicts: readonly Verdict[] }> {
+  const proof = await new Story(plot, stage, options).proof();
+  const verdicts = judgeProof(proof, { owner: plot.cast.owner, engine: stage.engine, weights: plot.weights });
+  return { proof, verdicts: verdicts.filter((v) => options.withCounts !== false || v.id !== "proof/counts-agree") };
 }
 
 /** Tells the whole story of one chapter. Rejects with the signal's reason when it is aborted between two steps. */

@@ -124,8 +124,8 @@ function trafficVerdicts(traffic: TrafficStep, expectations: Expectations): Verd
   ];
 }
 
-function proofVerdicts(steps: Steps, expectations: Expectations): Verdict[] {
-  const { whoHas, traffic, reach, counts, leaks, lostFrames } = steps.proof;
+export function judgeProof(proof: ChapterReport["proof"], expectations: Expectations): Verdict[] {
+  const { whoHas, traffic, reach, counts, leaks, lostFrames } = proof;
   const ripsWrong = reach.filter((r) => r.answeredBy.length !== 1 || r.answeredBy[0] !== r.realServer);
   const unreached = reach.filter((r) => r.reached.length !== r.asked.length || r.asked.length === 0);
   const differing = counts.filter((c) => c.counted !== c.seen);
@@ -179,5 +179,5 @@ function proofVerdicts(steps: Steps, expectations: Expectations): Verdict[] {
 
 export const judge = (steps: Steps, expectations: Expectations): Verdict[] => [
   ...(expectations.quietByNature === true ? quietVerdicts : problemVerdicts)(steps, expectations),
-  ...proofVerdicts(steps, expectations),
+  ...judgeProof(steps.proof, expectations),
 ];

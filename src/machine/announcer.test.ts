@@ -121,6 +121,16 @@ test("a neighbour's answer to our MAC, or traffic, confirms; silence is announce
   assert.deepEqual(three.times("verified"), [40]);
 });
 
+test("where nobody is named to be asked, traffic confirms and its absence says nothing", () => {
+  const nobody = { neighbours: [], verifyWithinMs: 500 };
+  const verify: AnnouncerEvent = { kind: "verify", vips: [vip] };
+  const one = new Driven(nobody).at(0, announce()).at(0, verify).at(40, { kind: "traffic", vip }).run(60_000);
+  assert.deepEqual(one.times("verified"), [40]);
+  const two = new Driven(nobody).at(0, announce()).at(0, verify).run(60_000);
+  assert.deepEqual([...two.times("verified"), ...two.times("unverified"), ...two.times("askNeighbour")], []);
+  assert.equal(two.state.pending.size, 0);
+});
+
 test("who claims a VIP that we hold is named at once, once, and the claim is answered", () => {
   const one = new Driven().at(0, announce()).run(1000);
   const before = one.log.length;

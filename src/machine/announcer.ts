@@ -92,6 +92,8 @@ export interface AnnouncerStep {
 }
 
 export const conflictAgainMs = 60_000;
+/** Where nobody is named whom we could ask, traffic is waited for so long, and its absence says nothing. */
+export const trafficWithinMs = 30_000;
 /** RFC 5227 section 2.4: the defence against a claim is limited in rate, or two hosts shout for ever. */
 export const defendIntervalMs = 10_000;
 const conflictLimit = 256;
@@ -162,9 +164,14 @@ const questionAtMs = (c: AnnouncerConfig, i: number, nowMs: number): number =>
   nowMs + Math.floor((i * c.neighbours.length) / Math.max(1, c.framesAtOnce));
 
 function verify(c: AnnouncerConfig, s: AnnouncerState, vips: readonly Ipv4[], nowMs: number): AnnouncerStep {
-  if (c.neighbours.length === 0 || c.verifyWithinMs <= 0) return { state: s, effects: [] };
+  if (c.verifyWithinMs <= 0) return { state: s, effects: [] };
   const pending = new Map(s.pending);
   const fresh = vips.filter((vip) => s.held.has(vip) && !pending.has(vip));
+  if (c.neighbours.length === 0) {
+    for (const vip of fresh)
+      pending.set(vip, { sinceMs: nowMs, dueAtMs: nowMs + trafficWithinMs, asked: true, attempts: 1 });
+    return { state: { ...s, pending }, effects: [] };
+  }
   for (const [i, vip] of fresh.entries()) {
     const dueAtMs = questionAtMs(c, i, nowMs);
     pending.set(vip, { sinceMs: dueAtMs, dueAtMs, asked: false, attempts: Math.max(1, c.verifyAttempts) });
@@ -199,6 +206,7 @@ function overdue(c: AnnouncerConfig, s: AnnouncerState, nowMs: number): Announce
       continue;
     }
     pending.delete(vip);
+    if (c.neighbours.length === 0) continue;
     const names = c.neighbours.slice(0, 4).map(formatIpv4).join(", ");
     const reason = `${names} gave no answer for ${formatIpv4(vip)} in ${Math.round(nowMs - p.sinceMs)} ms`;
     effects.push({ kind: "unverified", vip, reason });

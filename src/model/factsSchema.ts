@@ -1,6 +1,7 @@
-import { parseIpv4 } from "../base/ipv4.ts";
+import { formatIpv4, parseIpv4 } from "../base/ipv4.ts";
+import { repeatedNames } from "../base/jsonKeys.ts";
 import { parseMac } from "../base/mac.ts";
-import { parsePrefix } from "../base/prefix.ts";
+import { networkOf, parsePrefix } from "../base/prefix.ts";
 import {
   choiceOf,
   exactly,
@@ -12,6 +13,7 @@ import {
   optional,
   orNull,
   pairOf,
+  pathText,
   problemsOf,
   recordOf,
   type Shape,
@@ -23,8 +25,11 @@ import {
   whole,
 } from "../base/shape.ts";
 import { FACTS_VERSION, generations, type HostFacts, neighbourStates, routeTypes } from "./facts.ts";
+import { generationOf, parseRelease } from "./generation.ts";
 import { parseIpv6 } from "./ipv6.ts";
+import { isProtocol } from "./protocols.ts";
 import { switchProblems } from "./switches.ts";
+import { sysctlNameProblem } from "./sysctlNames.ts";
 
 /**
  * The facts file's shape, once for the check and once for schema/facts.schema.json, and the checks that a shape
@@ -54,6 +59,7 @@ const addressMatch = objectOf({
   any: listOf(textThat(isAddressMatch, "an address, prefix or range")),
   not: optional(flag),
 });
+const protocol = textThat(isProtocol, 'an IP protocol: "tcp", "ipip", or a number such as "47"');
 const nameMatch = objectOf({ any: listOf(text), not: optional(flag) });
 const numberMatch = objectOf({ any: listOf(pairOf(whole())), not: optional(flag) });
 
@@ -90,7 +96,7 @@ const filterRule = objectOf({
     sourceMac: optional(nameMatch),
     targetMac: optional(nameMatch),
     arpOperation: optional(numberMatch),
-    protocol: optional(nameMatch),
+    protocol: optional(objectOf({ any: listOf(protocol), not: optional(flag) })),
     sourcePort: optional(numberMatch),
     targetPort: optional(numberMatch),
     mark: optional(objectOf({ value: uint32, mask: optional(uint32), not: optional(flag) })),
@@ -193,7 +199,7 @@ const shape = objectOf({
       fwmark: optional(uint32),
       fwmask: optional(uint32),
       tos: optional(whole(0, 255)),
-      protocol: optional(text),
+      protocol: optional(protocol),
       sourcePorts: optional(pairOf(port)),
       destinationPorts: optional(pairOf(port)),
       not: optional(flag),
@@ -281,9 +287,16 @@ export function parseFacts(text: string): FactsResult {
     value = JSON.parse(text);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    const cut = /end of (JSON )?input|Unterminated|after (array|property)|double-quoted property/i.test(why);
+    // Whatever the parser missed, it missed it where the text ends.
+    const at = /position (\d+)/.exec(why)?.[1];
+    const cut = text.trim() === "" || at === undefined ? /end of (JSON )?input/i.test(why) : Number(at) >= text.length;
     const message = cut ? `the file is not complete JSON, it seems to be cut short (${why})` : `not JSON: ${why}`;
     return { ok: false, problems: [{ path: "", message }] };
+  }
+  const repeated = repeatedNames(text);
+  if (repeated.length > 0) {
+    const message = "stands twice in its object, and only one of them can be meant";
+    return { ok: false, problems: repeated.map((path) => ({ path: pathText(path), message })) };
   }
   return checkFacts(value);
 }
@@ -320,6 +333,8 @@ function contradictions(facts: HostFacts): FactsProblem[] {
     problems.push({ path, message });
   };
   for (const [name, what] of switchProblems(facts.kernel)) say(`kernel.switches.${name}`, what);
+  const kernelProblem = releaseProblem(facts);
+  if (kernelProblem) say(kernelProblem.path, kernelProblem.message);
   facts.links.forEach((link, i) => {
     if (names.has(link.name)) say(`links[${i}].name`, `a second link is named ${link.name}`);
     if (indexes.has(link.ifindex)) say(`links[${i}].ifindex`, `a second link has the index ${link.ifindex}`);
@@ -330,9 +345,16 @@ function contradictions(facts: HostFacts): FactsProblem[] {
     if (name !== undefined && !names.has(name)) say(path, `there is no link ${name}`);
   };
   facts.links.forEach((link, i) => {
-    mustExist(`links[${i}].master`, link.master);
-    if (link.master === link.name) say(`links[${i}].master`, `${link.name} is its own master`);
+    for (const relation of ["master", "parent"] as const) {
+      mustExist(`links[${i}].${relation}`, link[relation]);
+      const circle = circleOf(facts, link.name, relation);
+      if (circle !== undefined) say(`links[${i}].${relation}`, `${link.name} is its own ${relation}${circle}`);
+    }
   });
+  for (const key of Object.keys(facts.sysctls)) {
+    const problem = sysctlNameProblem(key, (name) => names.has(name));
+    if (problem) say(pathText(["sysctls", key]), problem);
+  }
   const seen = new Set<string>();
   facts.addresses.forEach((address, i) => {
     mustExist(`addresses[${i}].link`, address.link);
@@ -345,6 +367,8 @@ function contradictions(facts: HostFacts): FactsProblem[] {
   });
   facts.routes.forEach((route, i) => {
     mustExist(`routes[${i}].dev`, route.dev);
+    const problem = routeProblem(route);
+    if (problem) say(`routes[${i}]${problem.path}`, problem.message);
     if (route.nexthops && (route.dev !== undefined || route.via !== undefined))
       say(`routes[${i}].nexthops`, "a route has either nexthops or dev and via");
     route.nexthops?.forEach((hop, j) => {
@@ -355,6 +379,51 @@ function contradictions(facts: HostFacts): FactsProblem[] {
     if (neighbour.link !== "*") mustExist(`neighbours[${i}].link`, neighbour.link);
   });
   return problems;
+}
+
+/** Switches follow the release, messages name the generation: they must be of one kind, with or without a patch. */
+function releaseProblem({ kernel }: HostFacts): FactsProblem | undefined {
+  const release = parseRelease(kernel.release);
+  if (!release)
+    return { path: "kernel.release", message: `${JSON.stringify(kernel.release)} is no release such as 6.1.0` };
+  const patches = [[], ["hidden"], ["arp_invisible"], ["fullarpfix"]];
+  const possible = patches.map((names) => generationOf(release, names));
+  // One generation of modern kernels is another's name for it: what decides is the release.
+  if (possible.includes(kernel.generation)) return undefined;
+  return {
+    path: "kernel.generation",
+    message: `is ${kernel.generation}, and release ${kernel.release} is of ${[...new Set(possible)].join(" or ")}`,
+  };
+}
+
+/** " by way of X" where following the relation leads back; undefined where it ends. */
+function circleOf(facts: HostFacts, start: string, relation: "master" | "parent"): string | undefined {
+  const passed: string[] = [];
+  let at = facts.links.find((l) => l.name === start)?.[relation];
+  while (at !== undefined && passed.length <= facts.links.length) {
+    if (at === start) return passed.length === 0 ? "" : ` by way of ${passed.join(", ")}`;
+    if (passed.includes(at)) return undefined; // a circle that others are in
+    passed.push(at);
+    const here = at;
+    at = facts.links.find((l) => l.name === here)?.[relation];
+  }
+  return undefined;
+}
+
+type RouteOfFacts = HostFacts["routes"][number];
+
+/** What the kernel itself would refuse. */
+function routeProblem(route: RouteOfFacts): FactsProblem | undefined {
+  const type = route.type ?? "unicast";
+  const destination = route.dst === "default" ? undefined : parsePrefix(route.dst);
+  if (destination && networkOf(destination) !== destination.address) {
+    const right = `${formatIpv4(networkOf(destination))}/${destination.length}`;
+    return { path: ".dst", message: `${route.dst} is an address in a prefix; the prefix is ${right}` };
+  }
+  const leads = route.dev !== undefined || route.via !== undefined || (route.nexthops?.length ?? 0) > 0;
+  if (type === "unicast" && !leads) return { path: "", message: "a unicast route needs dev, via or nexthops" };
+  const hopless = route.nexthops?.findIndex((hop) => hop.dev === undefined && hop.via === undefined) ?? -1;
+  return hopless >= 0 ? { path: `.nexthops[${hopless}]`, message: "needs dev or via" } : undefined;
 }
 
 /** The content of schema/facts.schema.json. */

@@ -9,6 +9,7 @@ import type {
   NameMatchFacts,
   NumberMatchFacts,
 } from "./facts.ts";
+import { protocolNumber } from "./protocols.ts";
 
 /** A packet as hooks see it. ARP: addresses of the ARP body, MACs of the body; IP: 0 and "" for what is not there. */
 export interface HookPacket {
@@ -100,7 +101,7 @@ function compileMatch(match: FilterMatchFacts): Test {
   add(match.sourceMac, (m) => macs(m, (p) => p.sourceMac));
   add(match.targetMac, (m) => macs(m, (p) => p.targetMac));
   add(match.arpOperation, (m) => numbers(m, (p) => p.arpOperation));
-  add(match.protocol, (m) => names(m, (p) => p.protocol));
+  add(match.protocol, protocols);
   add(match.sourcePort, (m) => numbers(m, (p) => p.sourcePort));
   add(match.targetPort, (m) => numbers(m, (p) => p.targetPort));
   add(match.mark, (m) => {
@@ -119,6 +120,13 @@ function names(match: NameMatchFacts, pick: (p: HookPacket) => string): Test {
     const name = pick(p);
     return (exact.has(name) || starts.some((s) => name.startsWith(s))) !== (match.not === true);
   };
+}
+
+/** By name or by number, whichever the rule has and the packet. */
+function protocols(match: NameMatchFacts): Test {
+  const words = new Set(match.any);
+  const numbers = new Set(match.any.map(protocolNumber).filter((n) => n > 0));
+  return (p) => (words.has(p.protocol) || numbers.has(protocolNumber(p.protocol))) !== (match.not === true);
 }
 
 function macs(match: NameMatchFacts, pick: (p: HookPacket) => string): Test {

@@ -3,6 +3,7 @@ import { type Mac, parseMac } from "../base/mac.ts";
 import { maskOf, parsePrefix } from "../base/prefix.ts";
 import type { AddressFacts, HostFacts, LinkFacts, NeighbourFacts, PolicyRuleFacts, RouteFacts } from "./facts.ts";
 import { compileFilters, type Filters } from "./filters.ts";
+import { protocolNumber } from "./protocols.ts";
 import {
   DEFAULT_TABLE,
   type Flow,
@@ -503,9 +504,6 @@ function sameRule(a: PolicyRuleFacts, b: PolicyRuleFacts): boolean {
   );
   return plain && a.priority === b.priority && a.table === b.table;
 }
-
-const protocolNumbers: Readonly<Record<string, number>> = { icmp: 1, ipip: 4, tcp: 6, udp: 17 };
-export const protocolNumber = (name: string): number => protocolNumbers[name] ?? (Number(name) || 0);
 
 function compileRule(given: PolicyRuleFacts, byName: ReadonlyMap<string, Link>): PolicyRule {
   const tests: ((flow: Flow) => boolean)[] = [];

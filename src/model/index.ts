@@ -1,5 +1,7 @@
 /** `vipward/kernel`: what any Linux from 2.0 to today answers to ARP and does with a packet, and why. */
 
+export { formatIpv4, type Ipv4, ipv4, parseIpv4 } from "../base/ipv4.ts";
+export { BROADCAST_MAC, type Mac, mac, parseMac, ZERO_MAC } from "../base/mac.ts";
 export {
   type AnnounceNothing,
   type AnnounceRequest,

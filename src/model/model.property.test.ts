@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import "../testing/seed.ts";
-import { ipv4 } from "../base/ipv4.ts";
+import { formatIpv4, ipv4 } from "../base/ipv4.ts";
 import { mac } from "../base/mac.ts";
+import { networkOf, prefix } from "../base/prefix.ts";
 import { sketchFacts } from "../testing/modelHosts.ts";
 import { announce, announcesByItself } from "./announce.ts";
 import { type ArpPacket, answerArp } from "./answerArp.ts";
@@ -71,7 +72,7 @@ const facts: fc.Arbitrary<HostFacts> = fc
     eth0Master: fc.constantFrom(undefined, "br0", "red"),
     routes: fc.array(
       fc.record({
-        dst: fc.tuple(hostIp, length).map(([a, l]) => `${a}/${l}`),
+        dst: fc.tuple(hostIp, length).map(([a, l]) => `${formatIpv4(networkOf(prefix(`${a}/${l}`)))}/${l}`),
         type,
         dev: name,
         table: fc.constantFrom(254, 255, 7),

@@ -20,6 +20,7 @@ import {
 } from "./facts.ts";
 import { parseRelease } from "./generation.ts";
 import { parseIpv6 } from "./ipv6.ts";
+import { isProtocol } from "./protocols.ts";
 
 /** What makes a vector unusable, with its place. Caught for each case, so that one bad vector stops no others. */
 export class VectorFault extends Error {}
@@ -275,8 +276,19 @@ function ruleFacts(r: Json, where: string): PolicyRuleFacts {
     typeof r[key] === "string" && r[key] !== "all" ? { [key]: prefixText(r[key], `${where}.${key}`) } : {};
   const name = (key: "iif" | "oif"): object => (typeof r[key] === "string" ? { [key]: r[key] } : {});
   const action = optionalText(r.action ?? r.type, `${where}.action`);
-  if (action !== undefined && !/^(lookup|unicast|blackhole|unreachable|prohibit|nop)$/.test(action))
+  if (action !== undefined && !/^(lookup|unicast|blackhole|unreachable|prohibit|goto|nop)$/.test(action))
     fault(`${where}.action`, `${action} is not known`);
+  const goto = optionalWhole(r.goto, `${where}.goto`);
+  const tos = optionalWhole(r.tos ?? r.dsfield, `${where}.tos`);
+  const suppressed = optionalWhole(r.suppress_prefixlength ?? r.suppress_prefixlen, `${where}.suppress_prefixlength`);
+  const protocol = r.ipproto === undefined || r.ipproto === null ? undefined : String(r.ipproto).toLowerCase();
+  if (protocol !== undefined && !isProtocol(protocol)) fault(`${where}.ipproto`, `${protocol} is not a protocol`);
+  const ports = (key: "sport" | "dport", name: string): object => {
+    const value = r[key];
+    if (value === undefined || value === null) return {};
+    const [low, high] = typeof value === "string" ? value.split("-") : [value];
+    return { [name]: [whole(low, `${where}.${key}`), whole(high ?? low, `${where}.${key}`)] };
+  };
   return {
     priority: whole(r.pref ?? r.priority ?? 32765, `${where}.pref`),
     ...prefix("from"),
@@ -287,6 +299,13 @@ function ruleFacts(r: Json, where: string): PolicyRuleFacts {
     ...(fwmask === undefined ? {} : { fwmask }),
     ...(table === undefined ? {} : { table }),
     ...(r.not === true ? { not: true } : {}),
+    ...(tos === undefined ? {} : { tos }),
+    ...(protocol === undefined ? {} : { protocol }),
+    ...ports("sport", "sourcePorts"),
+    ...ports("dport", "destinationPorts"),
+    ...(r.l3mdev === true ? { l3mdev: true } : {}),
+    ...(suppressed === undefined ? {} : { suppressPrefixLength: suppressed }),
+    ...(goto === undefined ? {} : { goto, action: "goto" as const }),
     ...(action === undefined || action === "unicast"
       ? {}
       : { action: action as NonNullable<PolicyRuleFacts["action"]> }),

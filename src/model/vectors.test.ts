@@ -58,12 +58,49 @@ test("a malformed vector fails with its reason, and the ones after it still run"
     { ...good, host: { ...good.host, routes: [{ dst: "10.0.0.0/77" }] } },
     { ...good, host: { ...good.host, filters: [{ tool: "nft", family: "arp", hook: "input", verdict: "dance" }] } },
     { ...good, expect: undefined },
+    { ...good, expect: { reason: "no word to compare" } },
+    { ...good, host: { ...good.host, rules: [{ pref: 5, ipproto: "tpc", table: 7 }] } },
+    { ...good, kind: "ip_input", event: { iface: "eth0", src: "10.0.0.1", dst: "10.0.0.2", proto: "tpc" } },
   ];
   const report = runVectors({ vectors: [...bad, good] });
   assert.deepEqual([report.total, report.passed, report.failed], [bad.length + 1, 1, bad.length]);
   for (const c of report.cases.slice(0, -1)) assert.ok((c.fault ?? "").length > 5, JSON.stringify(c));
   assert.equal(runVectors(null).failed, 1);
   assert.equal(runVectors({ vectors: 3 }).failed, 1);
+});
+
+test("protocols by number, and rules by protocol, ports, goto and suppressed prefixes, mean what they say", () => {
+  const host = {
+    interfaces: [
+      { name: "lo", up: true, flags: ["LOOPBACK"], addresses: [{ ip: "10.0.0.100", plen: 32 }] },
+      { name: "eth0", up: true, mac: "02:00:00:00:00:02", addresses: [{ ip: "10.0.0.11", plen: 24 }] },
+    ],
+    sysctl: { ip_forward: 1 },
+    routes: [{ dst: "default", dev: "eth0", via: "10.0.0.1", table: 7 }],
+  };
+  const result = (rules: readonly object[], event: object): unknown => {
+    const vector = {
+      kind: "ip_input",
+      generation: "6.x",
+      kernel: "6.18",
+      host: { ...host, rules },
+      event: { iface: "eth0", src: "10.0.0.9", dst: "203.0.113.5", ...event },
+      expect: { result: "forward" },
+    };
+    return runVectors([vector]).cases[0]?.given.result;
+  };
+  const udp53 = { pref: 10, ipproto: "udp", dport: "50-60", table: 7 };
+  assert.equal(result([udp53], { proto: 17, dport: 53 }), "forward");
+  assert.equal(result([udp53], { proto: "udp", dport: 70 }), "drop");
+  assert.equal(result([udp53], { proto: 6, dport: 53 }), "drop");
+  const jump = [
+    { pref: 10, goto: 30 },
+    { pref: 20, type: "blackhole" },
+    { pref: 30, table: 7 },
+  ];
+  assert.equal(result(jump, {}), "forward");
+  assert.equal(result(jump.slice(1), {}), "drop");
+  assert.equal(result([{ pref: 10, table: 7, suppress_prefixlength: 0 }], {}), "drop");
 });
 
 const sdw = { release: "2.2.13", generation: "2.2-sdw" } as const;

@@ -93,7 +93,7 @@ export function makePlan(request: PlanRequest): Plan {
     steps.push({ ...step, change, phase });
   }
   const changes = steps.map((s) => s.change);
-  const proof = prove(world, changes, goal, kernel, momentsOf(steps));
+  const proof = prove(world, changes, goal, kernel, { moments: momentsOf(steps) });
   return { steps, leftAlone, conflicts, changedByOthers, released, proof, goal };
 }
 

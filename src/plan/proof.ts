@@ -1,5 +1,6 @@
 import { ANY, formatIpv4, type Ipv4, parseIpv4 } from "../base/ipv4.ts";
 import type { HostFacts, RouteFacts } from "../model/facts.ts";
+import { alike } from "./alike.ts";
 import { type Change, effect, undoAll } from "./change.ts";
 import { equal } from "./equal.ts";
 import type { World } from "./host.ts";
@@ -54,6 +55,8 @@ export interface LawProof {
 export interface Proof {
   readonly holds: boolean;
   readonly laws: readonly LawProof[];
+  /** So many VIPs are like others in all that the kernel looks at, and were not asked about one by one (alike.ts). */
+  readonly alike?: number;
 }
 
 const LIMIT = 10;
@@ -154,8 +157,8 @@ function oneOwner(view: KernelView, vips: readonly Ipv4[], lan: readonly LanLink
 }
 
 /** One packet for each VIP, service and way in. */
-function* packets(goal: Goal, lan: readonly LanLink[]): Generator<PacketQuestion> {
-  for (const vipText of goal.vips) {
+function* packets(goal: Goal, vips: readonly string[], lan: readonly LanLink[]): Generator<PacketQuestion> {
+  for (const vipText of vips) {
     const destination = parseIpv4(vipText);
     if (destination === undefined) continue;
     const services = goal.services.filter((s) => s.vip === undefined || s.vip === vipText);
@@ -178,9 +181,9 @@ function* packets(goal: Goal, lan: readonly LanLink[]): Generator<PacketQuestion
   }
 }
 
-function acceptance(view: KernelView, goal: Goal, lan: readonly LanLink[]): LawProof {
+function acceptance(view: KernelView, goal: Goal, vips: readonly string[], lan: readonly LanLink[]): LawProof {
   const law = new Case(2);
-  for (const packet of packets(goal, lan)) {
+  for (const packet of packets(goal, vips, lan)) {
     const a = view.receives(packet);
     law.put(
       a.yes,
@@ -202,9 +205,14 @@ function acceptance(view: KernelView, goal: Goal, lan: readonly LanLink[]): LawP
   return law.verdict();
 }
 
-function noLeak(view: KernelView, vips: readonly Ipv4[], own: ReadonlySet<Ipv4>, lan: readonly LanLink[]): LawProof {
+function noLeak(
+  view: KernelView,
+  vips: readonly Ipv4[],
+  secret: ReadonlySet<Ipv4>,
+  own: ReadonlySet<Ipv4>,
+  lan: readonly LanLink[],
+): LawProof {
   const law = new Case(3);
-  const secret = new Set(vips);
   for (const link of lan)
     for (const { ip: target } of link.neighbours)
       for (const vip of vips) {
@@ -220,10 +228,17 @@ function noLeak(view: KernelView, vips: readonly Ipv4[], own: ReadonlySet<Ipv4>,
   return law.verdict();
 }
 
-const routeKey = (r: RouteFacts): string => JSON.stringify({ ...r, dst: host32(r.dst) }, Object.keys(r).sort());
+/** The very same objects in the same order. */
+const theSame = (left: readonly unknown[], right: readonly unknown[]): boolean =>
+  left.length === right.length && left.every((value, i) => value === right[i]);
+
+const routeKey = (r: RouteFacts): string =>
+  `${host32(r.dst)} ${r.type} ${r.table} ${r.via} ${r.dev} ${r.scope} ${r.prefsrc} ${r.metric} ${r.tos} ${r.protocol} ` +
+  `${r.onlink} ${r.advmss} ${r.nexthops === undefined ? "" : JSON.stringify(r.nexthops)}`;
 
 /** What only one of two lists of routes has. Changes keep the objects that they do not touch, which makes this cheap. */
 function apart(left: readonly RouteFacts[], right: readonly RouteFacts[]): readonly [RouteFacts[], RouteFacts[]] {
+  if (theSame(left, right)) return [[], []];
   const [isLeft, isRight] = [new Set(left), new Set(right)];
   const [onlyLeft, onlyRight] = [left.filter((r) => !isRight.has(r)), right.filter((r) => !isLeft.has(r))];
   if (onlyLeft.length === 0 || onlyRight.length === 0) return [onlyLeft, onlyRight];
@@ -235,14 +250,12 @@ function apart(left: readonly RouteFacts[], right: readonly RouteFacts[]): reado
 function noHarm(
   before: World,
   after: World,
-  kernel: Kernel,
-  vips: readonly Ipv4[],
+  was: KernelView,
+  is: KernelView,
+  secret: ReadonlySet<Ipv4>,
   changes: readonly Change[],
 ): LawProof {
   const law = new Case(4);
-  const secret = new Set(vips);
-  const was = kernel(before.facts);
-  const is = kernel(after.facts);
   for (const link of lanLinks(before.facts, secret)) {
     for (const own of link.own)
       for (const { ip: neighbour } of link.neighbours) {
@@ -299,14 +312,19 @@ function othersKept(law: Case, before: HostFacts, after: HostFacts, changes: rea
     );
   }
   const gone = apart(before.routes, after.routes)[0];
+  const taken = { sources: new Set<string>(), routes: new Set<string>(), links: new Set<string>(), module: false };
+  for (const c of changes) {
+    if (c.kind === "address" && c.after === null) taken.sources.add(c.ip);
+    if (c.kind === "route" && !c.after) taken.routes.add(host32(c.route.dst));
+    if (c.kind === "link" && c.after === null) taken.links.add(c.name);
+    if (c.kind === "module" && !c.after) taken.module = true;
+  }
   for (const r of gone) {
-    const own = changes.some(
-      (c) =>
-        (c.kind === "address" && c.after === null && r.prefsrc === c.ip) ||
-        (c.kind === "route" && !c.after && r.dst.split("/")[0] === c.route.dst.split("/")[0]) ||
-        (c.kind === "link" && c.name === r.dev && c.after === null) ||
-        (c.kind === "module" && !c.after),
-    );
+    const own =
+      taken.module ||
+      (r.prefsrc !== undefined && taken.sources.has(r.prefsrc)) ||
+      taken.routes.has(host32(r.dst)) ||
+      (r.dev !== undefined && taken.links.has(r.dev));
     law.put(
       own,
       "",
@@ -327,7 +345,8 @@ function reversible(before: World, after: World, changes: readonly Change[]): La
     return [facts.addresses.filter((a) => !touched(a)), set.sort()];
   };
   const same = {
-    addresses: equal(addresses(back.facts), addresses(before.facts)),
+    addresses:
+      theSame(back.facts.addresses, before.facts.addresses) || equal(addresses(back.facts), addresses(before.facts)),
     routes:
       back.facts.routes.length === before.facts.routes.length &&
       apart(back.facts.routes, before.facts.routes).every((only) => only.length === 0),
@@ -342,56 +361,80 @@ function reversible(before: World, after: World, changes: readonly Change[]): La
   return law.verdict();
 }
 
+export interface ProveOptions {
+  /** Facts at each border between two phases, the end left out. */
+  readonly moments?: readonly (readonly Change[])[];
+  /** Ask for every single VIP, also for those that are alike. */
+  readonly every?: boolean;
+}
+
 /**
  * Puts the five laws to the model: before and after the changes, and at every moment between two phases, when no VIP may
- * be answered or leaked that was not so already. Pure; cost grows with VIPs times links.
+ * be answered or leaked that was not so already. Pure; cost grows with kinds of VIPs times links.
  */
 export function prove(
   before: World,
   changes: readonly Change[],
   goal: Goal,
   kernel: Kernel,
-  moments: readonly (readonly Change[])[] = [],
+  { moments = [], every = false }: ProveOptions = {},
 ): Proof {
-  const vips = addressesOf(goal.vips);
-  const secret = new Set(vips);
+  const secret = new Set(addressesOf(goal.vips));
   const after = changes.length === 0 ? before : effect(before, changes);
-  const view = kernel(after.facts);
-  const lan = lanLinks(after.facts, secret, goal.lanLinks).filter((l) => l.name !== goal.exceptLink);
+  const worlds = changes.length === 0 ? [before.facts] : [before.facts, after.facts];
+  const servedAlike = (vip: string): string => JSON.stringify(goal.services.filter((s) => s.vip === vip).map(unnamed));
+  const { asked, thin } = every
+    ? { asked: goal.vips, thin: (facts: HostFacts) => facts }
+    : alike(worlds, goal.vips, servedAlike);
+  const vips = addressesOf(asked);
+  const was = kernel(thin(before.facts));
+  const is = changes.length === 0 ? was : kernel(thin(after.facts));
+  const all = lanLinks(after.facts, secret, goal.lanLinks);
+  const lan = all.filter((l) => l.name !== goal.exceptLink);
   const own = new Set(addressesOf(after.facts.addresses.map((a) => a.ip)));
+  const end = oneOwner(is, vips, lan);
   const laws = [
-    oneOwner(view, vips, lan),
-    acceptance(view, goal, goal.exceptLink === undefined ? lan : lanLinks(after.facts, secret, goal.lanLinks)),
-    noLeak(view, vips, own, lan),
-    noHarm(before, after, kernel, vips, changes),
+    moments.length === 0 ? end : atEveryMoment(end, { before, was, thin, vips, secret, goal, kernel }, moments),
+    acceptance(is, goal, asked, all),
+    noLeak(is, vips, secret, own, lan),
+    noHarm(before, after, was, is, secret, changes),
     reversible(before, after, changes),
-  ].map((law) => (law.law === 1 ? atEveryMoment(law, before, moments, vips, goal, kernel) : law));
-  return { holds: laws.every((l) => l.holds), laws };
+  ];
+  const unread = after.facts.unread.map(({ what, why }) => `${what} could not be read, and may say otherwise: ${why}`);
+  if (unread.length > 0 && secret.size > 0)
+    for (const [i, law] of laws.entries()) if (law.law <= 3) laws[i] = { ...law, caveats: [...law.caveats, ...unread] };
+  const left = secret.size - new Set(vips).size;
+  return { holds: laws.every((l) => l.holds), laws, ...(left > 0 ? { alike: left } : {}) };
+}
+
+const unnamed = ({ protocol, ports }: Service) => ({ protocol, ports });
+
+interface OnTheWay {
+  readonly before: World;
+  readonly was: KernelView;
+  readonly thin: (facts: HostFacts) => HostFacts;
+  readonly vips: readonly Ipv4[];
+  readonly secret: ReadonlySet<Ipv4>;
+  readonly goal: Goal;
+  readonly kernel: Kernel;
 }
 
 /** Law 1 on the way: `moments` are the changes made up to each border between two phases. */
-function atEveryMoment(
-  law: LawProof,
-  before: World,
-  moments: readonly (readonly Change[])[],
-  vips: readonly Ipv4[],
-  goal: Goal,
-  kernel: Kernel,
-): LawProof {
-  const start = kernel(before.facts);
+function atEveryMoment(law: LawProof, way: OnTheWay, moments: readonly (readonly Change[])[]): LawProof {
+  const { before, was, thin, vips, secret, goal, kernel } = way;
   const broken: Witness[] = [];
   let asked = 0;
   for (const made of moments) {
-    const facts = effect(before, made).facts;
-    const view = kernel(facts);
-    for (const link of lanLinks(facts, new Set(vips), goal.lanLinks)) {
+    const { facts } = effect(before, made);
+    const view = kernel(thin(facts));
+    for (const link of lanLinks(facts, secret, goal.lanLinks)) {
       if (link.name === goal.exceptLink) continue;
       const sender = askers(link)[0] ?? FAR_CLIENT;
       for (const target of vips) {
         const q = { link: link.name, sender, target, unicast: false };
         asked++;
         const a = view.answers(q);
-        if (!a.yes || start.answers(q).yes) continue;
+        if (!a.yes || was.answers(q).yes) continue;
         broken.push({
           asked: `who has ${formatIpv4(target)} on ${link.name}, after ${made.length} of the changes`,
           answer: `answered: ${a.because}`,

@@ -77,6 +77,8 @@ export const arpSysctl: Policy = {
       );
     const [problem] = vipProblems(s, true);
     if (problem !== undefined) return no(problem);
+    if (s.wish.programs?.sysctls === false && arpSysctlSteps(s).length > 0)
+      return no("/proc/sys is read-only here, as in most containers: set arp_ignore and arp_announce on the host");
     const later =
       s.wish.options?.sysctlScope === "all"
         ? "conf/all silences every interface for addresses of another one"

@@ -10,11 +10,15 @@ import type { Situation } from "./policy.ts";
 export const carrierName = (s: Situation): string =>
   s.wish.carrier === "dummy" ? (s.wish.carrierName ?? "dummy0") : s.wish.carrier;
 
-/** Why the VIPs cannot be held on this carrier; empty when they can. `held`: the policy puts them on it as addresses. */
-export function vipProblems(s: Situation, held: boolean): string[] {
+/**
+ * Why the VIPs cannot be held on this carrier; empty when they can. `held`: the policy puts them on it as addresses;
+ * `carried`: it needs the device.
+ */
+export function vipProblems(s: Situation, held: boolean, carried = held): string[] {
   const problems: string[] = [];
   if (s.wish.vips.length === 0) problems.push("no VIP is named");
   const carrier = carrierName(s);
+  problems.push(...carrierProblems(s, carried));
   const byIp = new Map<string, { link: string; prefixLength: number }[]>();
   for (const a of s.facts.addresses) byIp.set(a.ip, [...(byIp.get(a.ip) ?? []), a]);
   for (const vip of new Set(s.wish.vips)) {
@@ -30,6 +34,41 @@ export function vipProblems(s: Situation, held: boolean): string[] {
     }
   }
   return problems;
+}
+
+/** Why there cannot be such a device. */
+function carrierProblems(s: Situation, carried: boolean): string[] {
+  const problems: string[] = [];
+  const { facts, wish } = s;
+  const missing = (name: string, what: string): void => {
+    if (wish.programs?.missingModules?.includes(name) === true)
+      problems.push(
+        `kernel ${facts.kernel.release} has no module ${name} for ${what}: install it, or choose another carrier`,
+      );
+  };
+  const carrier = facts.links.find((l) => l.name === carrierName(s));
+  if (carried && wish.carrier === "dummy") {
+    if (carrier === undefined) missing("dummy", "the carrier");
+    else if (carrier.kind !== "dummy")
+      problems.push(
+        `${carrier.name} exists and is a ${carrier.kind ?? "hardware"} interface, not a dummy one: name another with --carrier-name`,
+      );
+  }
+  const tunnel = wish.forwarding === "tun" || (carried && wish.carrier === "tunl0");
+  if (tunnel && !facts.links.some((l) => l.name === "tunl0")) missing("ipip", "tunl0");
+  return problems;
+}
+
+/** A dummy that was there before, with addresses of its maker's. */
+export function carrierNotes(s: Situation): string[] {
+  const base = s.facts.links.find((l) => l.name === carrierName(s));
+  if (s.wish.carrier !== "dummy" || base === undefined) return [];
+  const others = s.facts.addresses.filter((a) => a.link === base.name && !s.wish.vips.includes(a.ip)).map((a) => a.ip);
+  if (others.length === 0) return [];
+  return [
+    `${base.name} was there already, with ${others.slice(0, 3).join(", ")}: who made it may take it away, and the VIPs with ` +
+      "it; --carrier-name NAME makes one of vipward's own",
+  ];
 }
 
 function whereItIs(

@@ -51,7 +51,17 @@ function ways(
       steps: [set(`${link}.hidden`), set("all.hidden")],
       notes: ["requests in unicast frames are still answered (A-2.2h-04)"],
     };
-  const later = `an address that is added to ${link} later is not hidden by itself: run \`vipward hide ${link}\` again`;
+  const bySysctl = {
+    way: "arp-sysctl",
+    steps: arpSysctlSteps({ ...s, lan: s.lan.filter((l) => l.name !== link) }),
+    notes: ["the other interfaces then answer for their own addresses only, whatever interface holds them"],
+  };
+  const canSysctl = s.switches.arpIgnoreAnnounce && s.wish.programs?.sysctls !== false;
+  // As the flag did: what is added to the interface later is hidden as well.
+  if (canSysctl && hidesNoOther(s, link)) return bySysctl;
+  const later =
+    `an address that is added to ${link} later is not hidden by itself: run \`vipward hide ${link}\` again, or leave ` +
+    "`vipward guard --heal` running";
   if (hasNft(s)) {
     const table = tableOf(link);
     const after = arpTable(s, vips, link).map((c) => ({ ...c, table }));
@@ -67,14 +77,24 @@ function ways(
       notes: [later],
     };
   }
-  if (s.switches.arpIgnoreAnnounce)
-    return {
-      way: "arp-sysctl",
-      steps: arpSysctlSteps({ ...s, lan: s.lan.filter((l) => l.name !== link) }),
-      notes: ["the other interfaces then answer for their own addresses only, whatever interface holds them"],
-    };
-  return undefined;
+  return canSysctl ? bySysctl : undefined;
 }
+
+/** Would arp_ignore hide just this interface's addresses? Not where a third one's are answered for today. */
+function hidesNoOther(s: Situation, link: string): boolean {
+  const others = new Set(
+    s.facts.addresses.flatMap((a) => {
+      const ip = parseIpv4(a.ip);
+      return a.link === link || ip === undefined || isLoopback(ip) ? [] : [a.link];
+    }),
+  );
+  return others.size <= 1;
+}
+
+/** The interfaces that earlier runs hid. */
+export const hiddenLinks = (owned: readonly Change[]): string[] => [
+  ...new Set(owned.flatMap((c) => /^hide (.+)$/.exec(purposeOf(c))?.[1] ?? [])),
+];
 
 export function planHide(r: HideRequest): HideChoice {
   const base = baseOf(r.world, r.owned);

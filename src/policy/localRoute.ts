@@ -18,15 +18,17 @@ const routeSteps = (s: Situation): Step[] =>
     rules: ["C-ALL-02", "A-2.6-18"],
   }));
 
+const bySysctl = (s: Situation): boolean => s.switches.arpIgnoreAnnounce && s.wish.programs?.sysctls !== false;
+
 export const localRoute: Policy = {
   name: "local-route",
   summary: "no address: a local route for each VIP, with the ARP settings that this needs",
   where: "2.6 and later",
   suits: (s) => {
     if (!has(s.release, "2.6.0")) return no("local routes for foreign addresses were not read for kernels before 2.6");
-    if (!s.switches.arpIgnoreAnnounce && !hasNft(s))
+    if (!bySysctl(s) && !hasNft(s))
       return no("a local route is answered for and leaked like an address (A-2.6-18), and nothing here can silence it");
-    const [problem] = vipProblems(s, false);
+    const [problem] = vipProblems(s, false, true);
     if (problem !== undefined) return no(problem);
     return yes(
       40,
@@ -38,7 +40,7 @@ export const localRoute: Policy = {
   steps: (s) => [
     ...carrierSteps(s),
     ...tunnelReception(s, false),
-    ...(s.switches.arpIgnoreAnnounce ? arpSysctlSteps(s) : nftArpSteps(s)),
+    ...(bySysctl(s) ? arpSysctlSteps(s) : nftArpSteps(s)),
     ...routeSteps(s),
   ],
 };

@@ -6,6 +6,7 @@ import { effect } from "../plan/change.ts";
 import { worldOf } from "../plan/host.ts";
 import { kernelModel } from "../plan/kernelModel.ts";
 import { changesOf, type Plan } from "../plan/plan.ts";
+import { prove } from "../plan/proof.ts";
 import { realServer } from "../testing/realServer.ts";
 import { type Considered, planAuto, planNamed } from "./auto.ts";
 import { planHide } from "./hide.ts";
@@ -130,12 +131,31 @@ test("an unnumbered NIC defeats arp_announce 2 when a route leaves by it (B-2.6-
   assert.equal(p.proof.holds, true);
 });
 
-test("hide: lo's VIPs out of ARP by nft; a single NIC is refused, because nothing would change (A-2.2h-05)", () => {
+test("hide: lo's VIPs out of ARP by sysctl, which covers later ones, too; by nft where that would hide a third interface's", () => {
   const facts = host(address("lo", "10.0.0.100"));
   const hidden = planHide({ world: worldOf(facts), owned: [], link: "lo", kernel: kernelModel });
   assert.ok(hidden.ok);
-  assert.equal(hidden.way, "nft-arp");
+  assert.equal(hidden.way, "arp-sysctl");
   assert.equal(hidden.plan.proof.holds, true);
+  const later = effect(worldOf(facts), changesOf(hidden.plan)).facts;
+  const added = { ...later, addresses: [...later.addresses, address("lo", "10.0.0.101")] };
+  const goal = { ...hidden.plan.goal, vips: ["10.0.0.100", "10.0.0.101"] };
+  assert.equal(prove(worldOf(added), [], goal, kernelModel).holds, true);
+  const third: HostFacts = {
+    ...facts,
+    links: [...facts.links, { ifindex: 3, name: "dummy0", kind: "dummy", flags: ["UP", "NOARP"], mac: null }],
+    addresses: [...facts.addresses, address("dummy0", "10.0.0.77")],
+  };
+  const kept = planHide({ world: worldOf(third), owned: [], link: "lo", kernel: kernelModel });
+  assert.ok(kept.ok && kept.way === "nft-arp" && kept.plan.proof.holds);
+  const view = kernelModel(effect(worldOf(third), changesOf(kept.plan)).facts);
+  const asked = { link: "eth0", sender: ipv4("10.0.0.1"), unicast: false };
+  assert.equal(view.answers({ ...asked, target: ipv4("10.0.0.77") }).yes, true);
+  assert.equal(view.answers({ ...asked, target: ipv4("10.0.0.100") }).yes, false);
+});
+
+test("hide: a single NIC is refused, because nothing would change (A-2.2h-05); the flag where the kernel has it", () => {
+  const facts = host(address("lo", "10.0.0.100"));
   const refused = planHide({ world: worldOf(facts), owned: [], link: "eth0", kernel: kernelModel });
   assert.ok(!refused.ok && /A-2.2h-05/.test(refused.why));
   const old = realServer("2.2.19", { kernel: { release: "2.2.19", generation: "2.2-hidden" } });

@@ -1,5 +1,5 @@
 import type { Step } from "../plan/plan.ts";
-import { tunnelSteps } from "./carrier.ts";
+import { carrierNotes, tunnelSteps } from "./carrier.ts";
 import type { Situation } from "./policy.ts";
 
 const value = (s: Situation, name: string): number => s.facts.sysctls[name] ?? 0;
@@ -58,10 +58,12 @@ export function tunnelReception(s: Situation, addressed: boolean): Step[] {
   return steps;
 }
 
-export const tunnelNotes = (s: Situation): string[] =>
-  s.wish.forwarding === "tun"
+export const tunnelNotes = (s: Situation): string[] => [
+  ...carrierNotes(s),
+  ...(s.wish.forwarding === "tun"
     ? [
         "the director's tunnel takes 20 bytes: where clients' networks eat ICMP, offer an MSS of 1440 or less on the " +
           "services, else big uploads hang (C-DIR-04); tunl0's own MTU does not matter for receiving (C-2.6-05)",
       ]
-    : [];
+    : []),
+];

@@ -3,12 +3,16 @@ import type { Service } from "../plan/proof.ts";
 export const carriers = ["lo", "dummy", "tunl0"] as const;
 export type Carrier = (typeof carriers)[number];
 
-/** Which of the tools a host has. Absent: not looked; then the kernel's age decides what to try. */
+/** Which of the tools a host has, and what it lets be changed. Absent: not looked; then the kernel's age decides what to try. */
 export interface Programs {
   readonly nft?: boolean;
   readonly iptables?: boolean;
   readonly arptables?: boolean;
   readonly ipchains?: boolean;
+  /** False: /proc/sys/net cannot be written, as in most containers. */
+  readonly sysctls?: boolean;
+  /** Of the modules that a carrier may need, those that are neither here nor to be had. */
+  readonly missingModules?: readonly string[];
 }
 
 /** What a real server should be. Made from the cluster file or the command line. */

@@ -40,6 +40,19 @@ export interface Confirmations {
   confirm(run: number): Promise<void>;
 }
 
+/**
+ * A process of its own that takes a run back when this process dies before the run was confirmed: killed with -9, or by
+ * a connection that its own changes cut.
+ */
+export interface Heirs {
+  /** Throws when there can be none: then nothing may be changed that nobody would take back. */
+  appoint(run: number): Promise<Heir>;
+}
+export interface Heir {
+  /** The run has ended. */
+  dismiss(): void;
+}
+
 export interface ApplyPorts {
   readonly performer: Performer;
   readonly reader: WorldReader;
@@ -47,4 +60,6 @@ export interface ApplyPorts {
   readonly lock: RunLock;
   readonly clock: WallClock;
   readonly confirmations: Confirmations;
+  /** Absent: a run that dies is taken back by the next one. */
+  readonly heirs?: Heirs;
 }

@@ -2,6 +2,8 @@ import type { Ipv4 } from "../base/ipv4.ts";
 import type { TableChange } from "../machine/difference.ts";
 import type { MarkRule, PortKey, TableKey, TableRealServer, TableService, TableSettings } from "../machine/table.ts";
 
+import type { Connection, Forwarding } from "../wire/ipvsSync.ts";
+
 export type { ForwardingMethod, TableService } from "../machine/table.ts";
 
 export type EngineRealServer = TableRealServer;
@@ -67,6 +69,26 @@ export interface SyncDaemonWish {
   readonly ttl: number;
 }
 
+export interface GateDoor {
+  readonly vip: Ipv4;
+  readonly protocol: number;
+  readonly first: number;
+  readonly last: number;
+}
+/** What becomes of packets for the VIPs that the engine does not take. */
+export interface GateWish {
+  /** Nothing on this host takes them, except through a door of `open`. */
+  readonly closed: readonly Ipv4[];
+  readonly open: readonly GateDoor[];
+  /** Other directors, to whom FailoverPorts.relay may send what belongs to connections that only they know. */
+  readonly peers: readonly Ipv4[];
+}
+
+/** How connections are told to other directors: the wire of the sync daemons. */
+export interface HandOverWay extends Omit<SyncDaemonWish, "role"> {
+  readonly forwardingOf: (connection: Connection) => Forwarding;
+}
+
 /** An engine whose table outlives us: the agent reads it, and changes what differs. */
 export interface TableEngine {
   /**
@@ -78,6 +100,15 @@ export interface TableEngine {
   apply(changes: readonly TableChange[]): TableFailure[];
   /** Exactly these packets are marked for us; none: our rules go away. Throws HostError. */
   mark(rules: readonly MarkRule[]): void;
+  /** Exactly this gate stands; nothing closed and no peers: our rules go away. Says why not, and what to do. */
+  gate(wish: GateWish): string | undefined;
+  /**
+   * Tells other directors every connection that the engine knows, at once, and each new one after it; undefined: the
+   * last ones, and no more. What goes wrong is told to `onFault`.
+   */
+  tellConnections(way: HandOverWay | undefined, onFault: (why: string) => void): void;
+  /** The host's setting: a director that receives connection sync forwards nothing meanwhile. */
+  readonly backupOnly: boolean;
   /** Exactly these daemons of connection sync run, of the roles named; gives what was refused. */
   synchronise(daemons: readonly SyncDaemonWish[]): string[];
   close(): void;

@@ -11,8 +11,15 @@ export interface FailoverPorts {
   sendAdvert(link: string, packet: Uint8Array, to: Ipv4): void;
   /** As /32 on the link; one that is there already stays. Done when it returns. */
   addVips(link: string, vips: readonly Ipv4[]): void;
+  /**
+   * The VIPs leave the link, so that nobody hears an ARP answer of ours any more, and packets that come for them all the
+   * same are still taken and forwarded: until `removeVips`, or `addVips`.
+   */
+  yieldVips(link: string, vips: readonly Ipv4[]): void;
   /** One that is not there is no fault. */
   removeVips(link: string, vips: readonly Ipv4[]): void;
+  /** TCP for these VIPs that belongs to no connection known here goes to this director instead, for so long. */
+  relay(vips: readonly Ipv4[], to: Ipv4, forMs: number): void;
   /** A whole Ethernet frame. */
   sendFrame(link: string, frame: Uint8Array): void;
   report(event: FailoverEvent): void;
@@ -56,6 +63,18 @@ export type FailoverEvent =
       readonly afterMs: number;
     }
   | { readonly kind: "unverified"; readonly instance: string; readonly vip: Ipv4; readonly reason: string }
+  /** We give the VIPs to another director. Until `over` clients' packets still come here, and are forwarded. */
+  | { readonly kind: "leaving"; readonly instance: string; readonly over: boolean }
+  /**
+   * We are about to take the VIPs from a director that lives: for so long from now on, our first moments as master
+   * included, it knows connections that we have not heard of.
+   */
+  | {
+      readonly kind: "succeeding";
+      readonly instance: string;
+      readonly predecessor: Ipv4;
+      readonly forMs: number;
+    }
   | { readonly kind: "fault"; readonly code: string; readonly reason: string; readonly remedy: string };
 
-export type FailoverNote = "adopted" | "vip-restored" | "stale-vips" | "handing-over" | "handed-over";
+export type FailoverNote = "adopted" | "vip-restored" | "stale-vips" | "handing-over" | "yielded" | "handed-over";

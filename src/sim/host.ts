@@ -76,6 +76,8 @@ const mostWaiting = 100;
 const memoSize = 64;
 /** The kernel writes the time of use with every packet; this often is as good, as what follows from it takes seconds. */
 const usedWithinMs = 100;
+/** 24 days: the largest number that needs no box. */
+const latestMs = 2 ** 31 - 1;
 
 interface Memo {
   readonly link: number;
@@ -163,7 +165,7 @@ export class SimHost implements Station {
   /** UDP services: what they answer, undefined for nothing. */
   readonly udp = new UdpServices();
   #packetId: number;
-  /** The last reachable neighbour used by the first card, and until when its entry stays as it is by use. */
+  /** The last neighbour used by the first card, and until when use leaves its entry as it is. */
   #outDestination = 0;
   #outUntilMs = 0;
   #outMtu = 0;
@@ -354,6 +356,10 @@ export class SimHost implements Station {
     if (this.#sniffers !== undefined) for (const sniffer of this.#sniffers) sniffer(frame, nic);
     if (frame.body.kind === "arp") this.#arpIn(nic, kind, frame);
     else this.#ipIn(nic, kind, frame.body);
+  }
+
+  touch(): number {
+    return this.#inSource ^ this.#outPort;
   }
 
   #isAsBefore(nicIndex: number, frame: Frame, body: IpBody): boolean {
@@ -694,9 +700,11 @@ export class SimHost implements Station {
 
   #keepWay(destination: Ipv4, neighbour: Neighbour): void {
     const { entry, nic } = neighbour;
-    if (entry.state !== "REACHABLE" || nic.index !== 0 || neighbour.macText !== entry.mac) return;
+    const { state } = entry;
+    if (nic.index !== 0 || neighbour.macText !== entry.mac || !isValid(entry) || state === "STALE") return;
     this.#outDestination = destination | 0;
-    this.#outUntilMs = Math.floor(entry.usedMs + usedWithinMs);
+    // in the other states use changes nothing; only a timer or what is heard does
+    this.#outUntilMs = state === "REACHABLE" ? Math.floor(entry.usedMs + usedWithinMs) : latestMs;
     this.#outMtu = nic.mtuOctets;
     this.#outPort = nic.port;
     this.#outMac = neighbour.macId;

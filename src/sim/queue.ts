@@ -103,6 +103,19 @@ export class EventQueue {
     return true;
   }
 
+  /** Places and items of what comes next in the microsecond of the last one, if of that kind; gives how many. */
+  upcoming(kind: number, places: Int32Array, items: unknown[]): number {
+    const events = this.#events;
+    let count = 0;
+    let slot = this.#heads[this.#baseAt] as number;
+    while (slot !== none && count < places.length && events[slot * WIDTH + KIND] === kind) {
+      places[count] = events[slot * WIDTH + PLACE] as number;
+      items[count++] = this.#items[slot];
+      slot = events[slot * WIDTH + NEXT] as number;
+    }
+    return count;
+  }
+
   /** The wheel reaches further now: what was far may be near. In the order of the heap, so that ties stay in theirs. */
   #advance(timeUs: number, at: number): void {
     this.#baseUs = timeUs;

@@ -77,7 +77,7 @@ export class Wire {
       const length = libc.recv(this.#fd, frame, libc.MSG_DONTWAIT, "arp tap");
       if (length === undefined) return found;
       const view = new DataView(frame.buffer);
-      if (macFromOctets(frame, 6) !== RS_MAC) continue;
+      if (macFromOctets(frame, 6) === PEER_MAC) continue; // a macvlan has a MAC of its own
       found.push({
         operation: view.getUint16(20),
         senderMac: macFromOctets(frame, 22),
@@ -133,9 +133,7 @@ export class Wire {
 
   /** Sends a datagram from `source`, so that the kernel must resolve the neighbour; the senders it showed. */
   shownFor(source: string): string[] {
-    const rt = openRtnetlink(this.rs);
-    rt.flushNeighbours("eth0");
-    rt.close();
+    this.rs.run(() => execFileSync("ip", ["neigh", "flush", "all"]));
     this.seen();
     this.sendFrom(source);
     libc.poll(this.#fd, libc.POLLIN, 50);

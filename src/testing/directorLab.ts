@@ -10,10 +10,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { AgentStatus } from "../agent/status.ts";
-import { ipv4 } from "../base/ipv4.ts";
+import { type Ipv4, ipv4 } from "../base/ipv4.ts";
 import { askAgent } from "../host/agent/control.ts";
 import type { Namespace } from "../host/namespace.ts";
 import { openRtnetlink, type Rtnetlink } from "../host/rtnetlink.ts";
+import type { LoadPlan, LoadReport } from "./loadThread.ts";
 import type { ToServers } from "./serverThread.ts";
 import { buildWires, type Wires } from "./wires.ts";
 
@@ -71,14 +72,7 @@ agent: { socket: /nowhere }
 `;
 }
 
-export function keepalivedText(self: DirectorName, { version, intervalMs }: Vrrp): string {
-  const real = (address: string): string => `  real_server ${address} 80 {
-    weight 1
-    TCP_CHECK { connect_timeout 1
-      retry 0
-      delay_before_retry 1 }
-  }
-`;
+export function keepalivedText(self: DirectorName, { version, intervalMs }: Vrrp, services = true): string {
   return `global_defs {
   router_id ${self}
   vrrp_version ${version}
@@ -91,14 +85,22 @@ vrrp_instance web {
   advert_int ${intervalMs / 1000}
   virtual_ipaddress { ${vip}/32 }
 }
-virtual_server ${vip} 80 {
+${services ? virtualServer : ""}`;
+}
+const real = (address: string): string => `  real_server ${address} 80 {
+    weight 1
+    TCP_CHECK { connect_timeout 1
+      retry 0
+      delay_before_retry 1 }
+  }
+`;
+const virtualServer = `virtual_server ${vip} 80 {
   delay_loop 1
   lb_algo rr
   lb_kind DR
   protocol TCP
 ${real(addresses.web1)}${real(addresses.web2)}}
 `;
-}
 
 export class DirectorLab {
   readonly #wires: Wires;
@@ -108,6 +110,7 @@ export class DirectorLab {
   readonly #netlinks = new Map<DirectorName, Rtnetlink>();
   readonly output = new Map<DirectorName, string>();
   #prober: Worker | undefined;
+  #load: Worker | undefined;
   readonly attempts: Attempt[] = [];
 
   constructor(prefix: string) {
@@ -143,12 +146,12 @@ export class DirectorLab {
     return this.#wires.run(name, command, ...args);
   }
 
-  /** The server says its name and closes. In a thread of its own: this one waits for programs now and then. */
-  async serve(name: "web1" | "web2"): Promise<void> {
+  /** The server says its name, and repeats what it hears. In a thread of its own: this one waits for programs now and then. */
+  async serve(name: Exclude<MachineName, "client">): Promise<void> {
     this.#servers ??= new Worker(new URL("./serverThread.js", import.meta.url));
     await this.#tellServers({ kind: "serve", name, namespace: this.namespace(name).name, port: 80 });
   }
-  async stopServing(name: "web1" | "web2"): Promise<void> {
+  async stopServing(name: Exclude<MachineName, "client">): Promise<void> {
     await this.#tellServers({ kind: "stop", name });
   }
   #tellServers(message: ToServers): Promise<void> {
@@ -183,6 +186,12 @@ export class DirectorLab {
     const args = ["run", "--config", this.clusterFile(name), "--socket", this.socket(name), "--state-dir", state];
     return this.#spawn(name, process.execPath, [main, ...args, "--as", name]);
   }
+  /** Its failover thread alone, on kernels without IPVS. */
+  vipwardVrrp(name: DirectorName, cluster: string): ChildProcess {
+    writeFileSync(this.clusterFile(name), cluster);
+    const node = fileURLToPath(new URL("./vrrpNode.js", import.meta.url));
+    return this.#spawn(name, process.execPath, [node, this.clusterFile(name), name]);
+  }
   keepalived(name: DirectorName, configuration: string): ChildProcess {
     const file = (what: string): string => join(this.#folder, `${name}.${what}`);
     writeFileSync(file("conf"), configuration);
@@ -208,7 +217,8 @@ export class DirectorLab {
     return [pid, ...more.map(Number)];
   }
   signal(name: DirectorName, signal: NodeJS.Signals): void {
-    for (const pid of this.pids(name))
+    // Children first: keepalived's say priority 0 when they see that their parent has died.
+    for (const pid of this.pids(name).reverse())
       try {
         process.kill(pid, signal);
       } catch {
@@ -226,18 +236,40 @@ export class DirectorLab {
     ]);
   }
 
-  /** Who has the VIP on eth0 now. */
-  holders(): DirectorName[] {
+  /** Who has the VIP, or another one, on this link now. */
+  holders(link = "eth0", address: Ipv4 = vipAddress): DirectorName[] {
     return (["lb1", "lb2"] as const).filter((name) => {
       const netlink = this.#netlinks.get(name) ?? openRtnetlink(this.namespace(name));
       this.#netlinks.set(name, netlink);
-      return netlink.addresses({ link: "eth0" }).some((a) => a.address === vipAddress);
+      return netlink.addresses({ link }).some((a) => a.address === address);
     });
   }
   /** Takes a machine's wire out of the switch, or puts it back. */
-  wire(name: MachineName, state: "up" | "down"): void {
-    const port = `p${Object.keys(addresses).indexOf(name) + 1}`;
+  wire(name: MachineName, state: "up" | "down", link: "eth0" | "eth1" = "eth0"): void {
+    const port = `${link === "eth0" ? "p" : "q"}${Object.keys(addresses).indexOf(name) + 1}`;
     this.#wires.switch.run(() => execFileSync("ip", ["link", "set", port, state]));
+  }
+  /** A second network, on a switch of its own: 10.51.0.0/24 on eth1, with the last octet of eth0. */
+  secondNetwork(names: readonly MachineName[]): void {
+    const inSwitch = (...args: string[]): void => {
+      this.#wires.switch.run(() => execFileSync("ip", args));
+    };
+    inSwitch("link", "add", "br1", "type", "bridge", "mcast_snooping", "0");
+    inSwitch("link", "set", "br1", "up");
+    for (const name of names) {
+      const port = `q${Object.keys(addresses).indexOf(name) + 1}`;
+      const peer = ["peer", "name", port, "netns", this.#wires.switch.name];
+      this.run(name, "ip", "link", "add", "eth1", "type", "veth", ...peer);
+      inSwitch("link", "set", port, "master", "br1", "up");
+      this.run(name, "ip", "address", "add", `${addresses[name].replace("10.50", "10.51")}/24`, "dev", "eth1");
+      this.run(name, "ip", "link", "set", "eth1", "up");
+    }
+  }
+  /** Another cluster file for a director that runs. */
+  async reload(name: DirectorName, cluster: string): Promise<void> {
+    writeFileSync(this.clusterFile(name), cluster);
+    const answer = await this.ask(name, "reload", { force: true });
+    if (!answer.ok) throw new Error(answer.error?.message);
   }
   async status(name: DirectorName): Promise<AgentStatus> {
     const answer = await askAgent(this.socket(name), { command: "status" });
@@ -271,6 +303,24 @@ export class DirectorLab {
       });
     });
   }
+  /** Clients that talk to the VIP from now on, until the lab is closed; the answer asks what became of them since. */
+  async load(plan: Omit<LoadPlan, "namespace" | "vip" | "port">): Promise<() => Promise<LoadReport>> {
+    const workerData: LoadPlan = { ...plan, namespace: this.namespace("client").name, vip, port: 80 };
+    const worker = new Worker(new URL("./loadThread.js", import.meta.url), { workerData });
+    this.#load = worker;
+    let broke: (error: unknown) => void = () => {};
+    const answer = <T>(): Promise<T> =>
+      new Promise((resolve, reject) => {
+        broke = reject;
+        worker.once("message", resolve);
+      });
+    worker.on("error", (error) => broke(error));
+    await answer<"ready">();
+    return () => {
+      worker.postMessage("report");
+      return answer<LoadReport>();
+    };
+  }
   async stopProbing(): Promise<void> {
     await this.#prober?.terminate();
     this.#prober = undefined;
@@ -278,6 +328,7 @@ export class DirectorLab {
 
   async close(): Promise<void> {
     await this.stopProbing();
+    await this.#load?.terminate();
     for (const name of this.#processes.keys()) {
       const child = this.process(name);
       if (child.exitCode !== null || child.signalCode !== null) continue;

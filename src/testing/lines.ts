@@ -1,47 +1,11 @@
-/** Long connections for tests: one thread in each namespace that serves or asks. */
-import { Worker } from "node:worker_threads";
-import type { Namespace } from "../host/namespace.ts";
-import type { FromLine, ToLine } from "./lineThread.ts";
+import type { Socket } from "node:net";
 
-type Order<T> = T extends { readonly id: number } ? Omit<T, "id"> : never;
-
-export class LineThread {
-  readonly #worker: Worker;
-  readonly #waiting = new Map<number, (said: string | undefined) => void>();
-  #next = 1;
-
-  private constructor(namespace: Namespace, name: string) {
-    const workerData = { namespace: namespace.name, name };
-    this.#worker = new Worker(new URL("./lineThread.js", import.meta.url), { workerData });
-    this.#worker.on("message", ({ id, said }: FromLine) => {
-      this.#waiting.get(id)?.(said);
-      this.#waiting.delete(id);
-    });
-  }
-  static async start(namespace: Namespace, name: string): Promise<LineThread> {
-    const thread = new LineThread(namespace, name);
-    await new Promise((resolve, reject) => {
-      thread.#waiting.set(0, resolve);
-      thread.#worker.once("error", reject);
-    });
-    return thread;
-  }
-  #order(order: Order<ToLine>): { readonly id: number; readonly said: Promise<string | undefined> } {
-    const id = this.#next++;
-    const said = new Promise<string | undefined>((resolve) => this.#waiting.set(id, resolve));
-    this.#worker.postMessage({ ...order, id });
-    return { id, said };
-  }
-  serve(port: number): Promise<string | undefined> {
-    return this.#order({ kind: "serve", port }).said;
-  }
-  /** An open connection; undefined when there is none to be had. */
-  async open(address: string, port: number): Promise<{ say(): Promise<string | undefined> } | undefined> {
-    const { id, said } = this.#order({ kind: "open", address, port });
-    if ((await said) === undefined) return undefined;
-    return { say: () => this.#order({ kind: "say", on: id, patienceMs: 5_000 }).said };
-  }
-  async close(): Promise<void> {
-    await this.#worker.terminate();
-  }
+/** Each whole line that comes; unlike node:readline it leaves the socket's errors to the socket. */
+export function onLines(socket: Socket, take: (line: string) => void): void {
+  let rest = "";
+  socket.on("data", (octets) => {
+    const lines = (rest + octets.toString()).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) take(line);
+  });
 }

@@ -8,6 +8,7 @@ import { clusterText, web } from "../doctor/testing/hosts.ts";
 import { wishFromCluster, wishFromVips } from "../doctor/wish.ts";
 import { SystemCallError } from "../host/errors.ts";
 import { readFacts } from "../host/facts.ts";
+import { openIpvs } from "../host/ipvs.ts";
 import * as libc from "../host/libc.ts";
 import type { Namespace } from "../host/namespace.ts";
 import { Wire } from "./arpWire.ts";
@@ -20,10 +21,35 @@ export const LIVE_CLIENT = "203.0.113.77";
 const PORT = 8079;
 
 export interface LiveRole {
-  readonly role: "real-server" | "director";
+  readonly role: "real-server" | "director" | "both";
+  /** How the director sends; direct routing when absent. */
+  readonly method?: "tun";
   readonly vips?: readonly string[];
   /** More lines of the cluster file; the host is then checked by it, as `web1` or `lb1`. */
   readonly cluster?: (text: string) => string;
+}
+
+const programs: readonly string[] = [
+  "ip",
+  "nft",
+  "iptables",
+  "arptables",
+  "arptables-legacy",
+  "ipvsadm",
+  "modprobe",
+  "rmmod",
+];
+
+/** Namespaces that are being taken down hold a module for a moment yet. */
+function retried(work: () => void, untilMs = performance.now() + 5000): void {
+  for (;;)
+    try {
+      work();
+      return;
+    } catch (error) {
+      if (performance.now() > untilMs) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+    }
 }
 
 const socketAddress = (ip: string, port: number): Uint8Array => {
@@ -35,12 +61,13 @@ const socketAddress = (ip: string, port: number): Uint8Array => {
 };
 
 /**
- * One line of a set-up or a remedy in its place: `ip ...`, `nft ...`, `iptables ...`, `sysctl [-w] NAME=VALUE`,
- * `listen IP:PORT` (a TCP socket); `peer ip ...` runs at the neighbour.
+ * One line of a set-up or a remedy in its place: a program of `programs`, `sysctl [-w] NAME=VALUE`, `listen IP:PORT` (a
+ * TCP socket), `destination VIP:PORT RIP:PORT METHOD` (as ipvsadm would not add it); `peer ip ...` runs at the neighbour.
  */
 export class LiveHost {
   readonly #wire: Wire;
   readonly #fds: number[] = [];
+  #hasTunnel = false;
   constructor(label: string, lines: readonly string[]) {
     this.#wire = new Wire(label);
     try {
@@ -79,9 +106,21 @@ export class LiveHost {
       this.#awaitDadFailed();
       return;
     }
-    if (!["ip", "nft", "iptables", "arptables"].includes(tool))
-      throw new RangeError(`no line for a live host: ${line}`);
-    place.run(() => execFileSync(tool, args, { stdio: ["ignore", "pipe", "pipe"] }));
+    if (tool === "destination") {
+      const [service, destination] = args.slice(0, 2).map((end) => {
+        const [ip = "", port = ""] = end.split(":");
+        return { address: ipv4(ip), port: Number(port) };
+      });
+      const ipvs = openIpvs(place);
+      assert.ok(service && destination);
+      ipvs.addDestination({ protocol: "tcp", ...service }, { ...destination, forwarding: args[2] as "dr" | "tun" });
+      ipvs.close();
+      return;
+    }
+    if (!programs.includes(tool)) throw new RangeError(`no line for a live host: ${line}`);
+    const start = (): void => void place.run(() => execFileSync(tool, args, { stdio: ["ignore", "pipe", "pipe"] }));
+    if (tool === "rmmod") retried(start);
+    else start();
   }
 
   #awaitDadFailed(): void {
@@ -92,10 +131,10 @@ export class LiveHost {
     }
   }
 
-  check({ role, vips = [LIVE_VIP], cluster }: LiveRole): CheckReport {
+  check({ role, method, vips = [LIVE_VIP], cluster }: LiveRole): CheckReport {
     const facts = readFacts({ namespace: this.#wire.rs });
     if (cluster === undefined) {
-      const wish = wishFromVips(facts, vips, role, undefined);
+      const wish = wishFromVips(facts, vips, role, method);
       return checkHost({ ...wish, services: [{ ...web, vips: [LIVE_VIP] }] });
     }
     const read = parseCluster(cluster(clusterText().replaceAll("10.10.0.", "10.0.0.")));
@@ -107,6 +146,9 @@ export class LiveHost {
 
   /** Whether any who-has of the neighbour for `ip` is answered. */
   answers = (ip: string): boolean => this.#wire.answered(ip).length > 0;
+
+  /** Whether one that a neighbour asks by broadcast, as neighbours do, is. */
+  answersNeighbours = (ip: string): boolean => this.#wire.answered(ip).includes("broadcast");
 
   /** The senders that the host's own ARP requests show while it sends from `ip`. */
   shows(ip: string): readonly string[] {
@@ -125,10 +167,22 @@ export class LiveHost {
     return this.#wire.seen().map((a) => a.senderIp);
   }
 
-  /** Whether a client's datagram for `ip`, which the neighbour hands to this host's MAC, gets to a socket. */
-  takes(ip: string): boolean {
-    this.run(`peer ip route replace ${ip}/32 dev wire`);
-    this.run(`peer ip neigh replace ${ip} lladdr 02:00:00:00:00:11 dev wire nud permanent`);
+  /**
+   * Whether a client's datagram for `ip`, which the neighbour hands to this host's MAC, or puts into IPIP for its
+   * address, gets to a socket.
+   */
+  takes(ip: string, method?: "tun"): boolean {
+    if (method === "tun") {
+      if (!this.#hasTunnel) {
+        this.run(`peer ip tunnel add out0 mode ipip local 10.0.0.1 remote ${LIVE_RIP}`);
+        this.run("peer ip link set out0 up");
+      }
+      this.#hasTunnel = true;
+      this.run(`peer ip route replace ${ip}/32 dev out0`);
+    } else {
+      this.run(`peer ip route replace ${ip}/32 dev wire`);
+      this.run(`peer ip neigh replace ${ip} lladdr 02:00:00:00:00:11 dev wire nud permanent`);
+    }
     const [server, client] = (
       [
         [this.#wire.rs, "0.0.0.0"],

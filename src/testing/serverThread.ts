@@ -1,7 +1,8 @@
-/** Servers that say their name and close, in the namespaces that they are told. Started as a worker. */
+/** Servers that say their name, and repeat each line after it; in the namespaces that they are told. A worker. */
 import { createServer, type Server } from "node:net";
 import { parentPort } from "node:worker_threads";
 import { Namespace } from "../host/namespace.ts";
+import { onLines } from "./lines.ts";
 
 export type ToServers =
   | { readonly kind: "serve"; readonly name: string; readonly namespace: string; readonly port: number }
@@ -20,7 +21,9 @@ port.on("message", (message: ToServers) => {
   }
   const server = createServer((socket) => {
     socket.on("error", () => {});
-    socket.end(`${message.name}\n`);
+    socket.setNoDelay(true);
+    socket.write(`${message.name}\n`);
+    onLines(socket, (line) => socket.write(`${message.name} ${line}\n`));
   });
   servers.set(message.name, server);
   const namespace = new Namespace(message.namespace);

@@ -18,7 +18,7 @@ export async function runTestsInVm(files: readonly [string, ...string[]], timeou
   const lines: string[] = [];
   const { exitCode } = await runInVm({
     command: ["node", "--test", "--test-reporter=tap", ...files.map((f) => `${projectInside}/dist/${f}`)],
-    env: { [INSIDE]: "1" },
+    env: { [INSIDE]: "1", ...(process.env.VIPWARD_ROUNDS && { VIPWARD_ROUNDS: process.env.VIPWARD_ROUNDS }) },
     withTests: true,
     timeoutMs,
     stallMs: timeoutMs, // a busy machine may keep a test silent for long; the limit is the whole time
@@ -31,12 +31,17 @@ export async function runTestsInVm(files: readonly [string, ...string[]], timeou
 }
 
 /** One file for both sides: outside a single test that boots the VM, inside the tests that `define` makes. */
-export function testsInVm(moduleUrl: string, title: string, define: () => void): void {
+export function testsInVm(
+  moduleUrl: string,
+  title: string,
+  define: () => void,
+  { timeoutMs }: { readonly timeoutMs?: number } = {},
+): void {
   if (insideVm) {
     define();
     return;
   }
   const file = /\/dist\/(.*)$/.exec(fileURLToPath(moduleUrl))?.[1];
   if (file === undefined) throw new Error(`not a compiled test: ${moduleUrl}`);
-  test(title, () => runTestsInVm([file]));
+  test(title, () => runTestsInVm([file], timeoutMs));
 }

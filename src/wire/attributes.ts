@@ -122,16 +122,19 @@ export const ipv4: Row<Ipv4> = (type) => ({
   },
 });
 
+const decoder = new TextDecoder();
+const encoder = new TextEncoder();
+
 /** Ends with a zero octet; one that lacks it is taken whole. Octets that are not UTF-8 become U+FFFD. */
 export const text: Row<string> = (type) => ({
   type,
   read: (value) => {
     const end = value.indexOf(0);
-    return { ok: true, value: new TextDecoder().decode(end < 0 ? value : value.subarray(0, end)) };
+    return { ok: true, value: decoder.decode(end < 0 ? value : value.subarray(0, end)) };
   },
   write: (into, where, value) => {
     if (value.includes("\0")) throw new RangeError("a zero octet inside a name");
-    into.attribute(where, new TextEncoder().encode(`${value}\0`));
+    into.attribute(where, encoder.encode(`${value}\0`));
   },
 });
 

@@ -7,11 +7,24 @@ import * as wire from "./rtnetlink.ts";
 type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
 /** Drops what is undefined, as exactOptionalPropertyTypes wants it. */
 function present<T extends object>(fields: T): Partial<Defined<T>> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<Defined<T>>;
+  const kept: Partial<Defined<T>> = {};
+  for (const key in fields) if (fields[key] !== undefined) kept[key] = fields[key] as Defined<T>[typeof key];
+  return kept;
 }
 
+/** The first name of a number; a dump of thousands asks for the same few again and again. */
+const namesOf = new WeakMap<object, Map<unknown, string>>();
 function nameOf<T extends string>(table: Readonly<Record<T, number>>, value: number | undefined): T | undefined {
-  return (Object.keys(table) as T[]).find((name) => table[name] === value);
+  let names = namesOf.get(table);
+  if (names === undefined) {
+    names = new Map(
+      Object.entries(table)
+        .map(([name, number]) => [number, name] as const)
+        .reverse(),
+    );
+    namesOf.set(table, names);
+  }
+  return names.get(value) as T | undefined;
 }
 
 export type BondMode = (typeof wire.BOND_MODES)[number];

@@ -22,6 +22,10 @@ export const check: CommandModule = {
           "tun",
         ]),
       )
+      .option(
+        "--switch <name=value...>",
+        "a habit of this kernel that its version does not tell (docs/kernel-rules.md)",
+      )
       .addOption(
         new Option("--fail-on <severity>", "end with status 1 from this severity on")
           .choices(["critical", "high", "medium", "low"])
@@ -37,6 +41,7 @@ Examples:
   vipward check --vip 10.10.0.100 --role director --json
   vipward check --netns vw-web1 --vip 10.10.0.100            a host in a namespace
   vipward check --facts web1.json --cluster cluster.yaml     someone else's host
+  vipward check --vip 10.10.0.100 --switch arpIgnoreAnnounce=true    a vendor's 2.4.20 that has it
   vipward explain arp-ignore-only-on-lo                      one finding at length
 
 Exit status: 0 clean, 1 findings as bad as --fail-on or worse, 64 command line, 65 errors in a file,

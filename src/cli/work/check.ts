@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { parseIpv4 } from "../../base/ipv4.ts";
 import { checkHost } from "../../doctor/check.ts";
 import type { CheckInput } from "../../doctor/context.ts";
@@ -7,9 +6,11 @@ import { wishFromCluster, wishFromVips } from "../../doctor/wish.ts";
 import { HostError } from "../../host/errors.ts";
 import type { HostFacts } from "../../model/facts.ts";
 import { parseIpv6 } from "../../model/ipv6.ts";
+import { switchProblems } from "../../model/switches.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
 import { reportText } from "./checkText.ts";
+import { factsFromFile } from "./factsFile.ts";
 
 export interface CheckOptions {
   readonly facts?: string;
@@ -19,6 +20,7 @@ export interface CheckOptions {
   readonly vip?: readonly string[];
   readonly role: "real-server" | "director" | "both";
   readonly forwarding?: "dr" | "tun";
+  readonly switch?: readonly string[];
   readonly failOn: Severity;
   readonly json?: boolean;
 }
@@ -26,8 +28,9 @@ export interface CheckOptions {
 /** `vipward check`. Exit status 0 clean, 1 findings at or above `--fail-on`, 65 a file has errors. */
 export async function runCheck(options: CheckOptions, io: Io): Promise<number> {
   sayIfUnclear(options);
-  const facts = options.facts === undefined ? await ownFacts(options.netns) : await factsFromFile(options.facts, io);
-  if (facts === undefined) return exitCode("badData");
+  const read = options.facts === undefined ? await ownFacts(options.netns) : await factsFromFile(options.facts, io);
+  if (read === undefined) return exitCode("badData");
+  const facts = withSwitches(read, options.switch ?? []);
   const wish = await wishOf(facts, options, io);
   if (wish === undefined) return exitCode("badData");
   const report = checkHost(wish.input);
@@ -55,22 +58,18 @@ function sayIfUnclear(options: CheckOptions): void {
       throw usage(`${JSON.stringify(vip)} is not an address`, "write it as 10.10.0.100 or 2001:db8::100");
 }
 
-/** The message of every problem with the path to it; undefined when there are any. */
-async function factsFromFile(path: string, io: Io): Promise<HostFacts | undefined> {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    const why = (error as NodeJS.ErrnoException).code ?? String(error);
-    throw new HostError("facts/no-input", `cannot read ${path}: ${why}`, { remedy: "check the path", cause: error });
-  }
-  const { parseFacts } = await import("../../model/factsSchema.ts");
-  const read = parseFacts(text);
-  if (read.ok) return read.value;
-  for (const problem of read.problems)
-    io.err(`${path}: ${problem.path === "" ? "" : `${problem.path}: `}${problem.message}\n`);
-  io.err("  remedy: read the facts again on that host: vipward facts > FILE\n");
-  return undefined;
+/** Facts of a kernel with other habits than its version tells; added to those that a facts file has. */
+function withSwitches(facts: HostFacts, given: readonly string[]): HostFacts {
+  if (given.length === 0) return facts;
+  const said = given.map((item): [string, string | boolean] => {
+    const [name = "", value] = item.split(/=(.*)/s);
+    if (value === undefined) throw usage(`--switch ${item} has no value`, "write it as arpFilter=true");
+    return [name, value === "true" || value === "false" ? value === "true" : value];
+  });
+  const kernel = { ...facts.kernel, switches: { ...facts.kernel.switches, ...Object.fromEntries(said) } };
+  const [problem] = switchProblems(kernel);
+  if (problem) throw usage(`--switch ${problem[0]}: ${problem[1]}`, "docs/kernel-rules.md lists the switches");
+  return { ...facts, kernel };
 }
 
 /** The reader binds the kernel's calls, which takes time that a check of a file need not spend. */

@@ -18,7 +18,7 @@ import { run } from "../../apply/run.ts";
 import { HostError } from "../../host/errors.ts";
 import { type Monitor, watchChanges } from "../../host/netlinkMonitor.ts";
 import { watchNft } from "../../host/nftMonitor.ts";
-import { readSysctl } from "../../host/sysctl.ts";
+import { SysctlWatch } from "../../host/sysctl.ts";
 import type { Change } from "../../plan/change.ts";
 import type { World } from "../../plan/host.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
@@ -37,9 +37,9 @@ const filePaths = (owned: readonly Change[]): string[] => [
   ...new Set(owned.flatMap((c) => (c.kind === "file" ? [c.path] : []))),
 ];
 
-function goalHere(o: GuardOptions, world: World, owned: readonly Change[]): Goal {
+async function goalHere(o: GuardOptions, world: World, owned: readonly Change[]): Promise<Goal> {
   if (o.cluster !== undefined || o.vip !== undefined) {
-    const { vips, forwarding, services, lanLinks } = askedOf(o, world.facts).wish;
+    const { vips, forwarding, services, lanLinks } = (await askedOf(o, world.facts)).wish;
     return { vips, forwarding, services, ...(lanLinks === undefined ? {} : { lanLinks }) };
   }
   if (owned.length === 0)
@@ -71,8 +71,8 @@ class Guard {
   readonly #config: GuardConfig;
   #state: GuardState = guardStart(performance.now());
   #watched: Watched | undefined;
-  /** Values of the last look, by flat name. */
-  #sysctls = new Map<string, string | undefined>();
+  /** Values of the last look. */
+  #sysctls: SysctlWatch | undefined;
   #timer: NodeJS.Timeout | undefined;
   #end: ((error?: unknown) => void) | undefined;
   /** What hands and eyes are at: the end waits for it, so that nothing stays half done. */
@@ -112,6 +112,7 @@ class Guard {
       this.#end = undefined;
       clearTimeout(this.#timer);
       for (const m of monitors) m.close();
+      this.#sysctls?.close();
     }
     return exitCode(guardHolds(this.#state) ? "ok" : "no");
   }
@@ -133,7 +134,7 @@ class Guard {
         this.#say(effect.word);
         break;
       case "readSysctls":
-        if (this.#sysctlsDiffer()) queueMicrotask(() => this.#put({ kind: "noticed" }));
+        if (this.#sysctls?.differs() === true) queueMicrotask(() => this.#put({ kind: "noticed" }));
         break;
       case "look":
         this.#spawn(async () => ({ kind: "looked", findings: await this.#look() }));
@@ -156,10 +157,9 @@ class Guard {
     const world = await this.#ports.reader.read(filePaths(owned));
     const first = this.#watched === undefined;
     const goal =
-      this.#watched !== undefined && owned.length === 0 ? this.#watched.goal : goalHere(this.#o, world, owned);
+      this.#watched !== undefined && owned.length === 0 ? this.#watched.goal : await goalHere(this.#o, world, owned);
     this.#watched = { goal, start: this.#watched?.start ?? world, kernel: kernelModel };
-    const names = watchedSysctls(world, owned);
-    this.#sysctls = new Map(names.map((n) => [n, world.facts.sysctls[n]?.toString()]));
+    this.#watch(world, owned);
     if (first) this.#began(goal, owned.length);
     if (open === undefined) return driftOf(world, owned, this.#watched);
     // Whoever can take the lock knows that the run that the journal calls open is dead.
@@ -170,10 +170,14 @@ class Guard {
     return [{ key: "journal", text, healable: true }];
   }
 
-  #sysctlsDiffer(): boolean {
-    for (const [name, value] of this.#sysctls)
-      if (value !== undefined && readSysctl(sysctlPath(name)) !== value) return true;
-    return false;
+  #watch(world: World, owned: readonly Change[]): void {
+    this.#sysctls?.close();
+    this.#sysctls = new SysctlWatch(
+      watchedSysctls(world, owned).flatMap((name) => {
+        const value = world.facts.sysctls[name];
+        return value === undefined ? [] : [[sysctlPath(name), String(value)] as const];
+      }),
+    );
   }
 
   async #heal(keys: readonly string[]): Promise<GuardEvent> {

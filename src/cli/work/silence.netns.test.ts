@@ -1,61 +1,12 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
-import { programsHere, readFacts } from "../../host/perform/readFacts.ts";
+import { programsHere } from "../../host/perform/readFacts.ts";
 import type { HostFacts } from "../../model/facts.ts";
-import { Wire } from "../../testing/arpWire.ts";
+import { withHost } from "../../testing/cliHost.ts";
 import { needsRoot } from "../../testing/root.ts";
-
-const main = fileURLToPath(new URL("../../bin/vipward.js", import.meta.url));
-const still = (facts: HostFacts) => ({ ...facts, neighbours: [], modules: [] });
-
-class Host {
-  readonly wire: Wire;
-  readonly stateDir = mkdtempSync(join(tmpdir(), "vipward-cli-"));
-  constructor(label: string) {
-    this.wire = new Wire(label);
-  }
-  args(command: string, ...rest: string[]): string[] {
-    return ["netns", "exec", this.wire.rs.name, process.execPath, main, command, ...rest, "--state-dir", this.stateDir];
-  }
-  run(command: string, ...rest: string[]): { status: number | null; text: string } {
-    const done = spawnSync("ip", this.args(command, ...rest), { encoding: "utf8", timeout: 60_000 });
-    return { status: done.status, text: done.stdout + done.stderr };
-  }
-  start(command: string, ...rest: string[]): ChildProcess {
-    return spawn("ip", this.args(command, ...rest), { stdio: "ignore" });
-  }
-  facts(): HostFacts {
-    return still(readFacts(this.wire.rs));
-  }
-  close(): void {
-    this.wire.close();
-    rmSync(this.stateDir, { recursive: true });
-  }
-}
-
-async function withHost(label: string, body: (host: Host) => Promise<void>): Promise<void> {
-  const host = new Host(label);
-  try {
-    await body(host);
-  } finally {
-    host.close();
-  }
-}
 
 const APPLY = ["--vip", "10.0.0.100", "--keep", "none"];
 
@@ -79,48 +30,6 @@ test("the commands end to end: plan 2, apply 0, plan 0, status 0, drift 1, undo 
     assert.deepEqual(host.facts(), before);
     assert.equal(host.run("apply", "--vip", "10.0.0.11").status, 69);
     assert.equal(host.run("plan", "--vip", "10.0.0.300").status, 64);
-  });
-});
-
-test("killed with -9 while it waits for the word: the next run takes it back; a second run meanwhile is refused", async (t) => {
-  if (!needsRoot(t)) return;
-  await withHost("kill", async (host) => {
-    const before = host.facts();
-    const waiting = host.start("apply", ...APPLY, "--confirm", "60");
-    const held = (): boolean => host.facts().addresses.some((a) => a.ip === "10.0.0.100");
-    for (let i = 0; i < 100 && !held(); i++) await sleep(50);
-    assert.ok(held());
-    await sleep(300);
-    assert.equal(host.run("undo").status, 69);
-    // `ip netns exec` becomes the command itself, so this is the very process.
-    waiting.kill("SIGKILL");
-    await new Promise((resolve) => waiting.once("exit", resolve));
-    const next = host.run("undo");
-    assert.match(next.text, /died half way: it was taken back/);
-    assert.deepEqual(host.facts(), before);
-  });
-});
-
-test("confirmed in time it stays; ended by Ctrl-C it is taken back", async (t) => {
-  if (!needsRoot(t)) return;
-  await withHost("word", async (host) => {
-    const before = host.facts();
-    for (const word of [true, false]) {
-      const waiting = host.start("apply", ...APPLY, "--confirm", "60");
-      const ended = new Promise<number | null>((resolve) => waiting.once("exit", resolve));
-      for (let i = 0; word && i < 100 && host.run("confirm").status !== 0; i++) await sleep(50);
-      if (!word) {
-        await sleep(1500);
-        waiting.kill("SIGTERM");
-      }
-      assert.equal(await ended, word ? 0 : 1);
-      assert.equal(
-        host.facts().addresses.some((a) => a.ip === "10.0.0.100"),
-        word,
-      );
-      if (word) host.run("undo");
-    }
-    assert.deepEqual(host.facts(), before);
   });
 });
 

@@ -1,14 +1,17 @@
 /** The work behind plan, apply, undo, status, policies, hide, reveal, render and confirm. */
 import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { Journal, type JournalState } from "../../apply/journal.ts";
 import { confirm, type Outcome, type Recovery, recover, run } from "../../apply/run.ts";
 import { formatIpv4, parseIpv4 } from "../../base/ipv4.ts";
-import { type Cluster, parseCluster, roleOf } from "../../cluster/index.ts";
+import type { Cluster } from "../../cluster/index.ts";
+import { needNetAdmin } from "../../host/capabilities.ts";
 import { HostError } from "../../host/errors.ts";
-import { machinePorts } from "../../host/perform/machine.ts";
+import { processHeirs } from "../../host/perform/heir.ts";
+import { machinePorts, readFiles } from "../../host/perform/machine.ts";
 import { programsHere, readFacts } from "../../host/perform/readFacts.ts";
 import type { HostFacts } from "../../model/facts.ts";
-import { parseFacts } from "../../model/factsSchema.ts";
 import { has, releaseOf } from "../../model/generation.ts";
 import { type Change, describe, standing } from "../../plan/change.ts";
 import { HostDraft, type World, worldOf } from "../../plan/host.ts";
@@ -22,6 +25,7 @@ import { inOrder, type KeeperChoice } from "../../policy/keep.ts";
 import { policies, policyNamed } from "../../policy/policies.ts";
 import { situationOf } from "../../policy/policy.ts";
 import { carriers, type Wish } from "../../policy/wish.ts";
+import type { ApplyPorts } from "../../ports/apply.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
 import { type Keeping, keepingOf, keepText } from "./keeping.ts";
@@ -61,12 +65,13 @@ function readText(path: string): string {
   }
 }
 
-function factsOf(o: SilenceOptions): HostFacts {
-  if (o.facts === undefined) return readFacts();
-  const result = parseFacts(readText(o.facts));
+async function factsOf({ facts: path }: SilenceOptions): Promise<HostFacts> {
+  if (path === undefined) return readFacts();
+  const { parseFacts } = await import("../../model/factsSchema.ts");
+  const result = parseFacts(readText(path));
   if (!result.ok) {
     const lines = result.problems.slice(0, 10).map((p) => `  ${p.path}: ${p.message}`);
-    throw badData(`${o.facts} is no facts file:\n${lines.join("\n")}`, "make it with `vipward facts`");
+    throw badData(`${path} is no facts file:\n${lines.join("\n")}`, "make it with `vipward facts`");
   }
   return result.value;
 }
@@ -99,7 +104,11 @@ function wishOfOptions(o: SilenceOptions): Wish {
   };
 }
 
-function clusterOf(path: string): Cluster {
+// Reading a cluster file takes a parser and a schema, half of what a command without one needs to start.
+const clusterTools = () => import("../../cluster/index.ts");
+
+async function clusterOf(path: string): Promise<Cluster> {
+  const { parseCluster } = await clusterTools();
   const result = parseCluster(readText(path), { fileName: path });
   if (result.ok) return result.cluster;
   const lines = result.problems.slice(0, 20).map((p) => `${path}:${p.line}:${p.column}: ${p.message}; ${p.remedy}`);
@@ -107,12 +116,9 @@ function clusterOf(path: string): Cluster {
 }
 
 /** What the cluster file wants of this host, by its addresses or --as. */
-function wishOfCluster(
-  given: string | Cluster,
-  facts: HostFacts,
-  as: string | undefined,
-): { wish: Wish; policy: string } {
-  const cluster = typeof given === "string" ? clusterOf(given) : given;
+async function wishOfCluster(given: string | Cluster, facts: HostFacts, as: string | undefined): Promise<Asked> {
+  const { roleOf } = await clusterTools();
+  const cluster = typeof given === "string" ? await clusterOf(given) : given;
   const role = roleOf(cluster, { addresses: facts.addresses.flatMap((a) => parseIpv4(a.ip) ?? []), as });
   if (role.kind !== "realServer" && role.kind !== "both")
     throw usage(
@@ -154,8 +160,8 @@ interface Asked {
   readonly policy: string;
 }
 
-export function askedOf(o: SilenceOptions, facts: HostFacts): Asked {
-  const fromFile = o.cluster === undefined ? undefined : wishOfCluster(o.cluster, facts, o.as);
+export async function askedOf(o: SilenceOptions, facts: HostFacts): Promise<Asked> {
+  const fromFile = o.cluster === undefined ? undefined : await wishOfCluster(o.cluster, facts, o.as);
   const policy = o.policy ?? fromFile?.policy ?? "auto";
   if (policy !== "auto" && policyNamed(policy) === undefined)
     throw usage(`there is no policy "${policy}"`, `use auto or one of ${policies.map((p) => p.name).join(", ")}`);
@@ -226,7 +232,10 @@ function planText(policy: string, plan: Plan, notes: readonly string[], diff: bo
   if (plan.leftAlone.length > 0) lines.push(`${plan.leftAlone.length} more are so already and are left alone`);
   for (const c of plan.conflicts) lines.push(`stands against it: ${c}`);
   for (const c of plan.changedByOthers) lines.push(`changed by others: ${c}`);
-  lines.push("proof, by the kernel model:", ...plan.proof.laws.flatMap(lawLine));
+  const { alike } = plan.proof;
+  const kinds =
+    alike === undefined ? "" : ` (${alike} VIPs are like others in all that it looks at, and not asked apart)`;
+  lines.push(`proof, by the kernel model${kinds}:`, ...plan.proof.laws.flatMap(lawLine));
   for (const n of notes) lines.push(`note: ${n}`);
   return `${lines.join("\n")}\n`;
 }
@@ -255,21 +264,26 @@ async function journalState(o: SilenceOptions, io: Io): Promise<JournalState | u
 export const keepsFiles = async (o: SilenceOptions): Promise<boolean> =>
   (await Journal.peek(portsOf(o).journal)).owned.some((change) => change.kind === "file");
 
-export const portsOf = (o: SilenceOptions) =>
-  machinePorts({
-    ...(o.stateDir === undefined ? {} : { stateDir: o.stateDir }),
-    ...(o.root === undefined ? {} : { root: o.root }),
-  });
+export function portsOf(o: SilenceOptions): ApplyPorts {
+  const options = {
+    ...(o.stateDir === undefined ? {} : { stateDir: resolve(o.stateDir) }),
+    ...(o.root === undefined ? {} : { root: resolve(o.root) }),
+  };
+  const heir = fileURLToPath(new URL("../takeBack.js", import.meta.url));
+  const heirs = processHeirs((run, parent) => [heir, String(run), parent, JSON.stringify(options)]);
+  return { ...machinePorts(options), heirs };
+}
 
-const worldHere = async (o: SilenceOptions, facts: HostFacts, paths: readonly string[]): Promise<World> =>
-  o.facts === undefined ? portsOf(o).reader.read(paths) : worldOf(facts);
+/** The host of --facts, or this one with these files. */
+const worldHere = (o: SilenceOptions, facts: HostFacts, paths: readonly string[]): World =>
+  worldOf(facts, o.facts === undefined ? readFiles(paths, o.root) : {});
 
 export async function runPlan(o: SilenceOptions, io: Io): Promise<number> {
-  const facts = factsOf(o);
-  const asked = askedOf(o, facts);
+  const facts = await factsOf(o);
+  const asked = await askedOf(o, facts);
   const owned = (await journalState(o, io))?.owned ?? [];
   const keeping = keepingOf(o, facts, asked.wish);
-  const { choice, kept } = choose(asked, await worldHere(o, facts, keeping.paths), owned, keeping);
+  const { choice, kept } = choose(asked, worldHere(o, facts, keeping.paths), owned, keeping);
   if (!("plan" in choice)) throw noPolicy(choice.considered);
   const { policy, plan, notes, considered } = choice;
   if (o.json) json(io, { policy, plan, notes, considered, kept: keptOf(kept) });
@@ -305,7 +319,11 @@ function outcomeStatus(o: Outcome, io: Io, asJson: boolean, policy: string, note
         for (const l of o.left) io.err(`left: ${l}\n`);
         break;
       case "tookBack":
-        io.err(`failed: ${o.why}\nall of it was taken back\n${o.left.map((l) => `left: ${l}\n`).join("")}`);
+        io.err(`failed: ${o.why}\n`);
+        if (o.remedy !== undefined) io.err(`  remedy: ${o.remedy}\n`);
+        io.err(
+          `${o.left.length === 0 ? "all of it" : "what could be"} was taken back\n${o.left.map((l) => `left: ${l}\n`).join("")}`,
+        );
         break;
     }
   }
@@ -319,8 +337,9 @@ const describeForce = (plan: Plan): string[] =>
 
 export async function runApply(o: SilenceOptions, io: Io): Promise<number> {
   if (o.facts !== undefined) throw usage("--facts is for planning", "run `vipward plan --facts FILE`");
+  needNetAdmin("cannot apply");
   const facts = readFacts();
-  const asked = askedOf(o, facts);
+  const asked = await askedOf(o, facts);
   const keeping = keepingOf(o, facts, asked.wish);
   const confirmS = o.confirm === undefined ? undefined : Number(o.confirm);
   if (confirmS !== undefined && !(Number.isInteger(confirmS) && confirmS >= 1 && confirmS <= 86_400))
@@ -352,6 +371,7 @@ export async function runApply(o: SilenceOptions, io: Io): Promise<number> {
 }
 
 export async function runUndo(o: SilenceOptions, io: Io): Promise<number> {
+  needNetAdmin("cannot undo");
   const outcome = await run(portsOf(o), {
     direction: "undo",
     paths: [],
@@ -367,13 +387,13 @@ export async function runUndo(o: SilenceOptions, io: Io): Promise<number> {
 /** Is the host as it was left, and as the wish says? */
 export async function runStatus(o: SilenceOptions, io: Io): Promise<number> {
   const state = await journalState(o, io);
-  const facts = factsOf(o);
   const owned = state?.owned ?? [];
+  const facts = await factsOf(o);
   const wanted = o.cluster !== undefined || o.vip !== undefined;
-  const asked = wanted ? askedOf(o, facts) : undefined;
+  const asked = wanted ? await askedOf(o, facts) : undefined;
   const keeping = asked && keepingOf(o, facts, asked.wish);
   const paths = [...(keeping?.paths ?? []), ...owned.flatMap((c) => (c.kind === "file" ? [c.path] : []))];
-  const world = o.facts === undefined ? await portsOf(o).reader.read(paths) : worldOf(facts);
+  const world = worldHere(o, facts, paths);
   const host = new HostDraft(world);
   const drifted = owned.filter((c) => standing(c, host) !== "after");
   const choice = asked && keeping && choose(asked, world, owned, keeping).choice;
@@ -391,10 +411,11 @@ export async function runStatus(o: SilenceOptions, io: Io): Promise<number> {
 }
 
 export async function runPolicies(o: SilenceOptions, io: Io): Promise<number> {
-  const facts = factsOf(o);
-  const asked = askedOf(o.vip === undefined && o.cluster === undefined ? { ...o, vip: ["192.0.2.100"] } : o, facts);
+  const facts = await factsOf(o);
+  const some = o.vip === undefined && o.cluster === undefined ? { ...o, vip: ["192.0.2.100"] } : o;
+  const asked = await askedOf(some, facts);
   const owned = (await journalState(o, io))?.owned ?? [];
-  const world = await worldHere(o, facts, []);
+  const world = worldHere(o, facts, []);
   const considered = consider({ world, owned: vipsOnly(owned), wish: asked.wish, kernel: kernelModel });
   if (o.json) json(io, considered);
   else
@@ -407,6 +428,7 @@ export async function runPolicies(o: SilenceOptions, io: Io): Promise<number> {
 }
 
 export async function runHide(link: string, o: SilenceOptions, io: Io, reveal: boolean): Promise<number> {
+  needNetAdmin(reveal ? "cannot reveal" : "cannot hide");
   let way = reveal ? "reveal" : "hide";
   let notes: readonly string[] = [];
   const outcome = await run(portsOf(o), {
@@ -431,8 +453,8 @@ export async function runHide(link: string, o: SilenceOptions, io: Io, reveal: b
 export async function runRender(o: SilenceOptions, io: Io): Promise<number> {
   const target = targets.find((t) => t === o.to) as Target | undefined;
   if (target === undefined) throw usage(`cannot render to "${o.to}"`, `use one of ${targets.join(", ")}`);
-  const facts = factsOf(o);
-  const asked = askedOf(o, facts);
+  const facts = await factsOf(o);
+  const asked = await askedOf(o, facts);
   const world = worldOf(facts);
   // On the bare host, so that what is printed is all of it.
   const owned = vipsOnly((await journalState(o, io))?.owned ?? []);

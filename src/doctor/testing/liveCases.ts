@@ -1,44 +1,28 @@
-/** Findings that a namespace can show, each with its near miss, built on a running kernel (testing/liveHost.ts). */
-export interface LiveCase {
-  readonly id: string;
-  /** "real-server" when absent. */
-  readonly role?: "director";
-  /** Addresses to ask about; the one VIP when absent. */
-  readonly vips?: readonly string[];
-  /** Makes the cluster file of the small one; the host is then checked by it, as `web1` or `lb1`. */
-  readonly cluster?: (text: string) => string;
-  readonly has: readonly string[];
-  readonly hasNot: readonly string[];
-  readonly twin: string;
-  /** Asked by packets beside the report's own words: who-has for these is answered by neither, one or both. */
-  readonly answers?: readonly (readonly [ip: string, has: boolean, hasNot: boolean])[];
-  /** What the host says by itself while these lines run carries the VIP. */
-  readonly saysVip?: readonly string[];
-  /** Its remedy is for a person (services, cables, cluster file), or goes through what a namespace has not. */
-  readonly byHand?: true;
-}
+import {
+  announce,
+  arpDropIn,
+  arpMangleOut,
+  ignore,
+  ipInput,
+  type LiveCase,
+  quiet,
+  quietServer,
+  second,
+  vipOnEth,
+  vipOnLo,
+} from "./liveCase.ts";
 
-const vipOnLo = "ip addr add 10.0.0.100/32 dev lo";
-const vipOnEth = "ip addr add 10.0.0.100/32 dev eth0";
-const quiet = ["sysctl net.ipv4.conf.eth0.arp_ignore=1", "sysctl net.ipv4.conf.eth0.arp_announce=2"];
-const ignore = "sysctl net.ipv4.conf.eth0.arp_ignore=1";
-const announce = "sysctl net.ipv4.conf.eth0.arp_announce=2";
-const quietServer = [...quiet, vipOnLo];
-/** A second interface that is no part of the wire. */
-const second = (name: string, ...more: readonly string[]): readonly string[] => [
-  `ip link add ${name} type veth peer name far1`,
-  "ip link set far1 up",
-  `ip link set ${name} up`,
-  ...more,
+const vmac = ["ip link add vmac0 link eth0 type macvlan mode bridge", "ip link set vmac0 up"];
+/** The VIP on the macvlan, and the host's own address set anew after it, so that its route comes second. */
+const vipSubnetFirst = (vip: string): readonly string[] => [
+  "ip addr del 10.0.0.11/24 dev eth0",
+  `ip addr add ${vip} dev vmac0`,
+  "sysctl net.ipv4.conf.vmac0.arp_ignore=1",
+  "ip addr add 10.0.0.11/24 dev eth0",
+  "ip route add default via 10.0.0.1",
 ];
-const arpTable = ["nft add table arp vw", "nft add chain arp vw in { type filter hook input priority 0 ; }"];
-const arpDropIn = [...arpTable, "nft add rule arp vw in arp daddr ip 10.0.0.100 drop"];
-const arpMangleOut = [
-  "nft add chain arp vw out { type filter hook output priority 0 ; }",
-  "nft add rule arp vw out arp saddr ip 10.0.0.100 arp saddr ip set 10.0.0.11",
-];
-const ipInput = ["nft add table ip vw", "nft add chain ip vw in { type filter hook input priority 0 ; }"];
 
+/** Findings that a namespace can show on any kernel of today. */
 export const liveCases: readonly LiveCase[] = [
   // Answers
   {
@@ -479,5 +463,67 @@ export const liveCases: readonly LiveCase[] = [
       "ip route add default via 10.0.0.1 dev eth0 table 100",
     ],
     twin: "the table has a default route",
+  },
+  // Virtual MACs
+  {
+    id: "vmac-extra-answers",
+    role: "director",
+    has: [...vmac, "ip addr add 10.0.0.100/32 dev vmac0"],
+    hasNot: [...vmac, "ip addr add 10.0.0.100/32 dev vmac0", ignore],
+    twin: "only the macvlan answers",
+  },
+  {
+    id: "vmac-mutes-parent-address",
+    role: "director",
+    has: [...vmac, ...vipSubnetFirst("10.0.0.100/24"), "sysctl net.ipv4.conf.eth0.arp_filter=1", ignore],
+    hasNot: [...vmac, ...vipSubnetFirst("10.0.0.100/32"), "sysctl net.ipv4.conf.eth0.arp_filter=1", ignore],
+    twin: "the VIP is /32, so the way back is the parent's",
+    answers: [["10.0.0.11", false, true]],
+  },
+  {
+    id: "director-is-gateway-martian",
+    role: "director",
+    cluster: (text) => text.replace("router: 10.0.0.1 ", "router: 10.0.0.50 "),
+    has: [vipOnEth, "ip addr add 10.0.0.50/24 dev eth0"],
+    hasNot: [
+      vipOnEth,
+      "ip addr add 10.0.0.50/24 dev eth0",
+      "sysctl net.ipv4.conf.eth0.accept_local=1",
+      "sysctl net.ipv4.conf.all.rp_filter=0",
+      "sysctl net.ipv4.conf.eth0.rp_filter=0",
+      "sysctl net.ipv4.ip_forward=1",
+    ],
+    twin: "accept_local, no rp_filter, and it forwards",
+  },
+  // Cluster file
+  {
+    id: "failback-before-sync",
+    role: "director",
+    cluster: (text) => text.replace("preempt: false", "preempt: true"),
+    clusterNot: (text) => text.replace("preempt: false", "preempt: true, preemptDelayMs: 120000"),
+    has: [vipOnEth],
+    hasNot: [vipOnEth],
+    twin: "with a delay",
+    byHand: true,
+  },
+  {
+    id: "preempt-flap",
+    role: "director",
+    cluster: (text) => `${text.replace("preempt: false", "preempt: true")}  connectionSync: { enabled: false }\n`,
+    clusterNot: (text) => `${text}  connectionSync: { enabled: false }\n`,
+    has: [vipOnEth],
+    hasNot: [vipOnEth],
+    twin: "no preemption",
+    byHand: true,
+  },
+  {
+    id: "health-check-tests-rip-not-vip",
+    role: "director",
+    cluster: (text) => `${text}health: tcp\n`,
+    clusterNot: (text) => `${text}health: [tcp, vip-path]\n`,
+    has: [vipOnEth],
+    hasNot: [vipOnEth],
+    twin: "vip-path beside it",
+    byHand: true,
   },
 ];

@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Director } from "../../agent/director.ts";
 import type { AgentEvent } from "../../agent/event.ts";
+import { longestHandOverMs, settleMs } from "../../agent/failover.ts";
 import { failoverConfig } from "../../agent/failoverConfig.ts";
 import { metricsText } from "../../agent/metrics.ts";
 import { type AgentStatus, instanceReport, type StampedEvent } from "../../agent/status.ts";
@@ -50,7 +51,7 @@ type ActiveRole = { readonly director?: DirectorHost; readonly realServer?: Real
 const eventsRemembered = 200;
 const eventsInStatus = 20;
 /** No longer than this does a stop wait for the successor. */
-const stopLimitMs = 5_000;
+const stopLimitMs = longestHandOverMs + settleMs + 1_000;
 
 function activeRole(cluster: Cluster, as: string | undefined): ActiveRole {
   const netlink = openRtnetlink();

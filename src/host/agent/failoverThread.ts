@@ -1,18 +1,24 @@
 /** The other side of failoverWorker.ts: a thread that nothing else delays. Started as a worker, never imported. */
 import { parentPort, workerData } from "node:worker_threads";
-import { Failover, type FailoverConfig } from "../../agent/failover.ts";
+import { Failover, type FailoverConfig, rehearse } from "../../agent/failover.ts";
 import { linksOf } from "../../agent/failoverConfig.ts";
 import type { Ipv4 } from "../../base/ipv4.ts";
 import type { FailoverEvent, FailoverPorts } from "../../ports/failover.ts";
 import { decodeArp } from "../../wire/arp.ts";
 import { decodeEthernet, ETHERTYPE } from "../../wire/ethernet.ts";
 import { filterProgram, isArp } from "../../wire/packetFilter.ts";
+import { gateTable, relaySet } from "../engine/gate.ts";
 import { HostError, NetlinkError } from "../errors.ts";
+import type { NetlinkRequest } from "../netlink.ts";
 import { type Monitor, watchChanges } from "../netlinkMonitor.ts";
+import { NftSets } from "../nftSet.ts";
 import { openPacketSocket, type PacketSocket } from "../packetSocket.ts";
 import { openRtnetlink, type Rtnetlink } from "../rtnetlink.ts";
+import { ask } from "../rtnetlinkRequests.ts";
 import type { FromFailover, ToFailover } from "./failoverMessages.ts";
+import { TrafficWatch } from "./trafficWatch.ts";
 import { VrrpSocket } from "./vrrpSocket.ts";
+import { YieldedVips } from "./yieldedVips.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("failoverThread is started by failoverWorker only");
@@ -24,10 +30,13 @@ interface Link {
   readonly index: number;
   readonly vrrp: VrrpSocket | undefined;
   readonly arp: PacketSocket;
+  readonly traffic: TrafficWatch;
 }
 
 const links = new Map<string, Link>();
 const netlink: Rtnetlink = openRtnetlink();
+const yielded = new YieldedVips(netlink);
+let relays: NftSets | undefined;
 let monitor: Monitor | undefined;
 let timer: NodeJS.Timeout | undefined;
 let latestMs = 0;
@@ -35,8 +44,13 @@ let ended = false;
 /** One fault is told once a minute: a full queue at 10 ms adverts must not fill the journal. */
 const told = new Map<string, number>();
 
+/** Told when everything that others wait for is done: a message to another thread takes longer than an announcement. */
+const toTell: FailoverEvent[] = [];
 function report(event: FailoverEvent): void {
-  post({ kind: "event", event });
+  toTell.push(event);
+}
+function tell(): void {
+  for (const event of toTell.splice(0)) post({ kind: "event", event });
 }
 function fault(code: string, reason: string, remedy: string): void {
   const before = told.get(code);
@@ -49,26 +63,57 @@ function hostFault(error: unknown): void {
   else throw error;
 }
 
+function attempt(action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    hostFault(error);
+  }
+}
+function removeAddresses(link: string, vips: readonly Ipv4[]): void {
+  for (const address of vips)
+    try {
+      netlink.removeAddress(link, { address, length: 32 });
+    } catch (error) {
+      if (!(error instanceof NetlinkError && ["EADDRNOTAVAIL", "ENODEV"].includes(error.errnoName))) hostFault(error);
+    }
+}
+
+/** Made once, kept: one less thing to do when clients wait. */
+const addRequests = new Map<string, NetlinkRequest>();
+function addRequest(index: number, address: Ipv4, link: string): NetlinkRequest {
+  const key = `${index} ${address}`;
+  const made = addRequests.get(key) ?? ask.addAddress(index, { prefix: { address, length: 32 } }, link);
+  addRequests.set(key, made);
+  return made;
+}
+
 const ports: FailoverPorts = {
   sendAdvert(link, packet, to) {
     const why = links.get(link)?.vrrp?.send(packet, to);
     if (why !== undefined) fault("vrrp/send", `an advert could not be sent: ${why}`, "see the link's state: ip link");
   },
   addVips(link, vips) {
-    for (const address of vips)
-      try {
-        netlink.addAddress(link, { prefix: { address, length: 32 } });
-      } catch (error) {
-        if (!(error instanceof NetlinkError && error.errnoName === "EEXIST")) hostFault(error);
-      }
+    attempt(() => {
+      const index = links.get(link)?.index ?? netlink.indexOf(link);
+      for (const { error } of netlink.batch(vips.map((vip) => addRequest(index, vip, link))))
+        if (error.errnoName !== "EEXIST") hostFault(error);
+    });
+    attempt(() => yielded.drop(vips));
+  },
+  yieldVips(link, vips) {
+    attempt(() => yielded.take(vips));
+    removeAddresses(link, vips);
   },
   removeVips(link, vips) {
-    for (const address of vips)
-      try {
-        netlink.removeAddress(link, { address, length: 32 });
-      } catch (error) {
-        if (!(error instanceof NetlinkError && ["EADDRNOTAVAIL", "ENODEV"].includes(error.errnoName))) hostFault(error);
-      }
+    removeAddresses(link, vips);
+    attempt(() => yielded.drop(vips));
+  },
+  relay(vips, to, forMs) {
+    attempt(() => {
+      relays ??= new NftSets();
+      relays.add(gateTable, relaySet(to), vips, forMs);
+    });
   },
   sendFrame(link, frame) {
     try {
@@ -87,10 +132,17 @@ function arm(): void {
   if (timer !== undefined) clearTimeout(timer);
   const deadlineMs = failover.deadlineMs;
   if (deadlineMs === Number.POSITIVE_INFINITY) return;
-  timer = setTimeout(wake, Math.min(Math.max(0, Math.ceil(deadlineMs - nowMs())), 60_000));
+  const waitMs = deadlineMs - nowMs();
+  // Timers count whole milliseconds. Before a take-over the rest of one is waited out awake.
+  const whole = deadlineMs === failover.takeOverAtMs ? Math.floor(waitMs) - 1 : Math.ceil(waitMs);
+  timer = setTimeout(wake, Math.min(Math.max(0, whole), 60_000));
 }
+/** No longer than this is waited awake. */
+const awakeMs = 3;
 /** What the sockets hold comes first: a late tick must not outrun an advert that arrived in time. */
 function wake(): void {
+  const dueAtMs = failover.takeOverAtMs;
+  if (dueAtMs - nowMs() < awakeMs) while (nowMs() < dueAtMs);
   latestMs = Math.max(latestMs, nowMs() - failover.deadlineMs);
   guarded(() => {
     for (const link of links.values()) readVrrp(link);
@@ -118,10 +170,17 @@ function guarded(action: () => void): void {
     }
     hostFault(error);
   }
-  if (failover.stopped) end();
-  else arm();
+  tell();
+  if (failover.stopped) {
+    end();
+    return;
+  }
+  const { awaited } = failover;
+  for (const { name, traffic } of links.values()) attempt(() => traffic.watch(awaited.get(name) ?? []));
+  arm();
 }
 function fail(error: unknown): void {
+  tell();
   const known = error instanceof HostError;
   post({
     kind: "failed",
@@ -135,12 +194,10 @@ function close(): void {
   ended = true;
   if (timer !== undefined) clearTimeout(timer);
   monitor?.close();
-  for (const link of links.values()) {
-    link.vrrp?.close();
-    link.arp.close();
-  }
+  for (const link of links.values()) closeLink(link);
   links.clear();
   netlink.close();
+  relays?.close();
   port?.close();
 }
 function end(): void {
@@ -149,12 +206,16 @@ function end(): void {
   close();
 }
 
+function closeLink({ vrrp, arp, traffic }: Link): void {
+  vrrp?.close();
+  arp.close();
+  traffic.close();
+}
 function openLinks(config: FailoverConfig): void {
   const wanted = linksOf(config);
   for (const [name, link] of links)
     if (!wanted.includes(name)) {
-      link.vrrp?.close();
-      link.arp.close();
+      closeLink(link);
       links.delete(name);
     }
   for (const name of wanted) {
@@ -166,6 +227,7 @@ function openLinks(config: FailoverConfig): void {
       index: netlink.indexOf(name),
       arp,
       vrrp: local === undefined ? undefined : new VrrpSocket(name, local),
+      traffic: new TrafficWatch(name, (vip) => guarded(() => failover.heardTraffic(name, vip, nowMs()))),
     };
     links.set(name, link);
     arp.onReadable(() => guarded(() => readArp(link)));
@@ -194,7 +256,9 @@ function resync(): void {
 
 function begin(): void {
   const config = workerData as FailoverConfig;
+  rehearse(config);
   openLinks(config);
+  attempt(() => yielded.clear());
   monitor = watchChanges({
     groups: ["link", "address"],
     onChange(change) {
@@ -215,6 +279,7 @@ function begin(): void {
   const up = linksNow();
   post({ kind: "links", up: [...up] });
   failover.start(config, { addresses: addressesNow(), up }, nowMs());
+  tell();
   post({ kind: "ready" });
 }
 

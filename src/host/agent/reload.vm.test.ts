@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { addresses, DirectorLab, vip } from "../../testing/directorLab.ts";
-import { LineThread } from "../../testing/lines.ts";
+import { LineThread } from "../../testing/lineThreads.ts";
 import { testsInVm } from "../../testing/vm.ts";
 
 /** A single director, so that what happens to a connection is the director's doing. */

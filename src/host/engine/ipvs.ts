@@ -2,6 +2,7 @@
  * The kernel's own director, programmed over generic netlink. Two faces: the lab says what is to stand and asks for
  * counts, the agent reads the table and hands over changes. Both change by difference, in batches.
  */
+import { readFileSync } from "node:fs";
 import { difference, type TableChange } from "../../machine/difference.ts";
 import {
   fromKernel,
@@ -33,6 +34,8 @@ import {
 } from "../ipvs.ts";
 import type { Namespace } from "../namespace.ts";
 import type { NetlinkRequest } from "../netlink.ts";
+import { type ConnectionTeller, tellConnections } from "./connections.ts";
+import { setGate } from "./gate.ts";
 import { markPackets } from "./marks.ts";
 
 const protocols: Readonly<Record<number, IpvsProtocol>> = { 6: "tcp", 17: "udp", 132: "sctp" };
@@ -125,10 +128,20 @@ function synchronise(ipvs: Ipvs, wanted: readonly SyncDaemonWish[]): string[] {
 
 const programAttempts = 2;
 
+/** Of net.ipv4.vs; undefined where IPVS is not loaded. */
+function readSetting(name: string): string | undefined {
+  try {
+    return readFileSync(`/proc/sys/net/ipv4/vs/${name}`, "utf8").trim();
+  } catch {
+    return undefined;
+  }
+}
+
 /** `namespace`: the calling thread's own when absent. Errors: ipvs/absent when the kernel has none. */
 export function ipvsEngine(namespace?: Namespace): Engine & TableEngine {
   const ipvs = openIpvs(namespace);
   let standing: readonly EngineService[] = [];
+  let teller: ConnectionTeller | undefined;
   const program = (services: readonly EngineService[]): void => {
     const owned = new Set([...standing, ...services].map(keyOf));
     standing = services;
@@ -168,7 +181,26 @@ export function ipvsEngine(namespace?: Namespace): Engine & TableEngine {
     read: (only) => readingOf(ipvs.read(only?.map(kernelKey))),
     apply: (changes) => applyTo(ipvs, changes),
     mark: (rules) => markPackets(rules, namespace),
+    gate(wish) {
+      try {
+        setGate(wish, namespace);
+        return undefined;
+      } catch (error) {
+        if (!(error instanceof HostError)) throw error;
+        return `${error.message}; ${error.remedy}`;
+      }
+    },
+    tellConnections(way, onFault) {
+      teller?.end();
+      teller = way === undefined ? undefined : tellConnections(way, onFault);
+    },
+    get backupOnly() {
+      return readSetting("backup_only") === "1";
+    },
     synchronise: (daemons) => synchronise(ipvs, daemons),
-    close: () => ipvs.close(),
+    close: () => {
+      teller?.end();
+      ipvs.close();
+    },
   };
 }

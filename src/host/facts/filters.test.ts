@@ -41,6 +41,24 @@ test("an ARP rule with interface, operation, addresses in a set, and a counter i
   });
 });
 
+test("protocols by the names that nft takes from /etc/protocols: 4 is ipencap there, and ipip is 94", () => {
+  const protocol = (right: unknown): unknown =>
+    only([
+      table,
+      chain("input", "ip"),
+      rule("input", [match({ payload: { protocol: "ip", field: "protocol" } }, right), { drop: null }], "ip"),
+    ]);
+  const understood = (words: string[]) => ({ match: { protocol: { any: words } }, verdict: { kind: "drop" } });
+  for (const [right, word] of [
+    ["ipencap", "ipip"],
+    ["ipip", "94"],
+    ["gre", "gre"],
+    [4, "4"],
+  ] as const)
+    assert.deepEqual(withoutText(protocol(right)), understood([word]));
+  assert.match(JSON.stringify(protocol("something-new")), /notUnderstood/);
+});
+
 test("a rewritten sender, a negation, a named set", () => {
   const set = {
     set: { family: "arp", table: "t", name: "vips", elem: ["10.0.0.100", { elem: { val: "10.0.0.101", timeout: 5 } }] },

@@ -9,6 +9,7 @@ import type {
   NotUnderstoodFacts,
   NumberMatchFacts,
 } from "../../model/facts.ts";
+import { isProtocol } from "../../model/protocols.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 const isObject = (value: unknown): value is Json =>
@@ -173,7 +174,7 @@ function addMatch(match: MutableMatch, content: unknown, named: (set: string) =>
       case "oif":
         return put("out", names());
       case "l4proto":
-        return put("protocol", { any: values.map(String), ...not });
+        return put("protocol", { any: values.map(protocolWord), ...not });
       case "mark": {
         const [value] = values;
         if (values.length !== 1 || typeof value !== "number") return unknown();
@@ -198,7 +199,7 @@ function addMatch(match: MutableMatch, content: unknown, named: (set: string) =>
     case "arp daddr ether":
       return put("targetMac", names());
     case "ip protocol":
-      return put("protocol", { any: values.map(String), ...not });
+      return put("protocol", { any: values.map(protocolWord), ...not });
     case "tcp dport":
     case "udp dport":
       return withProtocol(match, left.payload.protocol as string, () => put("targetPort", numbers()));
@@ -208,6 +209,12 @@ function addMatch(match: MutableMatch, content: unknown, named: (set: string) =>
     default:
       return unknown();
   }
+}
+
+/** nft takes its names from /etc/protocols, where 4 is ipencap and ipip another one, 94. */
+function protocolWord(value: unknown): string {
+  const word = value === "ipip" ? "94" : value === "ipencap" ? "ipip" : String(value);
+  return isProtocol(word) ? word : unknown();
 }
 
 /** `tcp dport 80` says the protocol, too. */

@@ -55,7 +55,7 @@ export function readIpvs(unread: UnreadFacts[]): IpvsFacts | undefined {
         }),
       );
       const sync = ipvs.daemons().map((d) => d.role);
-      return { services, ...(sync.length === 0 ? {} : { sync }) };
+      return { services, sync };
     } finally {
       ipvs.close();
     }

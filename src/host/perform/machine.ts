@@ -1,6 +1,7 @@
 /** The ports of apply/ on the real machine, in one network namespace. */
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { World } from "../../plan/host.ts";
 import type { ApplyPorts } from "../../ports/apply.ts";
 import type { Namespace } from "../namespace.ts";
 import { readFile } from "./files.ts";
@@ -19,6 +20,10 @@ export interface MachineOptions {
   readonly stateDir?: string;
 }
 
+/** What these paths hold, below `root`. */
+export const readFiles = (paths: readonly string[], root = "/"): World["files"] =>
+  Object.fromEntries(paths.map((path) => [path, readFile(join(root, path))]));
+
 /** Errors: state/EACCES, state/EROFS and the like, when the state folder cannot be made. */
 export function machinePorts(options: MachineOptions = {}): ApplyPorts {
   const { namespace, root = "/" } = options;
@@ -28,7 +33,7 @@ export function machinePorts(options: MachineOptions = {}): ApplyPorts {
     reader: {
       read: async (paths) => ({
         facts: readFacts(namespace),
-        files: Object.fromEntries(paths.map((path) => [path, readFile(join(root, path))])),
+        files: readFiles(paths, root),
       }),
     },
     journal: new FileJournal(join(folder, "journal")),

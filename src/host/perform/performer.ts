@@ -13,6 +13,7 @@ import type { NetlinkRequest } from "../netlink.ts";
 import { applyNft } from "../nft.ts";
 import { ask, openRtnetlink, type RouteSettings, type Rtnetlink } from "../rtnetlink.ts";
 import { writeSysctl } from "../sysctl.ts";
+import { findProgram } from "../vm/process.ts";
 import { putFile } from "./files.ts";
 
 type OperationOf<Name extends OperationName> = Extract<Operation, { readonly op: Name }>;
@@ -28,7 +29,11 @@ function unless(errnoName: string, body: () => void): void {
 
 function program(name: string, args: readonly string[]): string {
   try {
-    return execFileSync(name, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], timeout: 60_000 });
+    return execFileSync(findProgram(name) ?? name, args, {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+      timeout: 60_000,
+    });
   } catch (error) {
     const { code, stderr } = error as { code?: string; stderr?: string };
     if (code === "ENOENT")
@@ -46,7 +51,7 @@ function program(name: string, args: readonly string[]): string {
 
 const succeeds = (name: string, args: readonly string[]): boolean => {
   try {
-    execFileSync(name, args, { stdio: "ignore", timeout: 60_000 });
+    execFileSync(findProgram(name) ?? name, args, { stdio: "ignore", timeout: 60_000 });
     return true;
   } catch (error) {
     if ((error as { code?: string }).code === "ENOENT") program(name, args); // throws with the remedy

@@ -1,7 +1,6 @@
 /** The facts that plans are made on: host/facts.ts, with the tables that vipward writes read in the words it writes. */
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { accessSync, constants } from "node:fs";
 import type { FilterChainFacts, HostFacts, UnreadFacts } from "../../model/facts.ts";
 import { readNftTable } from "../../plan/nftRead.ts";
 import { readRules } from "../../plan/ruleRead.ts";
@@ -9,7 +8,9 @@ import { filterChains } from "../facts/filters.ts";
 import { readModules } from "../facts/surroundings.ts";
 import { legacyChains, nftRuleset } from "../facts/tables.ts";
 import { readFacts as readAll } from "../facts.ts";
+import { moduleState } from "../modules.ts";
 import type { Namespace } from "../namespace.ts";
+import { findProgram } from "../vm/process.ts";
 
 /** Throws HostError where netlink cannot be read at all; the rest is named in `unread`. */
 export function readFacts(namespace?: Namespace): HostFacts {
@@ -50,16 +51,36 @@ function words(program: "iptables" | "arptables", table: string, unread: UnreadF
   // `arptables -S` and arptables-save ask the name server about every address, and wait for it; -n -L does not.
   const args = program === "arptables" ? ["-n", "-L"] : ["-t", table, "-S"];
   try {
-    return execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], timeout: 60_000 });
+    return execFileSync(findProgram(program) ?? program, args, {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+      timeout: 60_000,
+    });
   } catch {
     unread.push({ what: `${program} table ${table}`, why: `${program} cannot list it` });
     return "";
   }
 }
 
-/** Which of the tools that policies use are installed. */
-export function programsHere(): { nft: boolean; iptables: boolean; arptables: boolean } {
-  const folders = (process.env.PATH ?? "").split(":").concat("/usr/sbin", "/sbin", "/usr/bin", "/bin");
-  const has = (name: string): boolean => folders.some((f) => f !== "" && existsSync(join(f, name)));
-  return { nft: has("nft"), iptables: has("iptables"), arptables: has("arptables") };
+/** Which of the tools that policies use are installed, whether sysctls can be written, and which modules are missing. */
+export function programsHere() {
+  const has = (name: string): boolean => findProgram(name) !== undefined;
+  return {
+    nft: has("nft"),
+    iptables: has("iptables"),
+    arptables: has("arptables"),
+    sysctls: !isReadOnly("/proc/sys/net/ipv4/conf/all/arp_ignore"),
+    missingModules: carrierModules.filter((name) => moduleState(name) === "missing"),
+  };
+}
+
+const carrierModules = ["dummy", "ipip"];
+
+function isReadOnly(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EROFS";
+  }
 }

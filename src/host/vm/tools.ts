@@ -46,7 +46,7 @@ export const tools: readonly Tool[] = [
   ...may("ipvsadm", "ipvsadm"),
   ...may("keepalived", "keepalived"),
   ...may("iptables", "iptables", "iptables-save", "iptables-restore"),
-  ...may("arptables", "arptables", "arptables-save", "arptables-restore"),
+  ...may("arptables", "arptables", "arptables-legacy", "arptables-save", "arptables-restore"),
   ...may("tcpdump", "tcpdump"),
   ...may("iputils-arping", "arping"),
   ...may("iputils-ping", "ping"),

@@ -31,7 +31,11 @@ function prepareCarrier(carrier: string, { netlink, namespace, host }: BuiltMach
 }
 
 /** Gives back who holds which VIPs. A VIP is always a /32 (A-2.2-05). */
-export function giveVips(plot: Plot, machine: (name: string) => BuiltMachine): ReadonlyMap<string, readonly Ipv4[]> {
+export function giveVips(
+  plot: Plot,
+  machine: (name: string) => BuiltMachine,
+  realServers: Plot["realServers"] = plot.realServers,
+): ReadonlyMap<string, readonly Ipv4[]> {
   const holders = new Map<string, readonly Ipv4[]>();
   const give = ({ netlink, host }: BuiltMachine, link: string): void => {
     for (const vip of plot.vips) netlink.addAddress(link, { prefix: { address: vip, length: 32 } });
@@ -41,7 +45,7 @@ export function giveVips(plot: Plot, machine: (name: string) => BuiltMachine): R
   if (lanLink === undefined)
     throw new RangeError(`${plot.director.name} has no link for ${plot.vips.map(formatIpv4).join()}`);
   give(machine(plot.director.name), lanLink);
-  for (const { host, carrier } of plot.realServers) {
+  for (const { host, carrier } of realServers) {
     const built = machine(host.name);
     if (plot.forwarding === "tun") prepareCarrier("tunl0", built);
     prepareCarrier(carrier, built);

@@ -61,7 +61,7 @@ export async function netnsStage(plot: Plot, makeEngine: EngineMaker, options: S
     }
   };
   try {
-    const holders = giveVips(plot, machine);
+    const holders = giveVips(plot, machine, options.bareRealServers === true ? [] : plot.realServers);
     const director = machine(plot.director.name);
     const directorLink = plot.director.links[0];
     if (directorLink === undefined) throw new RangeError("the director has no link");

@@ -37,11 +37,9 @@ const bornWith: Readonly<Record<string, readonly LinkFlag[]>> = {
 };
 
 function flagsOf(old: readonly LinkFlag[], state: LinkState): LinkFlag[] {
-  const wanted: [LinkFlag, boolean][] = [
-    ["UP", state.up],
-    ["LOWER_UP", state.up],
-    ["NOARP", state.noarp],
-  ];
+  const wanted: [LinkFlag, boolean][] = [["NOARP", state.noarp]];
+  // Facts may leave LOWER_UP out: what does not go up or down keeps what it says of its carrier.
+  if (old.includes("UP") !== state.up) wanted.unshift(["UP", state.up], ["LOWER_UP", state.up]);
   let flags = [...old];
   for (const [flag, on] of wanted) {
     if (!on) flags = flags.filter((f) => f !== flag);

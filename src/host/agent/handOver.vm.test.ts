@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { clusterText, DirectorLab } from "../../testing/directorLab.ts";
+import type { LoadReport } from "../../testing/loadThread.ts";
+import { testsInVm } from "../../testing/vm.ts";
+
+const rounds = Number(process.env.VIPWARD_ROUNDS ?? 1);
+const load = { short: 8, long: 4, pauseMs: 150, patienceMs: 8000 } as const;
+
+testsInVm(import.meta.url, "a planned switch-over under load loses no request", () => {
+  let lab: DirectorLab;
+  let report: () => Promise<LoadReport>;
+  before(async () => {
+    lab = new DirectorLab("vw-over-");
+    await lab.serve("web1");
+    await lab.serve("web2");
+    const health = "[{ type: tcp, port: 80, intervalMs: 2000, timeoutMs: 1500, rise: 1, fall: 5 }]";
+    const text = clusterText({ version: 3, intervalMs: 500 }, { health, silence: "{ intervalMs: 5000 }" });
+    lab.vipward("lb1", text);
+    lab.vipward("lb2", text);
+    await lab.until("lb1 alone holds the VIP", () => lab.holders().join() === "lb1", 120_000);
+    for (const lb of ["lb1", "lb2"] as const)
+      await lab.until("both servers are in", () => (table(lb).match(/-w 1/g) ?? []).length === 2, 60_000);
+    report = await lab.load(load);
+    await lab.until("clients are served", async () => (await report()).requests > 0, 60_000);
+  });
+  after(() => lab?.close());
+  const table = (lb: "lb1" | "lb2"): string => lab.run(lb, "ipvsadm", "-S", "-n");
+  const holds = (name: "lb1" | "lb2") => lab.until(`${name} alone`, () => lab.holders().join() === name, 20_000);
+  const calm = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 3000));
+
+  async function clean(what: string): Promise<void> {
+    await calm();
+    const { connections, requests, failures, slowestMs } = await report();
+    console.log(`# ${what}: ${connections} connections, ${requests} requests, slowest ${Math.round(slowestMs)} ms`);
+    const said = [...lab.output].map(([name, text]) => `--- ${name}\n${text.slice(-3000)}`).join("\n");
+    assert.equal(failures.join("\n"), "", `${what}\n${said}`);
+    assert.ok(connections > 5 && requests > 20, `${connections} connections, ${requests} requests`);
+  }
+
+  for (let round = 1; round <= rounds; round++) {
+    test(`round ${round}: switched over`, async () => {
+      const answer = await lab.ask("lb1", "switchover");
+      assert.equal(answer.ok, true, JSON.stringify(answer));
+      await holds("lb2");
+      await clean("switched over");
+    });
+    test(`round ${round}: released, and taken back`, async () => {
+      await lab.ask("lb1", "switchover", { release: true });
+      await holds("lb1");
+      await clean("taken back");
+    });
+  }
+
+  test("a graceful stop and a start", async () => {
+    lab.signal("lb1", "SIGTERM");
+    await holds("lb2");
+    await lab.ended("lb1", 15_000);
+    assert.equal(lab.process("lb1").exitCode, 0, lab.output.get("lb1"));
+    await clean("stopped");
+    const rules = lab.run("lb1", "ip", "rule");
+    assert.doesNotMatch(rules, /11200/, "what the hand-over made is gone");
+    assert.equal(lab.run("lb1", "nft", "list", "tables").trim(), "");
+  });
+});
