@@ -11,8 +11,8 @@ import { Scenario, type ScenarioOutcome, scenarioOptions } from "./scenario.ts";
 
 const vip = "10.10.0.100";
 
-function clusterOf(name: string): Cluster {
-  const text = readFileSync(new URL(`../../../examples/${name}.yaml`, import.meta.url), "utf8");
+function clusterOf(name: string, change = (text: string): string => text): Cluster {
+  const text = change(readFileSync(new URL(`../../../examples/${name}.yaml`, import.meta.url), "utf8"));
   const read = parseCluster(text, { fileName: name });
   assert.ok(read.ok, JSON.stringify(read));
   return read.cluster;
@@ -38,8 +38,8 @@ async function storyOf(name: string): Promise<ChapterReport> {
   return report.chapters[0] as ChapterReport;
 }
 
-function scenarioOf(name: string, seed = 1): Promise<ScenarioOutcome> {
-  const cluster = clusterOf(name);
+function scenarioOf(name: string, seed = 1, change?: (text: string) => string): Promise<ScenarioOutcome> {
+  const cluster = clusterOf(name, change);
   const [forwarding] = methodsOf(cluster);
   const spec = specOf(cluster, forwarding ?? "dr");
   assert.ok(typeof spec !== "string");
@@ -112,7 +112,12 @@ test("examples/director-moves.yaml: under REDIRECT another machine takes over, a
   assert.equal(o.caches.client?.[vip], "lb2");
   assert.deepEqual(o.breaches, []);
   assert.ok(o.timeline.some((t) => t.text === "lb2: backup -> master: 10.10.0.2 no longer heard"));
-  assert.equal(o.connections.refused, 0);
+  // the table of the dead director is known by connection sync: no connection notices
+  assert.deepEqual([o.connections.broken, o.connections.refused], [0, 0]);
+  const alone = await scenarioOf("director-moves", 1, (text) =>
+    text.replace("vrrp: { id: 77 } }", "vrrp: { id: 77 }, connectionSync: { enabled: false } }"),
+  );
+  assert.equal(alone.connections.broken, 12);
 });
 
 test("examples/leak-later.yaml: quiet for an hour, then one empty cache moves the VIP", async () => {
@@ -148,7 +153,9 @@ test("examples/two-directors.yaml: both own the VIP, the split heals, the weaker
   assert.deepEqual(o.owners[vip], ["lb1"]);
   assert.equal(o.caches.client?.[vip], "lb1");
   assert.ok(o.timeline.some((t) => t.text === "lb2: master -> backup: 10.10.0.2 has priority 150 against our 140"));
-  assert.ok(o.connections.broken > 0);
+  assert.deepEqual(o.breaches, []);
+  // each director knows the connections of the other, by connection sync
+  assert.equal(o.connections.broken, 0);
 });
 
 test("a scenario is the same twice with one seed, and another with another", async () => {
