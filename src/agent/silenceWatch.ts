@@ -124,8 +124,7 @@ export class SilenceWatch {
   }
   get deadlineMs(): number {
     let deadline = Number.POSITIVE_INFINITY;
-    for (const wire of this.#wires)
-      deadline = Math.min(deadline, wire.learnAtMs, silenceDeadlineMs(this.#configOf(wire), wire.state));
+    for (const wire of this.#wires) deadline = Math.min(deadline, wire.learnAtMs, silenceDeadlineMs(wire, wire.state));
     return deadline;
   }
 

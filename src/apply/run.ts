@@ -1,4 +1,15 @@
-import { type Change, describe, fromNow, keyOf, operationsOf, play, standing, undo } from "../plan/change.ts";
+import {
+  type Change,
+  describe,
+  effect,
+  fromNow,
+  keyOf,
+  operationsOf,
+  play,
+  sameOn,
+  standing,
+  undo,
+} from "../plan/change.ts";
 import { HostDraft, type World } from "../plan/host.ts";
 import type { Kernel } from "../plan/kernel.ts";
 import { changesOf, type Plan } from "../plan/plan.ts";
@@ -207,7 +218,9 @@ function verify(
   request: Pick<RunRequest, "kernel" | "force">,
 ): string | undefined {
   const host = new HostDraft(found);
-  const missing = changes.filter((c) => standing(c, host) !== "after");
+  // a later change may take the thing of an earlier one along, as a module takes its device
+  const expected = new HostDraft(effect(found, changes));
+  const missing = changes.filter((c) => !sameOn(c, host, expected));
   const first = missing[0];
   if (first !== undefined)
     return `read again, ${missing.length} of ${changes.length} changes are not there; the first: ${describe(first)}`;
@@ -278,9 +291,11 @@ async function goOn(
   const left: string[] = [];
   const stand: number[] = [];
   const released: string[] = [...alreadyReleased];
-  const host = new HostDraft(await ports.reader.read(pathsOf(open.changes)));
+  const found = await ports.reader.read(pathsOf(open.changes));
+  const host = new HostDraft(found);
+  const expected = new HostDraft(effect(found, open.changes));
   for (const [i, change] of open.changes.entries()) {
-    const where = standing(change, host);
+    const where = sameOn(change, host, expected) ? "after" : standing(change, host);
     if (where === "other" && !(within(open.intents, i) && !within(open.done, i))) {
       left.push(`${describe(change)}: someone else has changed it since, so it stays as it is`);
       released.push(keyOf(change));

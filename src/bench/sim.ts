@@ -7,13 +7,14 @@ import { benchAsking, benchEvents, benchQueue } from "../sim/bench.ts";
 import { type Bench, nowMs, type Row } from "./measure.ts";
 
 /** Time per schedule of the example's five-host cluster, one virtual hour each. */
-function schedules(runs: number): Row {
+async function schedules(runs: number): Promise<Row> {
   const read = parseCluster(readFileSync(new URL("../../examples/lvs-dr.yaml", import.meta.url), "utf8"));
-  const spec = read.ok ? specOf(read.cluster, "dr") : "the example has errors";
+  if (!read.ok) throw new Error("the example has errors");
+  const spec = specOf(read.cluster, "dr");
   if (typeof spec === "string") throw new Error(spec);
   const plot = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
   const startMs = nowMs();
-  explore(plot, { seed: 1, runs, durationMs: 3_600_000, dropsGratuitous: false, silenced: true });
+  await explore(read.cluster, plot, { seed: 1, runs, durationMs: 3_600_000, dropsGratuitous: false, silenced: true });
   const eachMs = (nowMs() - startMs) / runs;
   const note = `10,000 of them: ${Math.round(eachMs * 10)} s; with shrinking`;
   return { what: "a fault schedule of one virtual hour", unit: "ms", ours: Math.round(eachMs * 100) / 100, note };
@@ -42,7 +43,7 @@ export const simBench: Bench = {
       note: memory,
     });
     say("fault schedules");
-    rows.push(schedules(100));
+    rows.push(await schedules(100));
     return rows;
   },
 };

@@ -1,6 +1,7 @@
 /** A scenario's outcome and an exploration's findings as text. */
 import type { ExploreReport, Story } from "../lab/sim/explore.ts";
-import { describeFault, type ScenarioOutcome, type TimelineEntry } from "../lab/sim/scenario.ts";
+import { describeFault } from "../lab/sim/faults.ts";
+import type { ScenarioOutcome, TimelineEntry } from "../lab/sim/scenario.ts";
 import type { Paint } from "./colour.ts";
 
 const clock = (ms: number): string => {

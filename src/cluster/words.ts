@@ -75,6 +75,10 @@ export const faultActions = [
   "cut",
   "mend",
   "loss",
+  "duplicate",
+  "reorder",
+  "delay",
+  "mtu",
   "drift",
   "sysctl",
   "add-vip",
@@ -84,5 +88,7 @@ export const faultActions = [
   "release",
   "speak",
   "announce",
+  "apply",
+  "undo",
 ] as const;
 export type FaultAction = (typeof faultActions)[number];

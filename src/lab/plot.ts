@@ -18,6 +18,8 @@ export interface SpecRealServer {
   readonly name: string;
   readonly rip: Ipv4;
   readonly network: string;
+  /** As the host calls it. */
+  readonly interface: string;
   readonly carrier: string;
   /** `auto` unless given. Only the simulator can apply all of them. */
   readonly policy?: SilencePolicyName;
@@ -30,7 +32,12 @@ export interface LabSpec {
   readonly networks: readonly SpecNetwork[];
   readonly vips: readonly Ipv4[];
   /** The first one is active. All on the VIPs' network. */
-  readonly directors: readonly { readonly name: string; readonly dip: Ipv4; readonly network: string }[];
+  readonly directors: readonly {
+    readonly name: string;
+    readonly dip: Ipv4;
+    readonly network: string;
+    readonly interface: string;
+  }[];
   readonly realServers: readonly SpecRealServer[];
   readonly services: readonly EngineService[];
   readonly client: { readonly name: string; readonly address: Ipv4 | undefined };
@@ -130,11 +137,11 @@ export function plotOf(
     spec.networks.map((n, i) => link(`eth${i}`, n.name, [n.router], i)),
   );
   const directors = spec.directors.map((d) =>
-    machine({ name: d.name, role: "director", ...gatewayOf(d.network) }, () => [link("eth0", d.network, [d.dip])]),
+    machine({ name: d.name, role: "director", ...gatewayOf(d.network) }, () => [link(d.interface, d.network, [d.dip])]),
   );
   const realServers = spec.realServers.map((r) => ({
     host: machine({ name: r.name, role: "realServer", ...gatewayOf(r.network) }, () => [
-      link("eth0", r.network, [r.rip]),
+      link(r.interface, r.network, [r.rip]),
     ]),
     wire: r.network,
     carrier: r.carrier,

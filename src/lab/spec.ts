@@ -72,11 +72,12 @@ export function specOf(cluster: Cluster, forwarding: ForwardingMethod): LabSpec 
     vips: cluster.vips.map((v) => v.address).filter((address) => services.some((s) => s.vip === address)),
     directors: cluster.directors
       .filter((d) => d.network.name === lan.name)
-      .map((d) => ({ name: d.name, dip: d.dip, network: d.network.name })),
+      .map((d) => ({ name: d.name, dip: d.dip, network: d.network.name, interface: d.interface })),
     realServers: realServers.map((r) => ({
       name: r.name,
       rip: r.rip,
       network: r.network.name,
+      interface: r.interface,
       carrier: r.carrier,
       policy: r.policy.name,
     })),

@@ -74,6 +74,10 @@ export function standing(c: Change, host: HostDraft): Standing {
   return equal(now, c.before) ? "before" : "other";
 }
 
+/** Whether the thing a change is about is the same on both hosts. */
+export const sameOn = (c: Change, a: HostDraft, b: HostDraft): boolean =>
+  equal(kindOf(c).current(c, a), kindOf(c).current(c, b));
+
 /** The same change from what is there now. */
 export const fromNow = (c: Change, host: HostDraft): Change => ({ ...c, before: kindOf(c).current(c, host) }) as Change;
 

@@ -8,8 +8,8 @@ import { test } from "node:test";
 import { type Ipv4, ipv4 } from "../base/ipv4.ts";
 import { type Mac, mac } from "../base/mac.ts";
 import { addressFacts, sketchFacts } from "../testing/modelHosts.ts";
-import { Director } from "./director.ts";
 import { SimHost } from "./host.ts";
+import { Ipvs } from "./ipvs.ts";
 import { type CableOptions, Lan, plainCable } from "./lan.ts";
 import { Pcap } from "./pcap.ts";
 
@@ -62,7 +62,7 @@ function place(seed: number, exhaustive: boolean): Place {
 function work({ lan, hosts }: Place): string[] {
   const said: string[] = [];
   const host = (n: number): SimHost => hosts[n - 1] as SimHost;
-  const director = new Director(host(1));
+  const director = new Ipvs(host(1));
   const realServers = [2, 3, 4, 5].map((n) => ({
     name: `h${n}`,
     rip: ip(n),

@@ -2,7 +2,7 @@
  * A machine of the LAN: its facts, the kernel model compiled from them, and as much of a network stack as the model
  * leaves open: neighbour cache and timers, waiting packets, output, ICMP. Every decision is the model's.
  */
-import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
+import { formatIpv4, type Ipv4, parseIpv4 } from "../base/ipv4.ts";
 import { BROADCAST_MAC, type Mac, ZERO_MAC } from "../base/mac.ts";
 import { announce } from "../model/announce.ts";
 import { type ArpPacket, type ArpReply, answerArp, type FrameKind } from "../model/answerArp.ts";
@@ -35,7 +35,7 @@ import {
   nothing,
   udpPacket,
 } from "./frame.ts";
-import { interestOf } from "./interest.ts";
+import { hearsAll, interestOf } from "./interest.ts";
 import type { Lan, Station } from "./lan.ts";
 import { TcpStack } from "./tcp.ts";
 
@@ -69,6 +69,14 @@ export interface Neighbour {
 export interface LocalInput {
   /** False: not ours, go on. */
   take(packet: IpBody): boolean;
+}
+
+/** What a program of the host does at a time on the host's clock; see SimHost.after. */
+export class Task {
+  readonly run: () => void;
+  constructor(run: () => void) {
+    this.run = run;
+  }
 }
 
 /** unres_qlen counted 3 packets up to 3.2; newer kernels count octets, about 100 packets. */
@@ -173,7 +181,7 @@ export class SimHost implements Station {
   #outMac: MacId = BROADCAST_ID;
   #outNeighbour: Neighbour | undefined;
   /** Frozen: what happens meanwhile happens when it goes on. */
-  #paused: (() => void)[] | undefined;
+  #paused: { readonly heard: (() => void)[]; readonly tasks: Task[] } | undefined;
   #sniffers: ((frame: Frame, nic: Nic) => void)[] | undefined;
   readonly name: string;
   readonly id: number;
@@ -182,8 +190,17 @@ export class SimHost implements Station {
   readonly tcp: TcpStack;
   model: Host;
   #facts: HostFacts;
-  /** The host's clock runs so much faster, in millionths. */
-  driftPpm = 0;
+  #driftPpm = 0;
+  /** Where the host's clock stood when its drift was last set. */
+  #clock = { us: 0, atUs: 0 };
+  /** Programs on this host listen to its wires themselves: every ARP broadcast is handed to it. */
+  #listens = false;
+  /** Groups that its cards take frames of. */
+  readonly #groups = new Set<MacId>();
+  /** Told of other facts, after the change. */
+  readonly watchers: ((before: HostFacts) => void)[] = [];
+  /** Told when a program's ICMP error comes back for what it sent by UDP. */
+  udpRefused: ((port: number) => void) | undefined;
   readonly neighbours = new Map<number, Neighbour>();
   /** Packets thrown away, by reason. */
   readonly drops: Record<string, number> = {};
@@ -231,8 +248,22 @@ export class SimHost implements Station {
 
   /** Other facts from now on: a sysctl written, an address added. The neighbour cache stays. */
   change(facts: HostFacts): void {
+    const before = this.#facts;
     this.#facts = facts;
     this.model = compileHost(facts);
+    this.#compiled();
+    for (const told of this.watchers) told(before);
+  }
+
+  /** A program opens packet sockets on all wires, for these groups besides the host's own MACs. */
+  listen(groups: readonly Mac[]): void {
+    this.#listens = true;
+    for (const group of groups) {
+      const id = this.lan.macs.idOf(group);
+      if (this.#groups.has(id)) continue;
+      this.#groups.add(id);
+      for (const nic of this.nics) this.lan.join(nic.port, id);
+    }
     this.#compiled();
   }
 
@@ -263,7 +294,7 @@ export class SimHost implements Station {
       this.#nicByLink.set(link.index, nic);
       this.#links[nic.index] = link;
       nic.mtuOctets = this.#facts.links.find((l) => l.name === nic.link)?.mtu ?? 1500;
-      this.lan.interest(nic.port, interestOf(this.model, link));
+      this.lan.interest(nic.port, this.#listens ? hearsAll : interestOf(this.model, link));
     }
   }
 
@@ -275,16 +306,48 @@ export class SimHost implements Station {
     this.drops[reason] = (this.drops[reason] ?? 0) + 1;
   }
 
-  /** Wakes the host's own `timer` after that time on its own clock. */
+  /** The host's own monotonic clock, which may run too fast or too slow. */
+  get clockUs(): number {
+    const { us, atUs } = this.#clock;
+    const passedUs = this.lan.nowUs - atUs;
+    return us + passedUs + (passedUs * this.#driftPpm) / 1_000_000;
+  }
+
+  /** The host's clock runs so much faster from now on, in millionths. */
+  get driftPpm(): number {
+    return this.#driftPpm;
+  }
+  set driftPpm(ppm: number) {
+    this.#clock = { us: this.clockUs, atUs: this.lan.nowUs };
+    this.#driftPpm = ppm;
+  }
+
+  /** Wakes the host's own `timer` after that time on its own clock. A Task is run. */
   after(us: number, item: unknown): number {
     const atUs =
       this.lan.nowUs +
-      (this.driftPpm === 0 ? us : Math.max(0, Math.round((us * 1_000_000) / (1_000_000 + this.driftPpm))));
+      (this.#driftPpm === 0 ? us : Math.max(0, Math.round((us * 1_000_000) / (1_000_000 + this.#driftPpm))));
     this.lan.wake(this.id, atUs, item);
     return atUs;
   }
 
   // ---- being broken ----
+
+  /** Told that a card lost its carrier or got it back. */
+  carrierChanged: ((link: string, up: boolean) => void) | undefined;
+
+  /** Pulls the host's cables out, or puts them in again. */
+  plugged(up: boolean): void {
+    for (const nic of this.nics) {
+      const cable = this.lan.cableOf(nic.port);
+      if (cable.up === up) continue;
+      cable.up = up;
+      this.carrierChanged?.(nic.link, up);
+    }
+  }
+  get isPlugged(): boolean {
+    return this.nics.some((nic) => this.lan.cableOf(nic.port).up);
+  }
 
   /** Power gone: no memory of neighbours or connections is left. */
   crash(): void {
@@ -304,15 +367,17 @@ export class SimHost implements Station {
   }
 
   pause(): void {
-    this.#paused ??= [];
+    this.#paused ??= { heard: [], tasks: [] };
     for (const nic of this.nics) this.lan.paused(nic.port, true);
   }
 
+  /** What its sockets hold comes before what its timers are late for, as programs read before they look at the clock. */
   resume(): void {
-    const missed = this.#paused ?? [];
+    const missed = this.#paused;
     this.#paused = undefined;
     for (const nic of this.nics) this.lan.paused(nic.port, false);
-    for (const happen of missed) happen();
+    for (const happen of missed?.heard ?? []) happen();
+    for (const task of missed?.tasks ?? []) task.run();
   }
 
   forgetNeighbours(nic?: Nic): void {
@@ -344,7 +409,7 @@ export class SimHost implements Station {
       return;
     }
     if (this.#paused) {
-      if (this.#paused.length < 1000) this.#paused.push(() => this.frameIn(nicIndex, frame));
+      if (this.#paused.heard.length < 1000) this.#paused.heard.push(() => this.frameIn(nicIndex, frame));
       else this.drop("paused for too long");
       return;
     }
@@ -352,8 +417,9 @@ export class SimHost implements Station {
     // VLAN subinterfaces are not modelled: a tag means another network
     if (frame.vlan !== 0) return;
     const kind: FrameKind = frame.to === nic.macId ? "unicast" : frame.to === BROADCAST_ID ? "broadcast" : "other";
-    if (kind === "other") return;
+    if (kind === "other" && !this.#groups.has(frame.to)) return;
     if (this.#sniffers !== undefined) for (const sniffer of this.#sniffers) sniffer(frame, nic);
+    if (kind === "other") return; // no service of the model speaks to a group
     if (frame.body.kind === "arp") this.#arpIn(nic, kind, frame);
     else this.#ipIn(nic, kind, frame.body);
   }
@@ -422,6 +488,11 @@ export class SimHost implements Station {
     this.lan.transmit(nic.port, { to, from: nic.macId, vlan: 0, serial: this.lan.nextSerial(), body });
   }
 
+  /** Puts an IPv4 packet into a frame to this MAC, past routing and neighbour cache, as a packet socket does. */
+  sendPacket(nic: Nic, to: Mac, packet: IpBody): void {
+    if (!this.down) this.#transmit(nic, this.lan.macs.idOf(to), packet);
+  }
+
   /** Puts any ARP packet on the wire, as arping does. */
   sendArp(
     nic: Nic,
@@ -484,7 +555,12 @@ export class SimHost implements Station {
   timer(item: unknown): void {
     if (this.down) return;
     if (this.#paused) {
-      this.#paused.push(() => this.timer(item));
+      if (item instanceof Task) this.#paused.tasks.push(item);
+      else this.#paused.heard.push(() => this.timer(item));
+      return;
+    }
+    if (item instanceof Task) {
+      item.run();
       return;
     }
     if (!isNeighbour(item)) {
@@ -652,6 +728,12 @@ export class SimHost implements Station {
     if (!way || !out) return undefined;
     if (way.isLocal) return destination;
     return way.route.prefsrc ?? selectSource(this.model, out, way.via ?? destination, way.route.scope);
+  }
+
+  /** The first address of that link; undefined: it has none. */
+  sourceOn(link: string): Ipv4 | undefined {
+    const ip = this.#facts.addresses.find((a) => a.link === link)?.ip;
+    return ip === undefined ? undefined : parseIpv4(ip);
   }
 
   /** The host's own packet, its addresses already chosen. `nextHop`: where IPVS sends it, whatever its destination. */
@@ -892,7 +974,8 @@ export class SimHost implements Station {
     } else if (message.kind === "unreachable" && quoted?.tcp !== undefined) {
       if (message.code === UNREACHABLE.fragmentationNeeded) this.tcp.tooLong(quoted, message.mtuOctets ?? 576);
       else this.tcp.unreachable(quoted);
-    }
+    } else if (message.kind === "unreachable" && quoted?.protocol === PROTOCOL.udp)
+      this.udpRefused?.(quoted.sourcePort);
   }
 
   describe(): string {

@@ -8,23 +8,23 @@ import { answerArp } from "../model/answerArp.ts";
 import type { Host, Link } from "../model/host.ts";
 import type { Interest } from "./lan.ts";
 
-const all: Interest = { everything: true, targets: [] };
+export const hearsAll: Interest = { everything: true, targets: [] };
 
 export function interestOf(host: Host, link: Link): Interest {
   const { conf } = link;
-  if (host.filters.arpInput.length > 0 || host.filters.arpOutput.length > 0) return all;
-  if (host.customLocalRoutes || host.customRules) return all;
+  if (host.filters.arpInput.length > 0 || host.filters.arpOutput.length > 0) return hearsAll;
+  if (host.customLocalRoutes || host.customRules) return hearsAll;
   if (link.master !== undefined || link.vrf !== undefined || link.macvlans.length > 0 || link.segment !== undefined)
-    return all;
-  if (conf.arpAccept !== 0 || conf.routeLocalnet) return all;
+    return hearsAll;
+  if (conf.arpAccept !== 0 || conf.routeLocalnet) return hearsAll;
   // somebody else's address could be answered for
-  if (host.published.size > 0 || (conf.forwarding && (conf.proxyArp || conf.proxyPvlan))) return all;
-  if (conf.forwarding && host.switches.natRoutes && host.facts.routes.some((r) => r.type === "nat")) return all;
+  if (host.published.size > 0 || (conf.forwarding && (conf.proxyArp || conf.proxyPvlan))) return hearsAll;
+  if (conf.forwarding && host.switches.natRoutes && host.facts.routes.some((r) => r.type === "nat")) return hearsAll;
   // a prefix on a loopback makes all of it local (A-2.2-05)
   const wideLoopback = host.links.some(
     (l) => l.loopback && l.addresses.some((a) => a.prefixLength < 32 && a.ip >>> 24 !== 127),
   );
-  if (wideLoopback) return all;
+  if (wideLoopback) return hearsAll;
   const learnsInSilence = host.switches.learnBeforeSilence || host.switches.arpScope === "device";
   const targets: Ipv4[] = [];
   for (const ip of host.ownAddresses.keys())

@@ -237,6 +237,14 @@ export class Lan {
     return ++this.#serial;
   }
 
+  /** The card at `port` takes frames to that group, too. Switches know nothing of it: groups are flooded. */
+  join(port: number, group: MacId): void {
+    const far = this.#ports.get(port, PEER);
+    const homes = this.#homes[group];
+    if (homes === undefined) this.#homes[group] = [far];
+    else if (!homes.includes(far)) homes.push(far);
+  }
+
   /** Puts a frame on the cable at `port`. */
   transmit(port: number, frame: Frame): void {
     const { numbers } = this.#ports;

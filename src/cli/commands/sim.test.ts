@@ -49,8 +49,8 @@ test("vipward lab --backend sim: the same report without root, and half a cure i
 
 test("vipward sim with a scenario: what happened when, and how it stands at the end", async () => {
   const text = await vipward(["sim", example("two-directors")]);
-  assert.equal(text.status, 1); // the split breaks connections
-  assert.match(text.stdout, /00:00:10\.000 {2}lb1's cable is cut/);
+  assert.equal(text.status, 0, text.stderr); // both directors know every connection
+  assert.match(text.stdout, /00:00:10\.000 {2}lb1's cable loses 100 % of its frames/);
   assert.match(text.stdout, /10\.10\.0\.100 is answered for by lb1/);
   const json = await vipward(["sim", example("director-moves"), "--json"]);
   const { scenarios } = JSON.parse(json.stdout) as { scenarios: { owners: Record<string, string[]> }[] };
@@ -59,7 +59,7 @@ test("vipward sim with a scenario: what happened when, and how it stands at the 
 
 test("vipward explore: findings with their timeline and a scenario to run again, which breaks the same law", () =>
   inFolder(async (folder) => {
-    const args = ["explore", example("lvs-dr"), "--runs", "8", "--minutes", "10", "--seed", "11"];
+    const args = ["explore", example("lvs-dr"), "--runs", "6", "--minutes", "3", "--seed", "13"];
     const found = await vipward(args);
     assert.equal(found.status, 1, found.stderr);
     assert.match(found.stdout, /LAW BROKEN, one owner/);
@@ -75,7 +75,7 @@ test("vipward explore: findings with their timeline and a scenario to run again,
 test("a fault in the file is said with line, column and remedy; a bad flag with a remedy", () =>
   inFolder(async (folder) => {
     const file = join(folder, "bad.yaml");
-    const text = readFileSync(example("two-directors"), "utf8").replace("do: cut, host: lb1", "do: cut, host: lb9");
+    const text = readFileSync(example("two-directors"), "utf8").replace("do: loss, host: lb1", "do: loss, host: lb9");
     writeFileSync(file, text);
     const { status, stderr } = await vipward(["sim", file]);
     assert.equal(status, 65);

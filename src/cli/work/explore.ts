@@ -36,7 +36,7 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
       io.err(`left out: ${spec}\n`);
       continue;
     }
-    const report = explore(plotOf(spec, traffic), {
+    const report = await explore(cluster, plotOf(spec, traffic), {
       seed,
       runs,
       durationMs: minutes * 60_000,

@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Journal, type JournalState } from "../../apply/journal.ts";
 import { confirm, type Outcome, type Recovery, recover, run } from "../../apply/run.ts";
-import { formatIpv4, parseIpv4 } from "../../base/ipv4.ts";
+import { parseIpv4 } from "../../base/ipv4.ts";
 import type { Cluster } from "../../cluster/index.ts";
 import { needNetAdmin } from "../../host/capabilities.ts";
 import { HostError } from "../../host/errors.ts";
@@ -25,6 +25,7 @@ import { inOrder, type KeeperChoice } from "../../policy/keep.ts";
 import { policies, policyNamed } from "../../policy/policies.ts";
 import { situationOf } from "../../policy/policy.ts";
 import { carriers, type Wish } from "../../policy/wish.ts";
+import { wishOf } from "../../policy/wishOf.ts";
 import type { ApplyPorts } from "../../ports/apply.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
@@ -126,33 +127,7 @@ async function wishOfCluster(given: string | Cluster, facts: HostFacts, as: stri
       "remedy" in role ? role.remedy : "a director needs no silence",
     );
   const { realServer } = role;
-  const mine = cluster.services.flatMap((service) =>
-    service.destinations.filter((d) => d.realServer.name === realServer.name).map((d) => ({ service, ...d })),
-  );
-  const services = mine.flatMap(({ service }): Service[] =>
-    service.vips.flatMap((vip) =>
-      service.match.kind === "ports"
-        ? [
-            {
-              vip: formatIpv4(vip.address),
-              protocol: service.match.protocol,
-              ports: service.match.ports.map((p) => [p.first, p.last] as const),
-            },
-          ]
-        : [],
-    ),
-  );
-  const [carrier, carrierName] =
-    realServer.carrier === "dummy0" ? (["dummy", "dummy0"] as const) : ([realServer.carrier, undefined] as const);
-  const wish: Wish = {
-    vips: realServer.vips.map((v) => formatIpv4(v.address)),
-    forwarding: mine.some((d) => d.forwarding === "tun") ? "tun" : "dr",
-    carrier,
-    services,
-    options: { sysctlScope: realServer.policy.scope === "all" ? "all" : "links" },
-    ...(carrierName === undefined ? {} : { carrierName }),
-  };
-  return { wish, policy: realServer.policy.name };
+  return { wish: wishOf(cluster, realServer), policy: realServer.policy.name };
 }
 
 interface Asked {

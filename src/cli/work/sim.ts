@@ -39,7 +39,7 @@ export function writeCapture(file: string, octets: Uint8Array, io: Io, frames: n
 /** A scenario's traffic: enough to see what breaks, for up to a day of virtual time. */
 const scenarioTraffic = { longLived: 0, shortLived: 0, durationMs: 0 };
 
-function runScenarios(chapters: readonly Chapter[], seed: number, flags: SimFlags, io: Io): number {
+async function runScenarios(chapters: readonly Chapter[], seed: number, flags: SimFlags, io: Io): Promise<number> {
   const p = paint(io.colour);
   const reports: unknown[] = [];
   let broken = false;
@@ -51,7 +51,8 @@ function runScenarios(chapters: readonly Chapter[], seed: number, flags: SimFlag
       io.err(`left out: ${spec}\n`);
       continue;
     }
-    const { pcap, ...outcome } = new Scenario(
+    const { pcap, ...outcome } = await new Scenario(
+      cluster,
       plotOf(spec, scenarioTraffic),
       scenarioOptions(cluster, seed, flags.cure !== "none", flags.pcap !== undefined),
     ).run();

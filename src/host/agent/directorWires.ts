@@ -1,12 +1,11 @@
 /** The agent's packet sockets on a director's links: ARP, and the answers to checks through the VIP path. */
+import { Neighbours } from "../../agent/neighbours.ts";
 import type { Ipv4 } from "../../base/ipv4.ts";
 import type { Mac } from "../../base/mac.ts";
-import { ZERO_MAC } from "../../base/mac.ts";
 import type { Cluster, Director } from "../../cluster/cluster.ts";
 import type { Arp } from "../../wire/arp.ts";
 import { decodeArp } from "../../wire/arp.ts";
 import { decodeEthernet, ETHERTYPE } from "../../wire/ethernet.ts";
-import { arpRequest, ipv4Frame } from "../../wire/frame.ts";
 import { decodeIpv4, PROTOCOL } from "../../wire/ipv4.ts";
 import { readU16 } from "../../wire/octets.ts";
 import { filterProgram, isArp, isIpv4To } from "../../wire/packetFilter.ts";
@@ -24,25 +23,17 @@ interface Wire {
   readonly own: Ipv4;
   readonly socket: PacketSocket;
 }
-interface Neighbour {
-  mac: Mac | undefined;
-  heardAtMs: number;
-  askedAtMs: number;
-  readonly waiting: Uint8Array[];
-}
 
 /** Ports that machine/health/vipPath.ts sends from. */
 const firstPort = 61_000;
-/** Asked again while it is in use, so that a machine that was replaced is found under its new MAC. */
-const refreshMs = 15_000;
-const askAgainMs = 500;
-const waitingLimit = 16;
 
 export class DirectorWires {
   readonly #options: DirectorWiresOptions;
   #wires = new Map<string, Wire>();
-  #linkOf = new Map<Ipv4, string>();
-  readonly #neighbours = new Map<Ipv4, Neighbour>();
+  readonly #neighbours = new Neighbours({
+    linkOf: (name) => this.#wires.get(name),
+    sendFrame: (link, frame) => this.sendFrame(link, frame),
+  });
 
   constructor(options: DirectorWiresOptions) {
     this.#options = options;
@@ -50,12 +41,7 @@ export class DirectorWires {
 
   /** At the start and at each reload. Errors: those of packetSocket.ts. */
   load(cluster: Cluster, director: Director): void {
-    this.#linkOf = new Map();
-    for (const host of [...cluster.realServers, ...cluster.directors])
-      for (const a of host.addresses) {
-        const near = director.addresses.find((d) => d.network.name === a.network.name);
-        if (near !== undefined) this.#linkOf.set(a.address, near.interface);
-      }
+    this.#neighbours.load(cluster, director);
     const wanted = new Map(director.addresses.map((a) => [a.interface, a.address]));
     for (const [link, wire] of this.#wires)
       if (wanted.get(link) !== wire.own) {
@@ -88,7 +74,7 @@ export class DirectorWires {
       if (etherType === ETHERTYPE.arp) {
         const read = decodeArp(frame.octets, payloadOffset);
         if (!read.ok) return;
-        this.#learn(wire, read.value);
+        this.#neighbours.heardArp(wire.link, read.value, performance.now());
         this.#options.onArp(wire.link, read.value);
         return;
       }
@@ -101,36 +87,10 @@ export class DirectorWires {
       if (port >= firstPort) this.#options.onPacket(packet, port, source);
     }, 512);
   }
-  #learn(wire: Wire, arp: Arp): void {
-    const known = this.#neighbours.get(arp.senderIp);
-    if (known === undefined || arp.senderMac === ZERO_MAC || arp.senderMac === wire.mac) return;
-    known.mac = arp.senderMac;
-    known.heardAtMs = performance.now();
-    for (const packet of known.waiting.splice(0)) this.#send(wire, arp.senderMac, packet);
-  }
-  #send(wire: Wire, destination: Mac, packet: Uint8Array): void {
-    this.sendFrame(wire.link, ipv4Frame({ source: wire.mac, destination }, packet));
-  }
 
-  /** To the neighbour's own MAC, at once or when it has told it. What cannot be sent is lost, as on any wire. */
+  /** To the neighbour's own MAC, at once or when it has told it. */
   toNeighbour(address: Ipv4, packet: Uint8Array): void {
-    const wire = this.#wires.get(this.#linkOf.get(address) ?? "");
-    if (wire === undefined) return;
-    const nowMs = performance.now();
-    let known = this.#neighbours.get(address);
-    if (known === undefined) {
-      known = { mac: undefined, heardAtMs: nowMs, askedAtMs: Number.NEGATIVE_INFINITY, waiting: [] };
-      this.#neighbours.set(address, known);
-    }
-    if (known.mac !== undefined) this.#send(wire, known.mac, packet);
-    else {
-      known.waiting.push(packet);
-      if (known.waiting.length > waitingLimit) known.waiting.shift();
-    }
-    const isOld = known.mac === undefined || nowMs - known.heardAtMs > refreshMs;
-    if (!isOld || nowMs - known.askedAtMs < askAgainMs) return;
-    known.askedAtMs = nowMs;
-    this.sendFrame(wire.link, arpRequest({ senderMac: wire.mac, senderIp: wire.own, targetIp: address }));
+    this.#neighbours.send(address, packet, performance.now());
   }
 
   sendFrame(link: string, frame: Uint8Array): void {

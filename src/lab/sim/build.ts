@@ -1,15 +1,17 @@
 /** A plot's machines as simulated hosts: facts by role, kernel and carrier, switches by wire, IPVS on the director. */
 import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
 import { lastOf } from "../../base/prefix.ts";
+import type { Cluster } from "../../cluster/cluster.ts";
 import type { AddressFacts, HostFacts, LinkFacts, RouteFacts } from "../../model/facts.ts";
-import { Director } from "../../sim/director.ts";
+import { withAddresses } from "../../sim/addresses.ts";
 import { SimHost } from "../../sim/host.ts";
+import { Ipvs } from "../../sim/ipvs.ts";
 import { type CableOptions, Lan, plainCable } from "../../sim/lan.ts";
 import { plainSwitch, type Switch } from "../../sim/switch.ts";
 import type { Plot, PlotRealServer } from "../plot.ts";
 import { addressOn, type LabHost } from "../topology.ts";
-import { policyOn, type Subject } from "./discipline.ts";
 import { defaultKernel, kernelOf } from "./kernels.ts";
+import { Silenced } from "./silence.ts";
 
 /** Like the cables of the namespace lab: half a millisecond, give or take, so that no race always ends the same way. */
 export const labCable: CableOptions = { ...plainCable, delayUs: 100, jitterUs: 800 };
@@ -44,7 +46,9 @@ export function plainFacts(host: LabHost, kernel: string | undefined): HostFacts
       );
   }
   const routes: RouteFacts[] =
-    host.gateway === undefined ? [] : [{ dst: "default", via: formatIpv4(host.gateway), dev: "eth0" }];
+    host.gateway === undefined
+      ? []
+      : [{ dst: "default", via: formatIpv4(host.gateway), dev: host.links[0]?.name ?? "eth0" }];
   return {
     factsVersion: 1,
     hostname: host.name,
@@ -62,20 +66,11 @@ export function plainFacts(host: LabHost, kernel: string | undefined): HostFacts
 }
 
 /** With VIPs on a link, each a /32 (A-2.2-05); dummy0 or tunl0 is made where it is named. */
-export function holding(facts: HostFacts, link: string, vips: readonly Ipv4[]): HostFacts {
+function holding(facts: HostFacts, link: string, vips: readonly Ipv4[]): HostFacts {
   const known = facts.links.some((l) => l.name === link);
-  const label = (i: number): string => `${link}:${i}`;
-  return {
-    ...facts,
-    links: known ? facts.links : [...facts.links, carrierFacts(link, facts.links.length + 20)],
-    addresses: [...facts.addresses, ...vips.map((vip, i) => inet(link, vip, 32, { label: label(i) }))],
-  };
+  const links = known ? facts.links : [...facts.links, carrierFacts(link, facts.links.length + 20)];
+  return withAddresses({ ...facts, links }, link, vips);
 }
-
-export const withoutAddresses = (facts: HostFacts, ips: readonly Ipv4[]): HostFacts => {
-  const texts = new Set(ips.map(formatIpv4));
-  return { ...facts, addresses: facts.addresses.filter((a) => !texts.has(a.ip)) };
-};
 
 /** tunl0 up, so that packets are taken out of IPIP; before 2.6.22 it needs an address for its IPv4 state (C-2.2-06). */
 function withTunnel(facts: HostFacts, carrier: string): HostFacts {
@@ -90,19 +85,28 @@ function withTunnel(facts: HostFacts, carrier: string): HostFacts {
 export interface RealServerState {
   readonly host: SimHost;
   readonly plot: PlotRealServer;
-  readonly subject: Subject;
-  readonly policy: ReturnType<typeof policyOn>;
-  /** Before any policy: what `cure none` goes back to. */
-  plain: HostFacts;
+  readonly rip: Ipv4;
+  readonly silenced: Silenced;
+  /** With the VIPs on its carrier, and no thought of ARP: what `cure none` is. */
+  readonly naive: HostFacts;
+}
+
+export interface DirectorState {
+  readonly host: SimHost;
+  readonly ipvs: Ipvs;
+  readonly lanLink: string;
+  /** As it boots: without the VIPs. */
+  readonly bare: HostFacts;
 }
 
 export interface World {
   readonly lan: Lan;
   readonly plot: Plot;
+  readonly cluster: Cluster;
   readonly hosts: ReadonlyMap<string, SimHost>;
   readonly switches: ReadonlyMap<string, Switch>;
   readonly realServers: readonly RealServerState[];
-  readonly directors: readonly { readonly host: SimHost; readonly ipvs: Director; readonly lanLink: string }[];
+  readonly directors: readonly DirectorState[];
 }
 
 export interface WorldOptions {
@@ -110,11 +114,12 @@ export interface WorldOptions {
   readonly exhaustive?: boolean;
   readonly cable?: CableOptions;
   readonly dropsGratuitous?: boolean;
-  readonly flags?: { readonly port: boolean; readonly fallback: boolean };
+  /** After each operation that `vipward apply` carries out. */
+  readonly pass?: () => void;
 }
 
-/** Nothing runs yet, and nobody holds a VIP but the active director and, on their carriers, the real servers. */
-export function buildWorld(plot: Plot, options: WorldOptions): World {
+/** Nothing runs yet, and nobody holds a VIP but the first director and, on their carriers, the real servers. */
+export function buildWorld(cluster: Cluster, plot: Plot, options: WorldOptions): World {
   const lan = new Lan({ seed: options.seed, exhaustive: options.exhaustive === true });
   const switches = new Map<string, Switch>();
   for (const wire of plot.topology.wires)
@@ -122,22 +127,22 @@ export function buildWorld(plot: Plot, options: WorldOptions): World {
       wire,
       lan.addSwitch(`switch-${wire}`, { ...plainSwitch, dropsGratuitous: options.dropsGratuitous === true }),
     );
-  const hosts = new Map<string, SimHost>();
-  const factsOf = new Map<string, HostFacts>();
-  for (const host of plot.topology.hosts) factsOf.set(host.name, plainFacts(host, plot.kernels?.get(host.name)));
-  const given = (name: string): HostFacts => {
-    const facts = factsOf.get(name);
+  const bareOf = new Map(plot.topology.hosts.map((h) => [h.name, plainFacts(h, plot.kernels?.get(h.name))]));
+  const bare = (name: string): HostFacts => {
+    const facts = bareOf.get(name);
     if (facts === undefined) throw new RangeError(`no machine ${name}`);
     return facts;
   };
+  const beginning = new Map(bareOf);
   const lanLink = plot.director.links[0]?.name ?? "eth0";
-  factsOf.set(plot.director.name, holding(given(plot.director.name), lanLink, plot.vips));
+  beginning.set(plot.director.name, holding(bare(plot.director.name), lanLink, plot.vips));
   for (const { host, carrier } of plot.realServers) {
-    const facts = plot.forwarding === "tun" ? withTunnel(given(host.name), carrier) : given(host.name);
-    factsOf.set(host.name, holding(facts, carrier, plot.vips));
+    const facts = plot.forwarding === "tun" ? withTunnel(bare(host.name), carrier) : bare(host.name);
+    beginning.set(host.name, holding(facts, carrier, plot.vips));
   }
+  const hosts = new Map<string, SimHost>();
   for (const host of plot.topology.hosts) {
-    const made = new SimHost(lan, given(host.name));
+    const made = new SimHost(lan, beginning.get(host.name) ?? bare(host.name));
     hosts.set(host.name, made);
     for (const link of host.links) {
       const into = switches.get(link.wire);
@@ -152,29 +157,24 @@ export function buildWorld(plot: Plot, options: WorldOptions): World {
   };
   const realServers = plot.realServers.map((one): RealServerState => {
     const host = hostNamed(one.host.name);
-    const rip = addressOn(one.host, one.wire);
-    return {
+    const realServer = cluster.realServers.find((r) => r.name === host.name);
+    if (realServer === undefined) throw new RangeError(`no real server ${host.name}`);
+    const silenced = new Silenced({
       host,
-      plot: one,
-      plain: host.facts,
-      policy: policyOn(host.facts, one.policy ?? "auto", one.carrier),
-      subject: {
-        name: host.name,
-        carrier: one.carrier,
-        vips: plot.vips,
-        rip,
-        nics: one.host.links.map((l) => l.name),
-        forwarding: plot.forwarding,
-        redirectPort: plot.redirectPort,
-      },
-    };
+      cluster,
+      realServer,
+      bare: bare(host.name),
+      plot,
+      redirectPort: plot.redirectPort,
+      pass: options.pass ?? (() => {}),
+    });
+    return { host, plot: one, rip: addressOn(one.host, one.wire), silenced, naive: host.facts };
   });
   const directors = plot.topology.hosts
     .filter((h) => h.role === "director")
-    .map((h) => ({
-      host: hostNamed(h.name),
-      ipvs: new Director(hostNamed(h.name), options.flags === undefined ? {} : { flags: options.flags }),
-      lanLink: h.links[0]?.name ?? "eth0",
-    }));
-  return { lan, plot, hosts, switches, realServers, directors };
+    .map((h): DirectorState => {
+      const host = hostNamed(h.name);
+      return { host, ipvs: new Ipvs(host), lanLink: h.links[0]?.name ?? "eth0", bare: bare(h.name) };
+    });
+  return { lan, plot, cluster, hosts, switches, realServers, directors };
 }

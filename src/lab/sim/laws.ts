@@ -7,9 +7,9 @@ import { linkIndex } from "../../model/host.ts";
 import { receive } from "../../model/receive.ts";
 import type { Frame } from "../../sim/frame.ts";
 import type { World } from "./build.ts";
-import type { Standby } from "./standby.ts";
+import type { SimDirector } from "./directors.ts";
 
-export const lawNames = ["one owner", "acceptance", "no leak", "no harm"] as const;
+export const lawNames = ["one owner", "acceptance", "no leak", "no harm", "reversible"] as const;
 export type Law = (typeof lawNames)[number];
 
 export interface Breach {
@@ -19,32 +19,49 @@ export interface Breach {
   readonly what: string;
 }
 
-/** Two directors may both answer for so long while one gives way: what VRRP itself allows (three intervals and skew). */
-const settleUs = 4_000_000;
+export interface LawsOptions {
+  readonly world: World;
+  readonly directors: readonly SimDirector[];
+  /** Two directors may both answer for so long while one gives way: what VRRP itself allows. */
+  readonly settleUs: number;
+  /** Virtual time since the story began. */
+  readonly nowMs: () => number;
+  readonly onBreach: (breach: Breach) => void;
+}
 
 export class Laws {
   /** The first breach of each law by each host. */
   readonly breaches: Breach[] = [];
   readonly #world: World;
-  readonly #standbys: readonly Standby[];
+  readonly #directors: readonly SimDirector[];
+  readonly #options: LawsOptions;
   readonly #vips: ReadonlySet<Ipv4>;
   readonly #asker: Ipv4;
   readonly #known = new Map<string, Host>();
-  readonly onBreach: (breach: Breach) => void;
+  /** Nothing counts before the story begins. */
+  watching = false;
 
-  constructor(world: World, standbys: readonly Standby[], onBreach: (breach: Breach) => void) {
+  constructor(options: LawsOptions) {
+    const { world } = options;
+    this.#options = options;
     this.#world = world;
-    this.#standbys = standbys;
+    this.#directors = options.directors;
     this.#vips = new Set(world.plot.vips);
     this.#asker = world.plot.client.links[0]?.addresses[0]?.address ?? ipv4("10.0.0.1");
-    this.onBreach = onBreach;
   }
 
-  #breach(law: Law, host: string, what: string): void {
-    if (this.breaches.some((b) => b.law === law && b.host === host)) return;
-    const breach = { law, atMs: Math.floor(this.#world.lan.nowUs / 1000), host, what };
+  #disturbedUs = 0;
+  /** Directors may be about to find out anew who is master. */
+  disturbed(): void {
+    this.#disturbedUs = this.#world.lan.nowUs;
+  }
+
+  /** Law 5 is told from outside: whoever undoes knows whether all is back. */
+  breach(law: Law, host: string, what: string): void {
+    if (!this.watching || this.breaches.some((b) => b.law === law && b.host === host)) return;
+    const breach = { law, atMs: this.#options.nowMs(), host, what };
     this.breaches.push(breach);
-    this.onBreach(breach);
+    this.#options.onBreach(breach);
   }
 
   /** Laws 1 and 3, on the wire. */
@@ -52,31 +69,38 @@ export class Laws {
     const { body } = frame;
     if (body.kind !== "arp" || !this.#vips.has(body.senderIp)) return;
     const vip = formatIpv4(body.senderIp);
-    const director = this.#standbys.find((s) => s.options.host.name === from);
+    const director = this.#directors.find((d) => d.name === from);
     const announces = body.senderIp === body.targetIp;
     if (director === undefined) {
       if (body.operation === 1 && !announces)
-        this.#breach("no leak", from, `asks for ${formatIpv4(body.targetIp)} in the name of ${vip}`);
-      else this.#breach("one owner", from, announces ? `announces ${vip}` : `answers for ${vip}`);
+        this.breach("no leak", from, `asks for ${formatIpv4(body.targetIp)} in the name of ${vip}`);
+      else this.breach("one owner", from, announces ? `announces ${vip}` : `answers for ${vip}`);
       return;
     }
-    const nowUs = this.#world.lan.nowUs;
     // behind a cut cable is another broadcast domain
-    const wired = (s: Standby): boolean =>
-      s.options.host.nics.some((nic) => this.#world.lan.cableOf(nic.port).up) && !s.options.host.isPaused;
-    const owners = this.#standbys.filter((s) => s.active && !s.options.host.down && wired(s));
-    if (owners.length < 2) return;
-    const overlapUs = nowUs - Math.max(...owners.map((o) => o.sinceUs));
-    if (overlapUs > settleUs)
-      this.#breach("one owner", from, `speaks for ${vip} while ${owners.length} directors hold it`);
+    const owners = this.#directors.filter((d) => d.isThere && d.holds(body.senderIp) !== undefined);
+    const others = owners.filter((d) => d !== director);
+    if (others.length === 0) return;
+    const sinceUs = Math.max(this.#disturbedUs, ...this.#directors.map((d) => d.changedUs));
+    if (this.#world.lan.nowUs - sinceUs > this.#options.settleUs)
+      this.breach(
+        "one owner",
+        from,
+        owners.length > 1
+          ? `speaks for ${vip} while ${owners.length} directors hold it`
+          : `speaks for ${vip}, which ${others[0]?.name} holds`,
+      );
   }
 
   /** Laws 2 and 4, of hosts whose facts have changed since they were looked at last. */
   hosts(): void {
-    for (const { host, plot, subject } of this.#world.realServers) {
+    for (const { host, plot, rip, silenced } of this.#world.realServers) {
       if (host.down || this.#known.get(host.name) === host.model) continue;
       this.#known.set(host.name, host.model);
-      this.#acceptance(host.name, host.model, plot.host.links[0]?.name ?? "eth0", subject.rip);
+      const link = plot.host.links[0]?.name ?? "eth0";
+      // one that is being changed, or was undone, promises to serve nobody
+      if (silenced.inService) this.#acceptance(host.name, host.model, link, rip);
+      this.#harm(host.name, host.model, link, rip);
     }
   }
 
@@ -99,15 +123,19 @@ export class Laws {
         frame: "unicast",
       });
       if (verdict.kind !== "deliver")
-        this.#breach(
+        this.breach(
           "acceptance",
           name,
           `does not take packets for ${formatIpv4(service.vip)} (${verdict.rule}: ${verdict.because})`,
         );
     }
+  }
+
+  #harm(name: string, model: Host, link: string, rip: Ipv4): void {
+    const { plot } = this.#world;
     const router = plot.router.links.find((l) => l.wire === plot.realServers.find((r) => r.host.name === name)?.wire);
     const answer = answerArp(model, {
-      link: index,
+      link: linkIndex(model, link),
       frame: "broadcast",
       operation: 1,
       senderMac: router?.mac ?? ZERO_MAC,
@@ -116,7 +144,7 @@ export class Laws {
       targetIp: rip,
     });
     if (answer.kind !== "reply")
-      this.#breach(
+      this.breach(
         "no harm",
         name,
         `its own ${formatIpv4(rip)} is not answered for (${answer.rule}: ${answer.because})`,

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatIpv4 } from "../../base/ipv4.ts";
+import type { Cluster } from "../../cluster/cluster.ts";
 import { parseCluster } from "../../cluster/index.ts";
 import type { HostFacts } from "../../model/facts.ts";
 import { effect } from "../../plan/change.ts";
@@ -54,13 +55,13 @@ interface Part {
   readonly proven: boolean;
 }
 
-function plotFor(forwarding: "dr" | "tun", count: number): Plot {
+function plotFor(forwarding: "dr" | "tun", count: number): [Cluster, Plot] {
   const size = { longLived: count, shortLived: 2 * count, durationMs: 4000 };
   const read = parseCluster(builtinCluster(forwarding, count));
   assert.ok(read.ok);
   const spec = specOf(read.cluster, forwarding);
   assert.ok(typeof spec !== "string", String(spec));
-  return plotOf(spec, size);
+  return [read.cluster, plotOf(spec, size)];
 }
 
 /** What a policy makes of this real server on that kernel; undefined where it does not suit, which it must say why. */
@@ -82,7 +83,7 @@ function made(plot: Plot, index: number, policy: string, kernel: string, carrier
 }
 
 async function serve(forwarding: "dr" | "tun", kernel: string): Promise<void> {
-  const drawn = plotFor(forwarding, policies.length * carriers.length);
+  const [cluster, drawn] = plotFor(forwarding, policies.length * carriers.length);
   const parts = policies
     .flatMap(({ name }) => carriers.map((carrier) => ({ name, carrier })))
     .flatMap(({ name, carrier }, i) => {
@@ -104,7 +105,7 @@ async function serve(forwarding: "dr" | "tun", kernel: string): Promise<void> {
     ]),
   );
   const plot: Plot = { ...drawn, services, realServers, weights };
-  const stage = simStage(plot, { seed });
+  const stage = simStage(cluster, plot, { seed });
   stage.program(services.map((s) => s.service));
   for (const part of parts) stage.world.hosts.get(part.name)?.change(part.facts);
   const options = { cure: "full", nowMs: stage.nowMs, tell: () => {}, signal: new AbortController().signal } as const;

@@ -50,7 +50,7 @@ export async function runSimLab(options: SimLabOptions): Promise<SimLabOutcome> 
       continue;
     }
     let pcap: Pcap | undefined;
-    const stage = simStage(plotOf(spec, { ...connections, durationMs: options.trafficMs }), {
+    const stage = simStage(cluster, plotOf(spec, { ...connections, durationMs: options.trafficMs }), {
       seed: options.seed,
       exhaustive: options.exhaustive === true,
       dropsGratuitous: spec.dropsGratuitous === true,

@@ -1,17 +1,18 @@
 /** A cluster under faults, in virtual time: what clients saw, who owned the VIP, which laws broke, and when. */
-import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
-import type { Cluster, LabFault } from "../../cluster/cluster.ts";
-import type { HostFacts } from "../../model/facts.ts";
+import type { AgentEvent } from "../../agent/event.ts";
+import { formatIpv4 } from "../../base/ipv4.ts";
+import { type Cluster, type LabFault, virtualServersOf } from "../../cluster/cluster.ts";
+import type { Frame } from "../../sim/frame.ts";
 import type { SimHost } from "../../sim/host.ts";
 import { Pcap } from "../../sim/pcap.ts";
 import type { Plot } from "../plot.ts";
 import { addressOn } from "../topology.ts";
 import type { ConnectionResult } from "../traffic.ts";
-import { buildWorld, holding, type World, withoutAddresses } from "./build.ts";
-import { disciplined } from "./discipline.ts";
+import { buildWorld, type World } from "./build.ts";
+import { clusterIn, SimDirector } from "./directors.ts";
+import { describeFault, inflictions, runs } from "./faults.ts";
 import { type Breach, Laws } from "./laws.ts";
 import { askWhoHas } from "./stage.ts";
-import { Standby } from "./standby.ts";
 import { converse, serveWeb } from "./traffic.ts";
 
 export interface ScenarioOptions {
@@ -55,86 +56,174 @@ export interface ScenarioOutcome {
   readonly pcap?: { readonly octets: Uint8Array; readonly frames: number };
 }
 
+/** Events of the agents that a person would want to read; what is left out goes without saying. */
+const untold = new Set([
+  "agent/start",
+  "failover/adopted",
+  "failover/leaving",
+  "failover/left",
+  "failover/succeeding",
+  "failover/verified",
+  "table/loaded",
+  "table/foreign",
+  "failover/peer-checksum",
+  "silence/kept",
+]);
+/** The same words of the same machine are told so often. */
+const mostTold = 3;
+
+/** One operation of `vipward apply` takes so long. */
+const operationUs = 1000;
+
 export class Scenario {
   readonly world: World;
-  readonly standbys: readonly Standby[];
+  readonly directors: readonly SimDirector[];
   readonly #options: ScenarioOptions;
   readonly #timeline: TimelineEntry[] = [];
+  readonly #told = new Map<string, number>();
   readonly #laws: Laws;
   readonly #results: ConnectionResult[] = [];
   readonly #leaks: Record<string, number> = {};
   readonly #misrouted = new Set<string>();
   readonly #pcap: Pcap | undefined;
+  readonly #faults: readonly LabFault[];
+  #next = 0;
+  /** When the story begins: failover and health have settled by then. */
+  #startUs = Number.POSITIVE_INFINITY;
 
-  constructor(plot: Plot, options: ScenarioOptions) {
+  constructor(cluster: Cluster, plot: Plot, options: ScenarioOptions) {
     this.#options = options;
-    this.world = buildWorld(plot, { seed: options.seed, dropsGratuitous: options.dropsGratuitous });
-    const { lan, directors, realServers } = this.world;
-    if (options.silenced)
-      for (const one of realServers) one.host.change(disciplined(one.plain, one.subject, one.policy, "full"));
-    for (const port of new Set(plot.services.map(({ service }) => service.port)))
-      for (const { host } of realServers) serveWeb(host, port);
-    const services = plot.services.map(({ service }) => service);
-    const dips = plot.topology.hosts.filter((h) => h.role === "director").map((h) => addressOn(h, plot.lan));
-    this.standbys = directors.map(
-      ({ host, ipvs, lanLink }, i) =>
-        new Standby(
-          {
-            host,
-            ipvs,
-            link: lanLink,
-            dip: dips[i] as Ipv4,
-            peers: dips.filter((_, n) => n !== i),
-            vips: plot.vips,
-            priority: Math.max(1, 150 - 10 * i),
-            services,
-            tell: (text) => this.#tell(text),
-          },
-          host.name === plot.director.name,
-        ),
-    );
-    this.#laws = new Laws(this.world, this.standbys, (b) => this.#tell(`LAW BROKEN, ${b.law}: ${b.host} ${b.what}`));
+    this.#faults = [...options.faults].sort((a, b) => a.atMs - b.atMs);
+    this.world = buildWorld(cluster, plot, {
+      seed: options.seed,
+      dropsGratuitous: options.dropsGratuitous,
+      pass: () => this.#pass(),
+    });
+    const { lan, realServers } = this.world;
+    const here = clusterIn(this.world);
+    for (const port of portsOf(here)) for (const { host } of realServers) serveWeb(host, port);
+    this.directors = this.world.directors.map((state) => new SimDirector(state, here, (who, e) => this.#heard(who, e)));
+    this.#laws = new Laws({
+      world: this.world,
+      directors: this.directors,
+      settleUs: settleUsOf(here),
+      nowMs: () => this.#nowMs,
+      onBreach: (b) => this.#tell(`LAW BROKEN, ${b.law}: ${b.host} ${b.what}`),
+    });
     this.#pcap = options.capture === true ? new Pcap(lan.macs) : undefined;
     lan.taps.push((timeUs, from, frame) => {
-      this.#laws.frame(from, frame);
       this.#pcap?.add(timeUs, frame);
-      const { body } = frame;
-      if (body.kind === "arp") {
-        if (body.operation === 1 && body.senderIp !== body.targetIp && plot.cast.vips.has(body.senderIp))
-          if (realServers.some((r) => r.host.name === from)) this.#leaks[from] = (this.#leaks[from] ?? 0) + 1;
-      } else if (from === plot.client.name && body.tcp !== undefined && plot.cast.vips.has(body.destination)) {
-        const machine = plot.cast.nameOfMac.get(lan.macs.nameOf(frame.to));
-        if (realServers.some((r) => r.host.name === machine)) this.#misrouted.add(`${body.source}:${body.sourcePort}`);
-      }
+      if (!this.#laws.watching) return;
+      this.#laws.frame(from, frame);
+      this.#count(from, frame);
     });
   }
 
-  #tell(text: string): void {
-    this.#timeline.push({ atMs: Math.floor(this.world.lan.nowUs / 1000), text });
+  #count(from: string, frame: Frame): void {
+    const { lan, plot, realServers } = this.world;
+    const { body } = frame;
+    if (body.kind === "arp") {
+      if (body.operation === 1 && body.senderIp !== body.targetIp && plot.cast.vips.has(body.senderIp))
+        if (realServers.some((r) => r.host.name === from)) this.#leaks[from] = (this.#leaks[from] ?? 0) + 1;
+    } else if (from === plot.client.name && body.tcp !== undefined && plot.cast.vips.has(body.destination)) {
+      const machine = plot.cast.nameOfMac.get(lan.macs.nameOf(frame.to));
+      if (realServers.some((r) => r.host.name === machine)) this.#misrouted.add(`${body.source}:${body.sourcePort}`);
+    }
   }
 
-  run(): ScenarioOutcome {
+  get #nowMs(): number {
+    return Math.max(0, Math.floor((this.world.lan.nowUs - this.#startUs) / 1000));
+  }
+
+  #tell(text: string): void {
+    this.#timeline.push({ atMs: this.#nowMs, text });
+  }
+  #heard(who: string, { code, text, subject }: AgentEvent): void {
+    if (!this.#laws.watching || untold.has(code)) return;
+    const about = code.startsWith("failover/") || subject === who ? "" : `${subject}: `;
+    const line = `${who}: ${about}${text}`;
+    const times = (this.#told.get(line) ?? 0) + 1;
+    this.#told.set(line, times);
+    if (times <= mostTold) this.#tell(`${line}${times === mostTold ? " (not told again)" : ""}`);
+  }
+
+  async run(): Promise<ScenarioOutcome> {
     const { lan, plot } = this.world;
-    const { durationMs, faults } = this.#options;
-    for (const standby of this.standbys) standby.start();
+    const { durationMs } = this.#options;
+    this.#begin();
     this.#laws.hosts();
-    for (const fault of faults)
-      lan.at(fault.atMs * 1000, () => {
-        this.#tell(describeFault(fault));
-        this.#do(fault);
-        this.#laws.hosts();
-      });
     this.#traffic();
     this.#ask();
-    lan.run(durationMs * 1000);
+    for (;;) {
+      const fault = this.#faults[this.#next];
+      if (fault === undefined || fault.atMs > durationMs) break;
+      lan.run(Math.max(lan.nowUs, this.#startUs + fault.atMs * 1000));
+      this.#next++;
+      await this.#do(fault);
+    }
+    lan.run(Math.max(lan.nowUs, this.#startUs + durationMs * 1000));
     return this.#outcome(plot);
+  }
+
+  /** Policies are in force, directors have found out who is master, and every server has been checked. */
+  #begin(): void {
+    const { lan, realServers } = this.world;
+    const unsilenced: string[] = [];
+    for (const { host, silenced } of realServers) {
+      const { policy, refused } = silenced.silence;
+      if (this.#options.silenced && !silenced.standApplied())
+        unsilenced.push(`${host.name} is not silenced: ${policy} does not suit: ${refused}`);
+      else if (this.#options.silenced && refused !== undefined)
+        unsilenced.push(`${host.name}: ${policy} was forced on it: ${refused}`);
+    }
+    for (const director of this.directors) director.start();
+    lan.run(lan.nowUs + settleUsOf(clusterIn(this.world)) + 2_000_000);
+    this.#startUs = lan.nowUs;
+    this.#laws.watching = true;
+    for (const text of unsilenced) this.#tell(text);
+    for (const vip of this.world.plot.vips) {
+      const owner = this.directors.find((d) => d.holds(vip) !== undefined);
+      this.#tell(`${owner?.name ?? "nobody"} holds ${formatIpv4(vip)}; in service: ${owner?.serversUp().join(", ")}`);
+    }
+  }
+
+  /** Time passes in the middle of a run of `vipward apply`: what is due then happens. */
+  #pass(): void {
+    const { lan } = this.world;
+    lan.run(lan.nowUs + operationUs);
+    for (;;) {
+      const fault = this.#faults[this.#next];
+      if (fault === undefined || runs(fault) || this.#startUs + fault.atMs * 1000 > lan.nowUs) return;
+      this.#next++;
+      this.#doAtOnce(fault);
+    }
+  }
+
+  async #do(fault: LabFault): Promise<void> {
+    if (!runs(fault)) {
+      this.#doAtOnce(fault);
+      return;
+    }
+    this.#tell(describeFault(fault));
+    const one = this.world.realServers.find((r) => r.host.name === fault.host);
+    const broken = await one?.silenced.run(fault.action, fault.value, (text) => this.#tell(text));
+    if (broken !== undefined) this.#laws.breach("reversible", fault.host, broken);
+    this.#laws.hosts();
+  }
+
+  #doAtOnce(fault: LabFault): void {
+    this.#tell(describeFault(fault));
+    this.#inflict(fault);
+    if (this.directors.some((d) => d.name === fault.host)) this.#laws.disturbed();
+    this.#laws.hosts();
   }
 
   #traffic(): void {
     const { lan, plot } = this.world;
     const { connectEveryMs, longLived, durationMs } = this.#options;
     const client = this.#host(plot.client.name);
-    const untilUs = durationMs * 1000;
+    const startUs = this.#startUs;
+    const untilUs = startUs + durationMs * 1000;
     const start = (kind: "long" | "short", i: number): void => {
       const { targets, from } = plot.traffic;
       const target = targets[i % targets.length];
@@ -144,14 +233,14 @@ export class Scenario {
           this.#results.push(r),
         );
     };
-    for (let i = 0; i < longLived; i++) lan.at(i * 1000, () => start("long", i));
+    for (let i = 0; i < longLived; i++) lan.at(startUs + i * 1000, () => start("long", i));
     let n = 0;
     const next = (): void => {
       start("short", n++);
       const at = lan.nowUs + connectEveryMs * 1000;
       if (at < untilUs - plot.traffic.patienceMs * 1000) lan.at(at, next);
     };
-    lan.at(500_000, next);
+    lan.at(startUs + 500_000, next);
   }
 
   /** A question for each VIP now and then: laws on the wire show only when somebody asks. */
@@ -166,7 +255,7 @@ export class Scenario {
       for (const targetIp of plot.vips) router.sendArp(nic, { operation: 1, senderIp, targetIp });
       lan.at(lan.nowUs + this.#options.askEveryMs * 1000, ask);
     };
-    lan.at(750_000, ask);
+    lan.at(this.#startUs + 750_000, ask);
   }
 
   #host(name: string): SimHost {
@@ -175,66 +264,18 @@ export class Scenario {
     return host;
   }
 
-  #do(fault: LabFault): void {
+  #inflict(fault: LabFault): void {
     const host = this.world.hosts.get(fault.host);
     if (host === undefined) return; // not part of this chapter
-    const { lan, plot } = this.world;
-    const standby = this.standbys.find((s) => s.options.host === host);
-    const edit = (change: (facts: HostFacts) => HostFacts): void => host.change(change(host.facts));
-    const wire = host.nics[0]?.link ?? "eth0";
-    switch (fault.action) {
-      case "crash":
-        host.crash();
-        break;
-      case "restart":
-        if (!host.down) break;
-        host.restart();
-        standby?.rebooted();
-        break;
-      case "pause":
-        host.pause();
-        break;
-      case "resume":
-        host.resume();
-        break;
-      case "cut":
-      case "mend":
-        for (const nic of host.nics) lan.cableOf(nic.port).up = fault.action === "mend";
-        break;
-      case "loss":
-        for (const nic of host.nics) {
-          const cable = lan.cableOf(nic.port);
-          lan.setCable(cable, { ...cable.options, lossPpm: Math.round(Math.max(0, fault.value) * 10_000) });
-        }
-        break;
-      case "drift":
-        host.driftPpm = Math.round(fault.value);
-        break;
-      case "sysctl":
-        edit((f) => ({ ...f, sysctls: { ...f.sysctls, [fault.name]: fault.value } }));
-        break;
-      case "add-vip":
-        edit((f) => holding(withoutAddresses(f, plot.vips), wire, plot.vips));
-        break;
-      case "remove-vip":
-        edit((f) => withoutAddresses(f, plot.vips));
-        break;
-      case "flush":
-        host.forgetNeighbours();
-        break;
-      case "take-over":
-        standby?.takeOver(`${host.name} is told to`);
-        break;
-      case "release":
-        standby?.release(`${host.name} gives the VIPs up`);
-        break;
-      case "speak":
-        host.forgetNeighbours();
-        for (const vip of plot.vips) host.sendUdp(vip, addressOn(plot.router, plot.lan), 40_000, 9);
-        break;
-      case "announce":
-        for (const vip of plot.vips) for (const nic of host.nics.slice(0, 1)) host.announceAddress(nic, vip);
-    }
+    inflictions[fault.action]?.({
+      fault,
+      host,
+      world: this.world,
+      director: this.directors.find((d) => d.name === fault.host),
+      directors: this.directors,
+      realServer: this.world.realServers.find((r) => r.host === host),
+      silenced: this.#options.silenced,
+    });
   }
 
   #outcome(plot: Plot): ScenarioOutcome {
@@ -278,6 +319,21 @@ export class Scenario {
   }
 }
 
+/** Ports that services and their checks ask for. */
+const portsOf = (cluster: Cluster): ReadonlySet<number> =>
+  new Set(
+    cluster.services.flatMap((service) => [
+      ...virtualServersOf(service).flatMap((v) => (v.kind === "port" ? [v.ports.first] : [])),
+      ...service.checks.flatMap((check) => ("port" in check ? [check.port] : [])),
+    ]),
+  );
+
+/** What failover may take: a master is missed, its successor announces itself, or hands over again. */
+const settleUsOf = ({ failover }: Cluster): number => {
+  const waits = failover.instances.map((i) => (i.downAdverts + 1) * i.intervalMs + i.preemptDelayMs);
+  return 1000 * (1000 + Math.max(0, ...waits));
+};
+
 /** What a cluster file's own scenario means. Throws RangeError where it has none. */
 export function scenarioOptions(cluster: Cluster, seed: number, silenced: boolean, capture = false): ScenarioOptions {
   const { scenario, ignoresGratuitous } = cluster.lab;
@@ -295,23 +351,3 @@ export function scenarioOptions(cluster: Cluster, seed: number, silenced: boolea
     askEveryMs: Math.max(2000, Math.round(scenario.durationMs / 500)),
   };
 }
-
-const words: Readonly<Record<string, (f: LabFault) => string>> = {
-  loss: (f) => `${f.host}'s cable loses ${f.value} % of its frames`,
-  drift: (f) => `${f.host}'s clock is ${f.value} millionths fast`,
-  sysctl: (f) => `${f.host}: ${f.name} = ${f.value}`,
-  "add-vip": (f) => `${f.host}: somebody puts the VIPs on its network card`,
-  "remove-vip": (f) => `${f.host} loses the VIPs`,
-  flush: (f) => `${f.host} forgets its neighbours`,
-  speak: (f) => `${f.host} says a word in the VIPs' name`,
-  announce: (f) => `${f.host} announces the VIPs`,
-  "take-over": (f) => `${f.host} is told to take over`,
-  release: (f) => `${f.host} is told to give up`,
-  crash: (f) => `${f.host} crashes`,
-  restart: (f) => `${f.host} comes back`,
-  pause: (f) => `${f.host} freezes`,
-  resume: (f) => `${f.host} goes on`,
-  cut: (f) => `${f.host}'s cable is cut`,
-  mend: (f) => `${f.host}'s cable is mended`,
-};
-export const describeFault = (fault: LabFault): string => words[fault.action]?.(fault) ?? fault.action;

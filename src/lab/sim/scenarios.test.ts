@@ -11,8 +11,8 @@ import { Scenario, type ScenarioOutcome, scenarioOptions } from "./scenario.ts";
 
 const vip = "10.10.0.100";
 
-function clusterOf(name: string): Cluster {
-  const text = readFileSync(new URL(`../../../examples/${name}.yaml`, import.meta.url), "utf8");
+function clusterOf(name: string, change = (text: string): string => text): Cluster {
+  const text = change(readFileSync(new URL(`../../../examples/${name}.yaml`, import.meta.url), "utf8"));
   const read = parseCluster(text, { fileName: name });
   assert.ok(read.ok, JSON.stringify(read));
   return read.cluster;
@@ -38,13 +38,13 @@ async function storyOf(name: string): Promise<ChapterReport> {
   return report.chapters[0] as ChapterReport;
 }
 
-function scenarioOf(name: string, seed = 1): ScenarioOutcome {
-  const cluster = clusterOf(name);
+function scenarioOf(name: string, seed = 1, change?: (text: string) => string): Promise<ScenarioOutcome> {
+  const cluster = clusterOf(name, change);
   const [forwarding] = methodsOf(cluster);
   const spec = specOf(cluster, forwarding ?? "dr");
   assert.ok(typeof spec !== "string");
   const plot = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
-  return new Scenario(plot, scenarioOptions(cluster, seed, true)).run();
+  return new Scenario(cluster, plot, scenarioOptions(cluster, seed, true)).run();
 }
 
 const ownersBefore = (chapter: ChapterReport): string[] =>
@@ -76,25 +76,29 @@ for (const [file, policy, before] of stories)
     }
   });
 
-test("examples/race-2.2.yaml: no winner: several machines answer, the client flips, connections break", () => {
-  const o = scenarioOf("race-2.2");
+test("examples/race-2.2.yaml: no winner: several machines answer, the client flips, connections break", async () => {
+  const o = await scenarioOf("race-2.2");
   assert.deepEqual([...(o.owners[vip] ?? [])].sort(), all);
   assert.deepEqual(laws(o), ["no leak", "one owner"]);
   assert.ok(o.connections.broken > 0);
-  assert.ok(o.connections.misrouted > o.connections.total / 2);
-  const winners = new Set([1, 2, 3, 4, 5, 6].map((seed) => scenarioOf("race-2.2", seed).caches.client?.[vip]));
+  // the director defends its VIP with every answer it hears, and loses the race all the same
+  assert.ok(o.connections.misrouted > 20, String(o.connections.misrouted));
+  assert.ok(o.timeline.some((t) => t.text.startsWith("web1 is not silenced: noarp-carrier does not suit")));
+  const winners = new Set([o.owners[vip]?.[0]]);
+  for (const seed of [2, 3, 4]) winners.add((await scenarioOf("race-2.2", seed)).owners[vip]?.[0]);
+  // whoever answers first is another one each time
   assert.ok(winners.size > 1, [...winners].join());
 });
 
-test("examples/fullarpfix.yaml: silent, but its own questions carry the VIP", () => {
-  const o = scenarioOf("fullarpfix");
+test("examples/fullarpfix.yaml: silent, but its own questions carry the VIP", async () => {
+  const o = await scenarioOf("fullarpfix");
   assert.deepEqual(o.owners[vip], ["lb1"]);
   assert.deepEqual(laws(o), ["no leak"]);
   assert.ok(o.connections.misrouted > 0);
 });
 
-test("examples/hidden-alias.yaml: hidden on the card that hears the question hides nothing", () => {
-  const o = scenarioOf("hidden-alias");
+test("examples/hidden-alias.yaml: hidden on the card that hears the question hides nothing", async () => {
+  const o = await scenarioOf("hidden-alias");
   assert.deepEqual([...(o.owners[vip] ?? [])].sort(), ["lb1", "web1"]);
   assert.deepEqual(
     o.breaches.map((b) => `${b.law} ${b.host}`),
@@ -102,50 +106,60 @@ test("examples/hidden-alias.yaml: hidden on the card that hears the question hid
   );
 });
 
-test("examples/director-moves.yaml: under REDIRECT another machine takes over, and no law breaks", () => {
-  const o = scenarioOf("director-moves");
+test("examples/director-moves.yaml: under REDIRECT another machine takes over, and no law breaks", async () => {
+  const o = await scenarioOf("director-moves");
   assert.deepEqual(o.owners[vip], ["lb2"]);
   assert.equal(o.caches.client?.[vip], "lb2");
   assert.deepEqual(o.breaches, []);
-  // connections in the table of the dead director are lost, all later ones live
-  assert.ok(o.connections.broken > 0 && o.connections.broken <= 20);
-  assert.equal(o.connections.refused, 0);
+  assert.ok(o.timeline.some((t) => t.text === "lb2: backup -> master: 10.10.0.2 no longer heard"));
+  // the table of the dead director is known by connection sync: no connection notices
+  assert.deepEqual([o.connections.broken, o.connections.refused], [0, 0]);
+  const alone = await scenarioOf("director-moves", 1, (text) =>
+    text.replace("vrrp: { id: 77 } }", "vrrp: { id: 77 }, connectionSync: { enabled: false } }"),
+  );
+  assert.equal(alone.connections.broken, 12);
 });
 
-test("examples/leak-later.yaml: quiet for an hour, then one empty cache moves the VIP", () => {
-  const o = scenarioOf("leak-later");
+test("examples/leak-later.yaml: quiet for an hour, then one empty cache moves the VIP", async () => {
+  const o = await scenarioOf("leak-later");
   assert.deepEqual(o.owners[vip], ["lb1"]); // who-has shows nothing wrong
   const [first] = o.breaches;
   assert.equal(first?.law, "no leak");
   assert.ok((first?.atMs ?? 0) >= 3_600_000, JSON.stringify(o.breaches));
-  assert.equal(o.caches.client?.[vip], "web1");
   assert.ok(o.connections.misrouted > 0);
+  assert.ok(o.connections.broken > 0);
+  // and the director says who it was, and takes the VIP back
+  assert.ok(o.timeline.some((t) => t.text.startsWith("lb1: web1: web1 (02:76:77:00:00:05) sends ARP in the name of")));
+  assert.equal(o.caches.client?.[vip], "lb1");
 });
 
-test("examples/deaf-switch.yaml: without gratuitous ARP neighbours stay with the dead director until they ask anew", () => {
-  const o = scenarioOf("deaf-switch");
+test("examples/deaf-switch.yaml: no gratuitous ARP gets through, so the questions in the VIP's name tell the neighbours", async () => {
+  const o = await scenarioOf("deaf-switch");
   assert.deepEqual(o.owners[vip], ["lb2"]);
   assert.equal(o.caches.client?.[vip], "lb2");
-  assert.ok(o.connections.refused > scenarioOf("director-moves").connections.refused + 50);
+  assert.equal(o.caches.router?.[vip], "lb2");
+  assert.deepEqual(o.breaches, []);
 });
 
-test("examples/stale-router.yaml: hidden late heals no cache: the wrong MAC is confirmed by unicast for ever", () => {
-  const o = scenarioOf("stale-router");
+test("examples/stale-router.yaml: hidden late heals no cache: the wrong MAC is confirmed by unicast for ever", async () => {
+  const o = await scenarioOf("stale-router");
   assert.deepEqual(o.owners[vip], ["lb1"]); // asked by broadcast, all is well
   assert.equal(o.caches.client?.[vip], "web1");
   assert.ok(o.connections.misrouted > o.connections.total / 2);
 });
 
-test("examples/two-directors.yaml: the split heals, the weaker one gives way, the VIP is announced anew", () => {
-  const o = scenarioOf("two-directors");
+test("examples/two-directors.yaml: both own the VIP, the split heals, the weaker one gives way, the VIP is announced anew", async () => {
+  const o = await scenarioOf("two-directors");
   assert.deepEqual(o.owners[vip], ["lb1"]);
   assert.equal(o.caches.client?.[vip], "lb1");
-  assert.ok(o.timeline.some((t) => t.text === "lb2 hears a stronger director and gives way"));
-  assert.ok(o.connections.broken > 0);
+  assert.ok(o.timeline.some((t) => t.text === "lb2: master -> backup: 10.10.0.2 has priority 150 against our 140"));
+  assert.deepEqual(o.breaches, []);
+  // each director knows the connections of the other, by connection sync
+  assert.equal(o.connections.broken, 0);
 });
 
-test("a scenario is the same twice with one seed, and another with another", () => {
-  const text = (seed: number): string => JSON.stringify(scenarioOf("race-2.2", seed));
-  assert.equal(text(3), text(3));
-  assert.notEqual(text(3), text(4));
+test("a scenario is the same twice with one seed, and another with another", async () => {
+  const text = async (seed: number): Promise<string> => JSON.stringify(await scenarioOf("race-2.2", seed));
+  assert.equal(await text(3), await text(3));
+  assert.notEqual(await text(3), await text(4));
 });

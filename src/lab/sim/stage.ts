@@ -1,6 +1,7 @@
 /** The story's machines on the simulator: no root, any kernel generation, the same seed gives the same octets. */
 import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
 import type { Mac } from "../../base/mac.ts";
+import type { Cluster } from "../../cluster/cluster.ts";
 import { encodeFrame, type Frame } from "../../sim/frame.ts";
 import type { SimHost } from "../../sim/host.ts";
 import type { Pcap } from "../../sim/pcap.ts";
@@ -11,7 +12,8 @@ import type { Answers, Stage } from "../stage.ts";
 import type { LabHost } from "../topology.ts";
 import type { ConnectionResult, TrafficPlan, TrafficResult } from "../traffic.ts";
 import { buildWorld, type World, type WorldOptions } from "./build.ts";
-import { changesBetween, disciplined, disciplineOf } from "./discipline.ts";
+import { changesBetween } from "./changes.ts";
+import type { Silence } from "./silence.ts";
 import { serveWeb, startTraffic } from "./traffic.ts";
 
 export interface SimStage extends Stage {
@@ -87,8 +89,8 @@ export function askWhoHas(
   }));
 }
 
-export function simStage(plot: Plot, options: SimStageOptions): SimStage {
-  const world = buildWorld(plot, options);
+export function simStage(cluster: Cluster, plot: Plot, options: SimStageOptions): SimStage {
+  const world = buildWorld(cluster, plot, options);
   const { lan } = world;
   const problems = lan.problems();
   if (problems[0] !== undefined) throw new RangeError(problems.join("; "));
@@ -107,6 +109,8 @@ export function simStage(plot: Plot, options: SimStageOptions): SimStage {
   const director = world.directors.find((d) => d.host.name === plot.director.name);
   if (director === undefined) throw new RangeError("a lab needs a director");
   let echoes = 0;
+  const silenceOf = (name: string): Silence | undefined =>
+    world.realServers.find((r) => r.host.name === name)?.silenced.silence;
 
   const run = (plan: TrafficPlan, refreshMs: number): TrafficResult => {
     const startUs = lan.nowUs;
@@ -154,15 +158,12 @@ export function simStage(plot: Plot, options: SimStageOptions): SimStage {
         const one = world.realServers.find((r) => r.host.name === name);
         if (one === undefined) return [];
         const before = one.host.facts;
-        one.host.change(disciplined(one.plain, one.subject, one.policy, cure));
+        one.host.change(cure === "none" ? one.naive : (one.silenced.facts(cure) ?? one.naive));
         return changesBetween(name, before, one.host.facts);
       },
-      policyOf: (name) => world.realServers.find((r) => r.host.name === name)?.policy ?? "none",
-      hasHalves: (name) => {
-        const one = world.realServers.find((r) => r.host.name === name);
-        return one !== undefined && disciplineOf(one.policy).halves;
-      },
-      quietByNature: world.realServers.every((r) => disciplineOf(r.policy).byNature === true),
+      policyOf: (name) => silenceOf(name)?.policy ?? "none",
+      hasHalves: (name) => silenceOf(name)?.hasHalves === true,
+      quietByNature: world.realServers.every((r) => r.silenced.silence.byNature),
     },
     forgetNeighbours: (name) => machine(name).forgetNeighbours(),
     neighbour: (name, address) => machine(name).neighbourOf(address)?.mac,

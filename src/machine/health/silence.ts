@@ -95,7 +95,7 @@ function heard(c: SilenceConfig, s: SilenceState, arp: Arp, nowMs: number): Sile
   return { state: { ...s, guilty }, effects: [{ kind: "guilty", found, reason }] };
 }
 
-export const silenceDeadlineMs = (c: SilenceConfig, s: SilenceState): number =>
+export const silenceDeadlineMs = (c: Pick<SilenceConfig, "vips">, s: SilenceState): number =>
   c.vips.length === 0 ? Number.POSITIVE_INFINITY : s.nextAtMs;
 
 export const stepSilence = (c: SilenceConfig, s: SilenceState, e: SilenceEvent, nowMs: number): SilenceStep =>

@@ -5,9 +5,9 @@ import { type Ipv4, ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import { mac } from "../base/mac.ts";
 import { addressFacts, sketchFacts } from "../testing/modelHosts.ts";
 import "../testing/seed.ts";
-import { Director } from "./director.ts";
 import { type IpBody, tcpPacket } from "./frame.ts";
 import { SimHost } from "./host.ts";
+import { Ipvs } from "./ipvs.ts";
 import { Lan } from "./lan.ts";
 import { type Asker, type Candidate, hash32Bits, hsiphash, maglevTable, schedulers } from "./schedulers.ts";
 
@@ -110,7 +110,7 @@ test("fallback: a client of a drained server goes to another one", () => {
 const vip = ipv4("10.0.0.100");
 function director(scheduler = "rr"): {
   lan: Lan;
-  ipvs: Director;
+  ipvs: Ipvs;
   sent: IpBody[];
   deliver: (packet: IpBody) => boolean;
 } {
@@ -119,7 +119,7 @@ function director(scheduler = "rr"): {
   const facts = sketchFacts({ eth0: ["10.0.0.2/24"], addresses: [addressFacts("eth0", "10.0.0.100/32")] });
   const host = new SimHost(lan, { ...facts, hostname: "lb1" });
   host.wire("eth0", lan.plug(host.id, 0, own, lan.addSwitch("switch")));
-  const ipvs = new Director(host);
+  const ipvs = new Ipvs(host);
   const realServers = [1, 2].map((n) => ({
     name: `web${n}`,
     rip: ipv4(`10.0.0.1${n}`),

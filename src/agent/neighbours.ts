@@ -1,0 +1,84 @@
+/**
+ * Whom checks through the VIP path go to: the MAC of each real server as it was last heard, asked for when it is not
+ * known or old. The kernel's own cache will not do: it may hold what somebody else was told.
+ */
+import type { Ipv4 } from "../base/ipv4.ts";
+import { type Mac, ZERO_MAC } from "../base/mac.ts";
+import type { Cluster, Director } from "../cluster/cluster.ts";
+import type { Arp } from "../wire/arp.ts";
+import { arpRequest, ipv4Frame } from "../wire/frame.ts";
+
+export interface NeighbourLink {
+  readonly mac: Mac;
+  /** Asks in this name. */
+  readonly own: Ipv4;
+}
+export interface NeighboursOptions {
+  /** undefined: there is no such link. */
+  readonly linkOf: (name: string) => NeighbourLink | undefined;
+  readonly sendFrame: (link: string, frame: Uint8Array) => void;
+}
+interface Neighbour {
+  mac: Mac | undefined;
+  heardAtMs: number;
+  askedAtMs: number;
+  readonly waiting: Uint8Array[];
+}
+
+/** Asked again while it is in use, so that a machine that was replaced is found under its new MAC. */
+const refreshMs = 15_000;
+const askAgainMs = 500;
+const waitingLimit = 16;
+
+export class Neighbours {
+  readonly #options: NeighboursOptions;
+  #linkNames = new Map<Ipv4, string>();
+  readonly #known = new Map<Ipv4, Neighbour>();
+
+  constructor(options: NeighboursOptions) {
+    this.#options = options;
+  }
+
+  /** At the start and at each reload. */
+  load(cluster: Cluster, director: Director): void {
+    this.#linkNames = new Map();
+    for (const host of [...cluster.realServers, ...cluster.directors])
+      for (const a of host.addresses) {
+        const near = director.addresses.find((d) => d.network.name === a.network.name);
+        if (near !== undefined) this.#linkNames.set(a.address, near.interface);
+      }
+  }
+
+  heardArp(link: string, arp: Arp, nowMs: number): void {
+    const known = this.#known.get(arp.senderIp);
+    const own = this.#options.linkOf(link);
+    if (known === undefined || own === undefined || arp.senderMac === ZERO_MAC || arp.senderMac === own.mac) return;
+    known.mac = arp.senderMac;
+    known.heardAtMs = nowMs;
+    for (const packet of known.waiting.splice(0)) this.#send(link, own, arp.senderMac, packet);
+  }
+  #send(link: string, { mac: source }: NeighbourLink, destination: Mac, packet: Uint8Array): void {
+    this.#options.sendFrame(link, ipv4Frame({ source, destination }, packet));
+  }
+
+  /** To the neighbour's own MAC, at once or when it has told it. What cannot be sent is lost, as on any wire. */
+  send(address: Ipv4, packet: Uint8Array, nowMs: number): void {
+    const link = this.#linkNames.get(address) ?? "";
+    const own = this.#options.linkOf(link);
+    if (own === undefined) return;
+    let known = this.#known.get(address);
+    if (known === undefined) {
+      known = { mac: undefined, heardAtMs: nowMs, askedAtMs: Number.NEGATIVE_INFINITY, waiting: [] };
+      this.#known.set(address, known);
+    }
+    if (known.mac !== undefined) this.#send(link, own, known.mac, packet);
+    else {
+      known.waiting.push(packet);
+      if (known.waiting.length > waitingLimit) known.waiting.shift();
+    }
+    const isOld = known.mac === undefined || nowMs - known.heardAtMs > refreshMs;
+    if (!isOld || nowMs - known.askedAtMs < askAgainMs) return;
+    known.askedAtMs = nowMs;
+    this.#options.sendFrame(link, arpRequest({ senderMac: own.mac, senderIp: own.own, targetIp: address }));
+  }
+}

@@ -1,0 +1,104 @@
+/** The directors of a simulated cluster: each runs the agent, as a machine does from boot to crash. */
+import { createHash } from "node:crypto";
+import type { AgentEvent } from "../../agent/event.ts";
+import type { Ipv4 } from "../../base/ipv4.ts";
+import type { Cluster } from "../../cluster/cluster.ts";
+import { SimAgent } from "../../sim/agent.ts";
+import type { DirectorState, World } from "./build.ts";
+
+/**
+ * The part of the cluster that stands in this world: its machines, and services on plain tcp ports. A service whose
+ * servers all stand elsewhere is another chapter's.
+ */
+export function clusterIn({ cluster, plot }: Pick<World, "cluster" | "plot">): Cluster {
+  const here = new Set(plot.topology.hosts.map((h) => h.name));
+  const wires = new Set(plot.topology.wires);
+  const services = cluster.services.flatMap((service) => {
+    const destinations = service.destinations.filter(
+      (d) => here.has(d.realServer.name) && d.forwarding === plot.forwarding,
+    );
+    const isTcp = service.match.kind === "fwmark" || service.match.protocol === "tcp";
+    return destinations.length > 0 && isTcp ? [{ ...service, destinations }] : [];
+  });
+  const instances = cluster.failover.instances.filter((i) => i.vips.every((vip) => wires.has(vip.network.name)));
+  const names = new Set(instances.map((i) => i.name));
+  const syncGroups = cluster.failover.syncGroups.filter((g) => g.instances.every((name) => names.has(name)));
+  return {
+    ...cluster,
+    services,
+    directors: cluster.directors.filter((d) => here.has(d.name)),
+    realServers: cluster.realServers.filter((r) => here.has(r.name)),
+    failover: { ...cluster.failover, instances, syncGroups },
+  };
+}
+
+export class SimDirector {
+  readonly state: DirectorState;
+  readonly name: string;
+  readonly #cluster: Cluster;
+  readonly #report: (name: string, event: AgentEvent) => void;
+  #agent: SimAgent | undefined;
+
+  constructor(state: DirectorState, cluster: Cluster, report: (name: string, event: AgentEvent) => void) {
+    this.state = state;
+    this.name = state.host.name;
+    this.#cluster = cluster;
+    this.#report = report;
+  }
+
+  /** The agent begins on the host as it stands. */
+  start(): void {
+    const director = this.#cluster.directors.find((d) => d.name === this.name);
+    if (director === undefined) throw new RangeError(`no director ${this.name}`);
+    this.#agent?.end();
+    this.#agent = new SimAgent({
+      host: this.state.host,
+      ipvs: this.state.ipvs,
+      cluster: this.#cluster,
+      director,
+      sha256: (octets) => createHash("sha256").update(octets).digest("hex"),
+      report: (event) => this.#report(this.name, event),
+    });
+  }
+
+  crash(): void {
+    this.#agent?.end();
+    this.#agent = undefined;
+    this.state.host.crash();
+  }
+
+  /** Boots without VIPs and with an empty table; the agent starts with the machine. */
+  restart(): void {
+    const { host, ipvs, bare } = this.state;
+    host.restart();
+    ipvs.clear();
+    host.change(bare);
+    this.start();
+  }
+
+  /** Since when it holds the VIP, as its agent says; undefined: it does not. */
+  holds(vip: Ipv4): number | undefined {
+    return this.#agent?.holds.get(vip);
+  }
+  /** When it last took VIPs or gave them away. */
+  get changedUs(): number {
+    return this.#agent?.changedUs ?? 0;
+  }
+  /** Its frames reach others, and theirs reach it. */
+  get isThere(): boolean {
+    const { host } = this.state;
+    const deaf = host.nics.every((nic) => host.lan.cableOf(nic.port).options.lossPpm >= 1_000_000);
+    return !host.down && !host.isPaused && host.isPlugged && !deaf;
+  }
+
+  switchOver(): void {
+    if (!this.state.host.isPaused) this.#agent?.switchOver();
+  }
+  release(): void {
+    if (!this.state.host.isPaused) this.#agent?.release();
+  }
+  serversUp(): readonly string[] {
+    const views = this.#agent?.director.health.view(this.state.host.clockUs / 1000) ?? [];
+    return [...new Set(views.flatMap((v) => v.servers.filter((s) => s.health === "up").map((s) => s.name)))].sort();
+  }
+}
