@@ -152,11 +152,11 @@ testsInVm(import.meta.url, "systemd-networkd on dummy and tunl0; udev silences a
           `[Match]\nName=eth0\n[Network]\nLinkLocalAddressing=no\nAddress=${RIP}/24\n`,
         );
         // Away and back again: a new device to this namespace, with the kernel's defaults, and the wire still at its end.
-        ip("-n", wire.rs.name, "link", "set", "eth0", "netns", wire.peer.name, "name", "away0");
+        ip("-n", wire.rs.name, "link", "set", "eth0", "netns", wire.peer.name);
         managers.start(udev);
         const holds = (address: string): boolean => readFacts(wire.rs).addresses.some((a) => a.ip === address);
         assert.ok(await until(() => holds(VIP)));
-        ip("-n", wire.peer.name, "link", "set", "away0", "netns", wire.rs.name, "name", "eth0");
+        ip("-n", wire.peer.name, "link", "set", "eth0", "netns", wire.rs.name);
         const heard: string[] = [];
         const listen = (): void => void heard.push(...wire.overheard(VIP));
         assert.ok(await until(() => holds(RIP), listen));
