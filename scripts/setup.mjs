@@ -56,6 +56,7 @@ export const debianPackages = {
   ifupdown: { program: "ifup", for: ["test"] },
   "netplan.io": { program: "netplan", for: ["test"] },
   systemd: { program: "networkctl", for: ["test"] },
+  udev: { program: "udevadm", for: ["test"] },
   dbus: { program: "dbus-daemon", for: ["test"] },
   "network-manager": { program: "NetworkManager", for: ["test"] },
   "ansible-core": { program: "ansible-playbook", for: ["test"] },

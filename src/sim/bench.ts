@@ -104,13 +104,13 @@ export function benchEvents(nowMs: () => number, hosts: number, wanted: number):
   return { events: lan.events - before, perSecond: Math.round((1000 * (lan.events - before)) / tookMs) };
 }
 
-/** Pushes and pops per second with that many events waiting. */
-export function benchQueue(nowMs: () => number, waiting: number, rounds: number): number {
+/** Pops and pushes per second with that many events waiting, each put in up to `aheadUs` ahead: the queue alone. */
+export function benchQueue(nowMs: () => number, waiting: number, aheadUs: number, rounds: number): number {
   const queue = new EventQueue(waiting);
   let state = 1;
   const draw = (): number => {
     state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
-    return state % 1_000_000;
+    return (state >>> 8) % aheadUs;
   };
   for (let i = 0; i < waiting; i++) queue.push(draw(), 0, i, undefined);
   const startMs = nowMs();
@@ -119,4 +119,24 @@ export function benchQueue(nowMs: () => number, waiting: number, rounds: number)
     queue.push(queue.timeUs + draw(), 0, i, undefined);
   }
   return Math.round((1000 * rounds) / (nowMs() - startMs));
+}
+
+/** Nanoseconds for a read from so much memory where the next place is known only after it: what a machine can do. */
+export function benchMemory(nowMs: () => number, octets: number, reads: number): number {
+  const lines = octets / 64;
+  const words = new Int32Array(lines * 16);
+  // one round through all lines: a stride that has no divisor in common with their number, a power of two
+  const stride = Math.floor(lines * 0.618) | 1;
+  for (let i = 0, at = 0; i < lines; i++) {
+    const next = (at + stride) & (lines - 1);
+    words[at * 16] = next * 16;
+    at = next;
+  }
+  let at = 0;
+  for (let i = 0; i < lines; i++) at = words[at] as number;
+  const startMs = nowMs();
+  for (let i = 0; i < reads; i++) at = words[at] as number;
+  const tookMs = nowMs() - startMs;
+  if (at % 16 !== 0) throw new Error("the round was left");
+  return (1_000_000 * tookMs) / reads;
 }

@@ -168,7 +168,7 @@ export class SystemdRoom {
     const entered = ["-t", String(this.#first()), "-m", "-u", "-i", "-n", "-p", "-C", "--", ...command];
     const { status, stdout, stderr } = spawnSync("nsenter", entered, {
       encoding: "utf8",
-      timeout: 60_000,
+      timeout: 120_000,
       env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C", HOME: "/root" },
     });
     return { status, text: `${stdout}${stderr}`, stdout };

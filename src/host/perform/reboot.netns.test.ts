@@ -33,12 +33,12 @@ interface Manager {
   readonly enabled: readonly string[];
 }
 
+const lanNetwork = `[Match]\nName=eth0\n[Network]\nLinkLocalAddressing=no\nAddress=${RIP}/24\nGateway=10.0.0.1\n`;
+
 /** Each manager with eth0 at its hands, as its own documentation says. */
 const managers: Readonly<Record<string, Manager>> = {
   networkd: {
-    files: {
-      "etc/systemd/network/20-lan.network": `[Match]\nName=eth0\n[Network]\nLinkLocalAddressing=no\nAddress=${RIP}/24\nGateway=10.0.0.1\n`,
-    },
+    files: { "etc/systemd/network/20-lan.network": lanNetwork },
     enabled: ["systemd-networkd.service"],
   },
   netplan: {
@@ -54,6 +54,18 @@ const managers: Readonly<Record<string, Manager>> = {
       "etc/NetworkManager/system-connections/lan.nmconnection": `[connection]\nid=lan\nuuid=11111111-2222-4333-8444-555555555555\ntype=ethernet\ninterface-name=eth0\n[ipv4]\nmethod=manual\naddress1=${RIP}/24,10.0.0.1\n[ipv6]\nmethod=disabled\n`,
     },
     enabled: ["NetworkManager.service"],
+  },
+  "networkd, and nftables with a folder": {
+    files: {
+      "etc/systemd/network/20-lan.network": lanNetwork,
+      "etc/nftables.conf": 'flush ruleset\ninclude "/etc/nftables.d/*.nft"\n',
+      "etc/nftables.d/README": "",
+    },
+    enabled: ["systemd-networkd.service", "nftables.service"],
+  },
+  "networkd, and nftables without a folder": {
+    files: { "etc/systemd/network/20-lan.network": lanNetwork, "etc/nftables.conf": "flush ruleset\n" },
+    enabled: ["systemd-networkd.service", "nftables.service"],
   },
   ifupdown: {
     files: {
@@ -177,9 +189,10 @@ for (const [name, manager, policy] of [
   ["netplan", "netplan", "arp-sysctl"],
   ["networkmanager", "networkmanager", "arp-sysctl"],
   ["ifupdown", "ifupdown", "arp-sysctl"],
-  ["systemd", "networkd", "nft-arp"],
+  ["networkd", "networkd, and nftables with a folder", "nft-arp"],
+  ["systemd", "networkd, and nftables without a folder", "nft-arp"],
 ] as const)
-  test(`${name}: found by who brings eth0 up, kept over a reboot without a leak at any instant, undone to the byte`, (t) =>
+  test(`${name} for ${policy}: found by who brings eth0 up, kept over a reboot without a leak at any instant, undone to the byte`, (t) =>
     withHost(t, name, manager, async (host) => {
       const wish = ["--vip", VIP, "--policy", policy];
       const bare = host.etc();
@@ -191,7 +204,13 @@ for (const [name, manager, policy] of [
       assert.deepEqual(await host.bootsInto(wanted), []);
       const status = host.room.vipward("status", ...wish);
       assert.equal(status.status, 0, status.text);
-      if (name !== "systemd") {
+      if (name === "systemd")
+        // Its ruleset is flushed, and ours with it.
+        for (const verb of ["restart", "reload"]) {
+          assert.equal(host.room.run("systemctl", verb, "nftables").status, 0);
+          await listen(host.wire, () => JSON.stringify(kept(host.facts())) === JSON.stringify(wanted));
+        }
+      else {
         // The manager's own files do it all; and where the guess was wrong and they do nothing, the unit does.
         await host.without(
           (path) => (name === "ifupdown" ? /vips\.service$/.test(path) : ofUnit.test(path)),

@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { run } from "../../apply/run.ts";
 import type { HostFacts } from "../../model/facts.ts";
+import { type Change, undoAll } from "../../plan/change.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
 import { makePlan, type Plan } from "../../plan/plan.ts";
 import { UNIT, WANTED } from "../../plan/render/systemd.ts";
@@ -141,6 +142,36 @@ test("render --to ifupdown: where silence fails, ifup brings no VIP", (t) => {
   }
 });
 
+test("render --to shell for 2.2: ifconfig makes the addresses that apply makes, and takes them away", async (t) => {
+  if (!needsRoot(t)) return;
+  if (missing("ifconfig")) return t.skip("no ifconfig here: the package net-tools is not installed");
+  const vips = (changes: readonly Change[]): Change[] => changes.filter((c) => c.kind === "address");
+  await compare(
+    "arp-sysctl",
+    wishWith({ nft: false, iptables: false, arptables: false }),
+    "sysctl",
+    (wire, _, folder) => {
+      const bare = readFacts(wire.rs).addresses;
+      const changes = vips(renderedChanges);
+      const script = (name: string, list: readonly Change[]): string => {
+        writeFileSync(join(folder, name), render("shell", list, true).files[0]?.text ?? "");
+        return join(folder, name);
+      };
+      there(wire, "sh", [script("up", changes)]);
+      there(wire, "sh", [script("down", undoAll(changes))]);
+      assert.deepEqual(readFacts(wire.rs).addresses, bare);
+      there(wire, "sh", [script("again", changes)]);
+    },
+    ({ addresses, routes }) => ({
+      addresses: addresses.map((a) => `${a.link} ${a.ip}/${a.prefixLength} ${a.scope}`).sort(),
+      local: routes
+        .filter((r) => r.type === "local")
+        .map((r) => `${r.dst} ${r.dev}`)
+        .sort(),
+    }),
+  );
+});
+
 interface RoomCase {
   readonly title: string;
   readonly target: Target;
@@ -250,16 +281,11 @@ for (const { title, target, policy, room: files, enabled, read } of roomCases)
     }
   });
 
-/** Without a host: what is rendered for a bare one with the VIPs on lo. */
-function renderedBare(target: Target) {
-  return render(
-    target,
-    [
-      { kind: "sysctl", name: "eth0.arp_ignore", before: 0, after: 1 },
-      ...VIPS.map(
-        (ip) => ({ kind: "address", link: "lo", ip, before: null, after: { prefixLength: 32, scope: 0 } }) as const,
-      ),
-    ],
-    false,
-  );
-}
+/** Without a host: what a bare one needs for the VIPs on lo. */
+const renderedChanges: readonly Change[] = [
+  { kind: "sysctl", name: "eth0.arp_ignore", before: 0, after: 1 },
+  ...VIPS.map(
+    (ip) => ({ kind: "address", link: "lo", ip, before: null, after: { prefixLength: 32, scope: 0 } }) as const,
+  ),
+];
+const renderedBare = (target: Target) => render(target, renderedChanges, false);

@@ -29,9 +29,10 @@ export function runProgram(
   });
 }
 
-const folders = [...(process.env.PATH ?? "").split(":"), "/usr/local/sbin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const usual = ["/usr/local/sbin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/lib/systemd"];
+const folders = [...(process.env.PATH ?? "").split(":"), ...usual];
 
-/** The path of a program, also where a user's PATH lacks the sbin folders, or undefined. */
+/** The path of a program, also where a user's PATH lacks the sbin folders, or undefined. systemd's daemons are on no PATH. */
 export function findProgram(name: string): string | undefined {
   for (const folder of folders) {
     if (!folder.startsWith("/")) continue;

@@ -78,9 +78,10 @@ function* frame(): Generator<SourceEntry> {
     "root:x:0:0::/root:/bin/bash",
     "nobody:x:65534:65534::/:/bin/false",
     "tcpdump:x:100:65534::/:/bin/false",
+    "systemd-network:x:101:101::/:/bin/false",
   ];
   yield textEntry("/etc/passwd", `${users.join("\n")}\n`);
-  yield textEntry("/etc/group", "root:x:0:\nnogroup:x:65534:\ntcpdump:x:100:\n");
+  yield textEntry("/etc/group", "root:x:0:\nnogroup:x:65534:\ntcpdump:x:100:\nsystemd-network:x:101:\n");
 }
 
 /** Programs, the libraries they are linked with, plug-ins and data. */

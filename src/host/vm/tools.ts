@@ -43,6 +43,8 @@ export const tools: readonly Tool[] = [
   ...may("iproute2", "bridge", "tc", "ss"),
   ...may("procps", "sysctl", "ps"),
   ...may("nftables", "nft"),
+  ...may("systemd", "systemd-networkd", "systemd-sysctl", "networkctl"),
+  ...may("udev", "systemd-udevd", "udevadm"),
   ...may("ipvsadm", "ipvsadm"),
   ...may("keepalived", "keepalived"),
   ...may("iptables", "iptables", "iptables-save", "iptables-restore"),
@@ -61,6 +63,7 @@ export const toolData: readonly string[] = [
   "/etc/services",
   "/etc/ethertypes",
   "/etc/ld.so.cache",
+  "/usr/lib/udev/rules.d/99-systemd.rules",
 ];
 
 /** Folders of plug-ins that no `ldd` names: iptables loads its matches and targets from here. */

@@ -12,14 +12,9 @@ const yaml = (value: string): string => `!unsafe ${JSON.stringify(value)}`;
 export const ansible: Renderer = (changes: readonly Change[]) => {
   const { files, notCovered } = systemd(changes, false);
   const script = files[0]?.path ?? "";
-  const folders = [...new Set([...files.map((f) => f.path), WANTED].map((p) => p.slice(0, p.lastIndexOf("/"))))];
   const lines = [
-    "- name: vipward, folders",
-    "  ansible.builtin.file:",
-    "    path: '{{ item }}'",
-    "    state: directory",
-    "  loop:",
-    ...folders.map((folder) => `    - ${folder}`),
+    "- name: vipward, folder",
+    `  ansible.builtin.file: { path: ${script.slice(0, script.lastIndexOf("/"))}, state: directory, mode: '0755' }`,
     ...files.flatMap((f) => [
       `- name: vipward, ${f.path}`,
       "  ansible.builtin.copy:",

@@ -1,0 +1,142 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { run } from "../../apply/run.ts";
+import type { HostFacts } from "../../model/facts.ts";
+import type { Change } from "../../plan/change.ts";
+import { kernelModel } from "../../plan/kernelModel.ts";
+import { makePlan, type Plan } from "../../plan/plan.ts";
+import { render } from "../../plan/render/targets.ts";
+import { planNamed } from "../../policy/auto.ts";
+import { nothingWanted } from "../../policy/hide.ts";
+import { inOrder } from "../../policy/keep.ts";
+import { policyNamed } from "../../policy/policies.ts";
+import { situationOf } from "../../policy/policy.ts";
+import type { Wish } from "../../policy/wish.ts";
+import { Wire } from "../../testing/arpWire.ts";
+import { testsInVm } from "../../testing/vm.ts";
+import { loadModule } from "../modules.ts";
+import { machinePorts } from "./machine.ts";
+import { readFacts } from "./readFacts.ts";
+
+const VIP = "10.0.0.100";
+const RIP = "10.0.0.11";
+const NETWORK = "/etc/systemd/network";
+
+function userInfoOf(user: string): { uid: number; gid: number } {
+  const [, , uid, gid] = (
+    readFileSync("/etc/passwd", "utf8")
+      .split("\n")
+      .find((l) => l.startsWith(`${user}:`)) ?? ""
+  ).split(":");
+  return { uid: Number(uid), gid: Number(gid) };
+}
+
+/** networkd, and udev unless `/sys` is read-only, in a namespace. */
+class Managers {
+  readonly #children: ChildProcess[] = [];
+  readonly #ns: string;
+  constructor(ns: string) {
+    this.#ns = ns;
+  }
+  start(udev: boolean): void {
+    rmSync("/run/systemd/netif", { recursive: true, force: true });
+    mkdirSync("/run/systemd/netif", { recursive: true });
+    const { uid, gid } = userInfoOf("systemd-network");
+    chownSync("/run/systemd/netif", uid, gid);
+    const sys = udev ? "rw" : "ro";
+    const script = `mount -o remount,${sys} /sys; ${udev ? "systemd-udevd & sleep 0.5; udevadm trigger --subsystem-match=net --action=add; udevadm settle;" : ""} exec systemd-networkd`;
+    const path = `/usr/lib/systemd:${process.env.PATH}`;
+    const child = spawn("ip", ["netns", "exec", this.#ns, "bash", "-c", script], {
+      stdio: "inherit",
+      env: { PATH: path },
+      detached: true,
+    });
+    this.#children.push(child);
+  }
+  stop(): void {
+    for (const { pid } of this.#children) if (pid !== undefined) process.kill(-pid, "SIGKILL");
+  }
+}
+
+function put(changes: readonly Change[]): void {
+  for (const target of ["networkd", "sysctl"] as const)
+    for (const { path, text } of render(target, changes, false).files) {
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(path, text);
+    }
+}
+
+const wishOf = (carrier: Wish["carrier"], forwarding: Wish["forwarding"]): Wish => ({
+  vips: [VIP],
+  forwarding,
+  carrier,
+  services: [{ protocol: "tcp", ports: [[80, 80]] }],
+});
+const stepsOf = (facts: HostFacts, wish: Wish) =>
+  policyNamed("arp-sysctl")?.steps(situationOf({ facts, files: {} }, wish, kernelModel)) ?? [];
+
+const part = ({ addresses, routes, links, sysctls }: HostFacts) => ({
+  addresses: addresses.map((a) => `${a.link} ${a.ip}/${a.prefixLength} ${a.scope} ${a.label ?? ""}`).sort(),
+  routes: routes.map((r) => `${r.type} ${r.dst} ${r.dev} ${r.table}`).sort(),
+  links: links.map((l) => `${l.name} ${l.kind} ${[...l.flags].sort().join()}`).sort(),
+  sysctls: Object.fromEntries(Object.entries(sysctls).filter(([n]) => /arp_|rp_filter|accept_local/.test(n))),
+});
+
+async function until(done: () => boolean, body: () => void = () => {}): Promise<boolean> {
+  for (const endMs = Date.now() + 30_000; Date.now() < endMs; await sleep(10)) {
+    body();
+    if (done()) return true;
+  }
+  return false;
+}
+
+testsInVm(import.meta.url, "systemd-networkd on dummy and tunl0", () => {
+  loadModule("ipip");
+  loadModule("dummy");
+  for (const [carrier, forwarding] of [
+    ["dummy", "dr"],
+    ["tunl0", "tun"],
+  ] as const)
+    test(`${carrier}: systemd-networkd and sysctl make what apply makes`, async () => {
+      const wire = new Wire(carrier);
+      const stateDir = mkdtempSync(join(tmpdir(), "vipward-state-"));
+      const managers = new Managers(wire.rs.name);
+      try {
+        const ports = machinePorts({ namespace: wire.rs, stateDir });
+        const wish = wishOf(carrier, forwarding);
+        const changes = inOrder(stepsOf(readFacts(wire.rs), wish));
+        const outcome = await run(ports, {
+          direction: "apply",
+          paths: [],
+          kernel: kernelModel,
+          plan: (world, owned) =>
+            (planNamed("arp-sysctl", { world, owned, wish, kernel: kernelModel }) as { readonly plan: Plan }).plan,
+        });
+        assert.equal(outcome.kind, "done");
+        const wanted = part(readFacts(wire.rs));
+        await run(ports, {
+          direction: "undo",
+          paths: [],
+          kernel: kernelModel,
+          plan: (world, owned) => makePlan({ world, owned, wanted: [], goal: nothingWanted, kernel: kernelModel }),
+        });
+        assert.notDeepEqual(part(readFacts(wire.rs)), wanted);
+        put(changes);
+        managers.start(true);
+        await until(() => JSON.stringify(part(readFacts(wire.rs))) === JSON.stringify(wanted));
+        assert.deepEqual(part(readFacts(wire.rs)), wanted);
+        assert.deepEqual(wire.answered(VIP), []);
+        assert.deepEqual(wire.shownFor(VIP), [RIP]);
+      } finally {
+        managers.stop();
+        wire.close();
+        rmSync(stateDir, { recursive: true });
+        rmSync(NETWORK, { recursive: true, force: true });
+      }
+    });
+});
