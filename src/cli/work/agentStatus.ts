@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { AgentStatus } from "../../agent/status.ts";
 import { askAgent } from "../../host/agent/control.ts";
+import { HostError } from "../../host/errors.ts";
 import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
@@ -21,6 +22,16 @@ async function once(flags: AgentStatusFlags, io: Io): Promise<AgentStatus | unde
   return undefined;
 }
 
+/** Whoever watches wants to see the agent come back, too. */
+async function onceOrWhy(flags: AgentStatusFlags, io: Io): Promise<AgentStatus | string | undefined> {
+  try {
+    return await once(flags, io);
+  } catch (error) {
+    if (!(error instanceof HostError) || io.signal.aborted) throw error;
+    return error.message;
+  }
+}
+
 /** Written over what stood there, line by line: a screen that is cleared first flickers. */
 function screen(lines: readonly string[], rows: number): string {
   const room = Math.max(3, rows - 1);
@@ -34,16 +45,17 @@ export async function runAgentStatus(flags: AgentStatusFlags, io: Io): Promise<n
   const live = flags.watch === true && io.isTerminal;
   if (live && flags.json !== true) io.out("\x1b[2J");
   for (;;) {
-    const status = await once(flags, io);
+    const status = await (live ? onceOrWhy(flags, io) : once(flags, io));
     if (status === undefined) return exitCode("system");
-    if (flags.json === true)
+    if (typeof status === "string") io.out(screen([status, "asking again each second; Ctrl-C ends"], io.rows ?? 24));
+    else if (flags.json === true)
       io.out(flags.watch === true ? `${JSON.stringify(status)}\n` : `${JSON.stringify(status, null, 2)}\n`);
     else {
       const layout = { columns: io.columns, all: flags.all === true };
       const lines = statusLines(status, paint(io.colour), layout, new Date());
       io.out(live ? screen(lines, io.rows ?? 24) : `${lines.join("\n")}\n`);
     }
-    if (flags.watch !== true) return exitCode(isHealthy(status) ? "ok" : "no");
+    if (flags.watch !== true && typeof status !== "string") return exitCode(isHealthy(status) ? "ok" : "no");
     try {
       await sleep(1000, undefined, { signal: io.signal });
     } catch {

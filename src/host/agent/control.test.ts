@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -72,6 +73,17 @@ test("what follows an answer is heard until the listener leaves", async () => {
   ).catch(() => {});
   while (left === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   assert.deepEqual(heard.slice(0, 3), ["tick", "tick", "tick"]);
+  server.close();
+});
+
+test("many questions under one signal leave nothing behind on it", async () => {
+  const path = join(folder, "five.sock");
+  const server = await listenControl(path, echo);
+  const { signal } = new AbortController();
+  for (let i = 0; i < 12; i++) await askAgent(path, { command: "status" }, { signal });
+  await assert.rejects(askAgent(join(folder, "nobody.sock"), { command: "status" }, { signal }));
+  await new Promise((resolve) => setTimeout(resolve, 50)); // the last connection closes after its answer
+  assert.deepEqual(getEventListeners(signal, "abort"), []);
   server.close();
 });
 

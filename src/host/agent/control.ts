@@ -293,12 +293,14 @@ export function askAgent(
         }),
       );
     const timer = setTimeout(() => socket.destroy(new Error("no answer in time")), options.timeoutMs ?? 15_000);
-    options.signal?.addEventListener("abort", () => socket.destroy(), { once: true });
+    const leave = (): void => void socket.destroy();
+    options.signal?.addEventListener("abort", leave, { once: true });
     socket.setEncoding("utf8");
     socket.on("connect", () => socket.write(`${JSON.stringify(request)}\n`));
     socket.on("error", (error: NodeJS.ErrnoException) => failed(error.code ?? error.message));
     socket.on("close", () => {
       clearTimeout(timer);
+      options.signal?.removeEventListener("abort", leave); // one signal outlives many questions: status --watch
       if (!answered) failed("it closed the connection");
       else if (options.onMore !== undefined) resolve(first);
     });
