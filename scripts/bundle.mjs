@@ -1,6 +1,6 @@
 // dist/bin/: the command as a few files. A hundred modules and their packages, each found, read and linked by itself,
 // cost a short command more time than its work does. Same code as dist/, made from it after each compilation.
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { build } from "esbuild";
 
@@ -38,18 +38,28 @@ function notices(inputs) {
   });
 }
 
-/** Makes dist/bin/ from the compiled code; its entry is dist/bin/vipward.js. */
+/** What has a file of its own is not looked into from elsewhere. */
+const quickApart = {
+  name: "quick apart",
+  setup({ onResolve }) {
+    onResolve({ filter: /\/quick\// }, ({ path, kind }) =>
+      kind === "entry-point" ? undefined : { path: path.replace(/^.*\/quick\//, "./"), external: true },
+    );
+  },
+};
+
+/**
+ * Makes dist/bin/ from the compiled code; its entry is dist/bin/vipward.js. Each command's parts are files that others
+ * share, but those of cli/quick/, which are one file each: thirty small files take longer to load than one large one.
+ */
 export async function bundleCommand(root) {
   const dist = join(root, "dist");
   const outdir = join(dist, "bin");
   rmSync(outdir, { recursive: true, force: true });
-  const { metafile } = await build({
+  const shared = {
     absWorkingDir: root,
-    entryPoints: [{ in: join(dist, "cli/main.js"), out: "vipward" }],
     outdir,
-    chunkNames: "[name]-[hash]",
     bundle: true,
-    splitting: true,
     format: "esm",
     platform: "node",
     target: "node20",
@@ -57,9 +67,13 @@ export async function bundleCommand(root) {
     external,
     // yaml and commander are CommonJS and ask for Node's own modules by require
     banner: { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url);` },
-    plugins: [ownPlace(dist)],
+    plugins: [ownPlace(dist), quickApart],
     metafile: true,
     logLevel: "warning",
-  });
+  };
+  const entryPoints = [{ in: join(dist, "cli/main.js"), out: "vipward" }];
+  const { metafile } = await build({ ...shared, entryPoints, chunkNames: "[name]-[hash]", splitting: true });
+  const quick = readdirSync(join(dist, "cli/quick")).filter((name) => name.endsWith(".js"));
+  await build({ ...shared, entryPoints: quick.map((name) => join(dist, "cli/quick", name)) });
   writeFileSync(join(outdir, "NOTICES.txt"), notices(Object.keys(metafile.inputs)).join(`\n${"-".repeat(78)}\n\n`));
 }

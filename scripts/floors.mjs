@@ -30,6 +30,11 @@ const pureAllowed = new Set(["yaml", "zod"]);
 const impureGlobals =
   /\b(process|Date\.now|new Date\(\)|Math\.random|setTimeout|setInterval|setImmediate|performance\.now|fetch)\b/;
 
+// Same seed, same octets, on any machine: no clock, no other dice, and no function that engines may round differently.
+const seeded = /^(sim|lab\/sim)\//;
+const differing =
+  /\b(Date\.now|Math\.(random|sin|cos|tan|a(sin|cos|tan)2?|exp|expm1|log\w*|pow|cbrt|hypot))\b|new Date\(|[\w)] \*\* [a-zA-Z(]/;
+
 const problems = [];
 const files = readdirSync(root, { recursive: true }).filter((f) => f.endsWith(".ts") && !f.endsWith(".test.ts"));
 for (const file of files) {
@@ -60,6 +65,8 @@ for (const file of files) {
         }
       }
       const code = line.replace(/\/\/.*|^\s*\*.*|"(?:[^"\\]|\\.)*"|`[^`]*`/g, "");
+      if (seeded.test(file) && differing.test(code))
+        problems.push(`${where}: what differs between machines has no place in the simulator`);
       if (pure && impureGlobals.test(code))
         problems.push(`${where}: clock, dice, timers and process belong above: ${line.trim()}`);
     });

@@ -252,6 +252,25 @@ test("what no neighbour has confirmed is awaited on its link, and traffic for it
   assert.ok(event?.kind === "verified" && event.how === "traffic");
 });
 
+test("a weight of one instance counts for its whole sync group, which then moves as one", () => {
+  const wire = new Wire();
+  const second = ipv4("10.0.0.101");
+  const both = (last: number, priority: number): FailoverConfig => ({
+    groups: [[instance(last, priority), instance(last, priority, { name: "db", vrid: 52, vips: [second] })]],
+    sole: [],
+  });
+  const [a, b] = [wire.add("a", both(2, 150)), wire.add("b", both(3, 100))];
+  wire.run(6000);
+  assert.deepEqual([...a.addresses], [vip, second]);
+  a.failover.track("web", -100, undefined, wire.nowMs);
+  wire.run(6000);
+  assert.deepEqual([...a.addresses], []);
+  assert.deepEqual([...b.addresses], [vip, second]);
+  a.failover.track("web", 0, undefined, wire.nowMs);
+  wire.run(6000);
+  assert.deepEqual([...a.addresses], [vip, second]);
+});
+
 test("a hand-over that nobody takes up ends in time", () => {
   const wire = new Wire();
   const a = wire.add("a", one(instance(2, 150)));

@@ -453,12 +453,15 @@ export class Failover {
     const member = this.#members.get(name);
     if (member === undefined) return;
     member.tracked = { priorityDelta, fault };
-    this.#giveTracked(name, nowMs);
+    for (const other of this.#groupOf(name).config.keys()) this.#giveTracked(other, nowMs);
   }
+  /** Weights count for the whole sync group: else its members would differ in who is to be master, and none could move. */
   #giveTracked(name: string, nowMs: number): void {
+    const group = this.#groupOf(name);
     const { tracked, switchedOver } = this.#member(name);
-    const priorityDelta = switchedOver ? lowestDelta : tracked.priorityDelta;
-    this.#give(this.#groupOf(name), name, { kind: "trackChanged", priorityDelta, fault: tracked.fault }, nowMs);
+    const deltas = [...group.config.keys()].map((n) => this.#member(n).tracked.priorityDelta);
+    const priorityDelta = switchedOver ? lowestDelta : deltas.reduce((sum, delta) => sum + delta, 0);
+    this.#give(group, name, { kind: "trackChanged", priorityDelta, fault: tracked.fault }, nowMs);
   }
 
   /**

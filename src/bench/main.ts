@@ -36,13 +36,17 @@ const machine = {
 const number = (value: number): string =>
   value >= 1000 ? Math.round(value).toLocaleString("en") : value.toPrecision(3).replace(/\.?0+$/, "");
 
+/** Of a time the limit is the least, of all else the most. */
+const reached = (ours: number, limit: number, unit: string): string =>
+  unit === "ms" ? `take ${(ours / limit).toFixed(1)} times that` : `reach ${Math.round((100 * ours) / limit)}%`;
+
 function rowText(row: Row): string {
   const peer = row.peer === undefined ? "" : `   ${row.peer.name}: ${number(row.peer.value)}`;
   const ratio = row.ratio === undefined ? "" : `   ratio ${row.ratio.toFixed(2)}`;
   const limit =
     row.limit === undefined
       ? ""
-      : `\n      limit: ${number(row.limit.value)} (${row.limit.name}); we reach ${Math.round((100 * row.ours) / row.limit.value)}%`;
+      : `\n      limit: ${number(row.limit.value)} (${row.limit.name}); we ${reached(row.ours, row.limit.value, row.unit)}`;
   const note = row.note === undefined ? "" : `\n      ${row.note}`;
   return `  ${row.what.padEnd(26)} ${number(row.ours).padStart(12)} ${row.unit}${peer}${ratio}${limit}${note}\n`;
 }

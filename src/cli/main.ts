@@ -5,6 +5,6 @@ import { version } from "./version.ts";
 if (process.argv.length === 3 && (process.argv[2] === "--version" || process.argv[2] === "-V")) {
   process.stdout.write(`${version()}\n`);
 } else {
-  const { run } = await import("./run.ts");
+  const { run } = process.argv[2] === "check" ? await import("./quick/check.ts") : await import("./all.ts");
   process.exitCode = await run(process.argv.slice(2));
 }

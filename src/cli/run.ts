@@ -1,7 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { bashCompletion } from "./bashCompletion.ts";
 import type { CommandModule } from "./command.ts";
-import { modulesFor } from "./commands/index.ts";
 import { exitCode } from "./exitCodes.ts";
 import { reportFailure } from "./failure.ts";
 import { type Io, processIo } from "./io.ts";
@@ -30,8 +29,11 @@ Exit status: 0 yes, 1 no, 2 third answer, 64 and above: could not answer (docs/e
   return root;
 }
 
-/** Runs one command line to its end and gives the exit status. */
-export async function run(argv: readonly string[]): Promise<number> {
+/** Runs one command line to its end and gives the exit status; `modulesFor` gives the commands that its first word needs. */
+export async function runWith(
+  argv: readonly string[],
+  modulesFor: (word: string | undefined) => Promise<CommandModule[]>,
+): Promise<number> {
   const io = processIo();
   let status: Promise<number> | undefined;
   try {

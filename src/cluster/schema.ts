@@ -14,6 +14,9 @@ import {
   tunnelTypes,
 } from "./words.ts";
 
+// A file is read once: compiling a checker for each object of it takes longer than the check, however large the file.
+z.config({ jitless: true });
+
 // The form of the file, nothing about what it means: no defaults are filled in and no value is changed, so this is also
 // the schema that editors get. An error text "@code|phrase" names an entry of codes.ts (see shape.ts).
 

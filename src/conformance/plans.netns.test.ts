@@ -6,7 +6,7 @@ import { seed } from "../testing/seed.ts";
 import type { PlansAnswer } from "./plansWorker.ts";
 
 /** More: `npm run conformance -- --plans 500`. */
-const hosts = 60;
+const hosts = 40;
 
 test(`${hosts} random hosts: what is planned and applied holds on the wire, or was refused for a true reason`, async (t) => {
   if (!needsRoot(t)) return;

@@ -87,8 +87,19 @@ export async function examinePlans(
   return report;
 }
 
-const settled = (facts: HostFacts): string =>
-  JSON.stringify({ ...facts, neighbours: [], modules: [], routes: facts.routes.map((r) => JSON.stringify(r)).sort() });
+/** What is not as it was; neighbours come and go by themselves, and modules belong to the whole machine. */
+function* unlike(before: HostFacts, after: HostFacts): Generator<string> {
+  for (const part of ["links", "addresses", "rules", "filters"] as const)
+    if (JSON.stringify(before[part]) !== JSON.stringify(after[part]))
+      yield `${part} ${JSON.stringify(before[part])}, then ${JSON.stringify(after[part])}`;
+  const routes = (facts: HostFacts): string[] => facts.routes.map((r) => JSON.stringify(r)).sort();
+  const [was, is] = [routes(before), routes(after)];
+  for (const r of was) if (!is.includes(r)) yield `the route ${r} is gone`;
+  for (const r of is) if (!was.includes(r)) yield `the route ${r} is new`;
+  for (const name of new Set([...Object.keys(before.sysctls), ...Object.keys(after.sysctls)]))
+    if (before.sysctls[name] !== after.sysctls[name])
+      yield `${name} was ${before.sysctls[name]} and is ${after.sysctls[name]}`;
+}
 
 /** How the VIPs come in and what holds them, of what the kernel has; a dummy is now and then one of its own. */
 function drawCarrier(dice: Dice, { dummy, ipip }: Abilities): Pick<Wish, "forwarding" | "carrier" | "carrierName"> {
@@ -179,7 +190,7 @@ async function examineOne(
       plan: (world, owned) => makePlan({ world, owned, wanted: [], goal: nothingWanted, kernel: kernelModel }),
     });
     const after = await ports.reader.read([]);
-    if (settled(after.facts) !== settled(before.facts)) fault(`${policy}: undo did not give back the facts`);
+    for (const what of unlike(before.facts, after.facts)) fault(`${policy}: undo did not give back the facts: ${what}`);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -46,6 +46,10 @@ export interface Stage {
   neighbour(machine: string, address: Ipv4): Mac | undefined;
   /** Sends one UDP datagram to the discard port of `to`, from address `from` of that machine. */
   speak(machine: string, from: Ipv4, to: Ipv4): void;
+  /** Somebody puts these addresses on the machine's first interface, each a /32, or takes them away wherever they are. */
+  address(machine: string, action: "add" | "remove", addresses: readonly Ipv4[]): void;
+  /** Its cables: in, or pulled out. */
+  plug(machine: string, plugged: boolean): void;
   /** True when `to` answers an echo request sent from address `from` of that machine. */
   ping(machine: string, from: Ipv4, to: Ipv4, patienceMs: number): Promise<boolean>;
   program(services: readonly EngineService[]): void;

@@ -80,10 +80,21 @@ export class HostDraft {
     if (at < 0) return;
     this.addresses.splice(at, 1);
     this.#addressIndex.delete(addressKey(link, ip));
+    if (this.before.facts.routesGiven === "all" && !this.#isNumbered(link, at)) {
+      // The last address takes every route of its device along, also those that a person added (fib_disable_ip).
+      this.routes = this.routes.filter((r) => r.dev !== link);
+      return;
+    }
     const route = this.routes.findLastIndex(
       (r) => r.table === 255 && r.dev === link && (r.dst === ip || r.dst === `${ip}/32`) && r.protocol === "kernel",
     );
     if (route >= 0 && this.before.facts.routesGiven === "all") this.routes.splice(route, 1);
+  }
+
+  /** Has the link an address left? They stand together, so that those beside the one removed tell. */
+  #isNumbered(link: string, at: number): boolean {
+    if (this.addresses[at]?.link === link || this.addresses[at - 1]?.link === link) return true;
+    return this.addresses.some((a) => a.link === link);
   }
 
   #placeOf(added: AddressFacts): number {

@@ -344,6 +344,11 @@ function reversible(before: World, after: World, changes: readonly Change[]): La
     const set = facts.addresses.filter(touched).map((a) => JSON.stringify(a));
     return [facts.addresses.filter((a) => !touched(a)), set.sort()];
   };
+  const gone = apart(before.facts.routes, back.facts.routes)[0][0];
+  const lost =
+    gone === undefined
+      ? "compared with those before"
+      : `the route to ${gone.dst} by ${gone.dev ?? "no interface"} would be gone: an interface's last address takes its routes along`;
   const same = {
     addresses:
       theSame(back.facts.addresses, before.facts.addresses) || equal(addresses(back.facts), addresses(before.facts)),
@@ -356,7 +361,7 @@ function reversible(before: World, after: World, changes: readonly Change[]): La
       part === "addresses" || part === "routes" ? same[part] : equal(back.facts[part], before.facts[part]),
       "",
       () => `the ${part} after undo`,
-      () => "compared with those before",
+      () => (part === "routes" ? lost : "compared with those before"),
     );
   return law.verdict();
 }

@@ -1,4 +1,5 @@
 import { parseIpv4 } from "../base/ipv4.ts";
+import { alike } from "../plan/alike.ts";
 import { effect } from "../plan/change.ts";
 import { FAR_CLIENT } from "../plan/lan.ts";
 import type { Step } from "../plan/plan.ts";
@@ -38,9 +39,10 @@ export const noarpCarrier: Policy = {
     const [problem] = vipProblems(s, true);
     if (problem !== undefined) return no(problem);
     const after = effect(s.world, inOrder(steps(s)));
-    const view = s.kernel(after.facts);
+    const { asked: some, thin } = alike([after.facts], s.wish.vips);
+    const view = s.kernel(thin(after.facts));
     for (const link of s.lan)
-      for (const vip of s.wish.vips) {
+      for (const vip of some) {
         const target = parseIpv4(vip);
         const sender = link.neighbours[0]?.ip ?? FAR_CLIENT;
         if (target === undefined) continue;

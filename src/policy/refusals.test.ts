@@ -201,3 +201,49 @@ test("4,096 VIPs are planned and proven", () => {
   assert.equal(p.proof.holds, true);
   assert.equal(p.steps.length, 4098);
 });
+
+test("a carrier with routes and no address of its own: taking the VIP away would take them along, so another way is taken", () => {
+  const plain = host();
+  const facts: HostFacts = {
+    ...plain,
+    links: [...plain.links, { ifindex: 3, name: "dummy0", kind: "dummy", flags: ["UP", "NOARP"], mac: null }],
+    routesGiven: "all",
+    routes: [
+      {
+        dst: "127.0.0.1/32",
+        type: "local",
+        table: 255,
+        dev: "lo",
+        scope: 254,
+        prefsrc: "127.0.0.1",
+        protocol: "kernel",
+      },
+      {
+        dst: "10.0.0.11/32",
+        type: "local",
+        table: 255,
+        dev: "eth0",
+        scope: 254,
+        prefsrc: "10.0.0.11",
+        protocol: "kernel",
+      },
+      {
+        dst: "10.0.0.0/24",
+        type: "unicast",
+        table: 254,
+        dev: "eth0",
+        scope: 253,
+        prefsrc: "10.0.0.11",
+        protocol: "kernel",
+      },
+      { dst: "10.5.0.0/24", type: "unicast", table: 254, dev: "dummy0", scope: 253, protocol: "static" },
+    ],
+  };
+  const p = plan("arp-sysctl", facts, { carrier: "dummy" });
+  assert.match(p.proof.laws[4]?.broken[0]?.answer ?? "", /route to 10\.5\.0\.0\/24 by dummy0 would be gone/);
+  const choice = planAuto(request(facts, { carrier: "dummy" }));
+  assert.equal(choice.policy, "local-route");
+  assert.ok("plan" in choice && choice.plan.proof.holds);
+  const numbered = { ...facts, addresses: [...facts.addresses, address("dummy0", "10.5.0.1", 32)] };
+  assert.equal(plan("arp-sysctl", numbered, { carrier: "dummy" }).proof.holds, true);
+});

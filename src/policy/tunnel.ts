@@ -54,7 +54,9 @@ export function tunnelReception(s: Situation, addressed: boolean): Step[] {
     }
     steps.push(set(s, "all.rp_filter", 0, why, ["C-2.6-03", "S-rp_filter"]));
   }
-  if (own !== 0) steps.push(set(s, "tunl0.rp_filter", 0, why, ["C-2.6-03"]));
+  // A write to `default` reaches links without addresses that nobody has set apart (S-ALL-03): tunl0 may be one.
+  const defaultWritten = steps.some((x) => x.change.kind === "sysctl" && x.change.name === "default.rp_filter");
+  if (own !== 0 || defaultWritten) steps.push(set(s, "tunl0.rp_filter", 0, why, ["C-2.6-03"]));
   return steps;
 }
 

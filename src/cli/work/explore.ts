@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { HostError } from "../../host/errors.ts";
 import { plotOf } from "../../lab/plot.ts";
 import { explore } from "../../lab/sim/explore.ts";
@@ -42,6 +43,7 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
       durationMs: minutes * 60_000,
       dropsGratuitous: spec.dropsGratuitous === true,
       silenced: flags.silence,
+      threads: availableParallelism(),
       progress: (done) => {
         if (done % 100 === 0) line.say(`${done} of ${runs} schedules`);
         return io.signal.aborted;

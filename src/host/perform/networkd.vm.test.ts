@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -95,7 +95,7 @@ async function until(done: () => boolean, body: () => void = () => {}): Promise<
   return false;
 }
 
-testsInVm(import.meta.url, "systemd-networkd on dummy and tunl0", () => {
+testsInVm(import.meta.url, "systemd-networkd on dummy and tunl0; udev silences an interface that comes late", () => {
   loadModule("ipip");
   loadModule("dummy");
   for (const [carrier, forwarding] of [
@@ -136,6 +136,35 @@ testsInVm(import.meta.url, "systemd-networkd on dummy and tunl0", () => {
         managers.stop();
         wire.close();
         rmSync(stateDir, { recursive: true });
+        rmSync(NETWORK, { recursive: true, force: true });
+      }
+    });
+
+  for (const udev of [true, false])
+    test(`eth0 comes when the VIP is there already, ${udev ? "with udev: silent from its first instant" : "the twin without udev: leaks"}`, async () => {
+      const wire = new Wire("late");
+      const managers = new Managers(wire.rs.name);
+      const ip = (...args: string[]): void => void execFileSync("ip", args);
+      try {
+        put(inOrder(stepsOf(readFacts(wire.rs), wishOf("lo", "dr"))));
+        writeFileSync(
+          `${NETWORK}/20-lan.network`,
+          `[Match]\nName=eth0\n[Network]\nLinkLocalAddressing=no\nAddress=${RIP}/24\n`,
+        );
+        // Away and back again: a new device to this namespace, with the kernel's defaults, and the wire still at its end.
+        ip("-n", wire.rs.name, "link", "set", "eth0", "netns", wire.peer.name);
+        managers.start(udev);
+        const holds = (address: string): boolean => readFacts(wire.rs).addresses.some((a) => a.ip === address);
+        assert.ok(await until(() => holds(VIP)));
+        ip("-n", wire.peer.name, "link", "set", "eth0", "netns", wire.rs.name);
+        const heard: string[] = [];
+        const listen = (): void => void heard.push(...wire.overheard(VIP));
+        assert.ok(await until(() => holds(RIP), listen));
+        for (let i = 0; i < 50; i++, await sleep(10)) listen();
+        assert.equal(heard.length > 0, !udev, heard.slice(0, 4).join());
+      } finally {
+        managers.stop();
+        wire.close();
         rmSync(NETWORK, { recursive: true, force: true });
       }
     });

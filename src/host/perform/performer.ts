@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { ipv4 } from "../../base/ipv4.ts";
 import { parseMac } from "../../base/mac.ts";
@@ -12,7 +13,7 @@ import type { Namespace } from "../namespace.ts";
 import type { NetlinkRequest } from "../netlink.ts";
 import { applyNft } from "../nft.ts";
 import { ask, openRtnetlink, type RouteSettings, type Rtnetlink } from "../rtnetlink.ts";
-import { writeSysctl } from "../sysctl.ts";
+import { ipv4Conf, readSysctl, writeSysctl } from "../sysctl.ts";
 import { findProgram } from "../vm/process.ts";
 import { putFile } from "./files.ts";
 
@@ -69,9 +70,24 @@ const routeSettings = (r: RouteFacts): RouteSettings => ({
   ...(r.metric === undefined ? {} : { metric: r.metric }),
 });
 
+/**
+ * A write to `default` reaches links without addresses whose own value nobody has written yet (S-ALL-03, devinet_copy_dflt_conf):
+ * each is given the value that it has, so that what a change says is all that it does.
+ */
+function setApart(file: string): void {
+  for (const link of readdirSync("/proc/sys/net/ipv4/conf")) {
+    const value = link === "all" || link === "default" ? undefined : readSysctl(ipv4Conf(link, file));
+    if (value !== undefined) writeSysctl(ipv4Conf(link, file), value);
+  }
+}
+
 /** One entry an operation; `address` is done in batches below. */
 const performers: { readonly [Name in OperationName]: (o: OperationOf<Name>, rt: Rtnetlink, root: string) => void } = {
-  sysctl: (o) => writeSysctl(o.path, o.value),
+  sysctl: (o) => {
+    const [, family, , scope, file] = o.path;
+    if (family === "ipv4" && scope === "default" && file !== undefined) setApart(file);
+    writeSysctl(o.path, o.value);
+  },
   "link-create": (o, rt) =>
     unless("EEXIST", () => {
       if (o.type === "dummy") rt.createDummy(o.name);

@@ -146,6 +146,21 @@ export async function netnsStage(plot: Plot, makeEngine: EngineMaker, options: S
       speak(name, from, to) {
         machine(name).namespace.run(() => sendDatagram(from, to, DISCARD_PORT, new TextEncoder().encode("vipward")));
       },
+      address(name, action, addresses) {
+        const { netlink, host } = machine(name);
+        const names = new Map(netlink.links().map((l) => [l.index, l.name]));
+        for (const a of netlink.addresses())
+          if (addresses.includes(a.address))
+            netlink.removeAddress(names.get(a.linkIndex) ?? "lo", { address: a.address, length: a.prefixLength });
+        if (action === "remove") return;
+        const [link] = host.links;
+        for (const address of addresses)
+          if (link !== undefined) netlink.addAddress(link.name, { prefix: { address, length: 32 } });
+      },
+      plug(name, plugged) {
+        for (const { netlink, machineOfPort } of network.switches)
+          for (const [port, owner] of machineOfPort) if (owner === name) netlink.setLink(port, { up: plugged });
+      },
       ping: (name, from, to, patienceMs) =>
         machine(name).namespace.run(() => [echo(from, to, patienceMs)])[0] ?? Promise.resolve(false),
       program: (services) => engine.program(services),

@@ -29,6 +29,15 @@ test("explore finds breaches, cuts them down to what is needed, and gives them a
   assert.equal(JSON.stringify(await explore(...plot(), { ...options, runs: 12 })), JSON.stringify(one));
 });
 
+test("the number of threads changes nothing, and stopping early counts what was run", async () => {
+  const shorter = { ...options, runs: 7, durationMs: 60_000 };
+  const alone = await explore(...plot(), shorter);
+  for (const threads of [2, 3])
+    assert.equal(JSON.stringify(await explore(...plot(), { ...shorter, threads })), JSON.stringify(alone));
+  const stopped = await explore(...plot(), { ...shorter, runs: 1000, threads: 2, progress: (done) => done === 3 });
+  assert.equal(stopped.runs, 3);
+});
+
 test("a VIP put on a network card by hand is one of the stories, and one fault is enough for it", async () => {
   const { stories } = await explore(...plot(), options);
   const added = stories.find((s) => s.faults.some((f) => f.action === "add-vip"));

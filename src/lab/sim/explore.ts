@@ -2,7 +2,8 @@
 import type { Cluster, LabFault } from "../../cluster/cluster.ts";
 import type { Plot } from "../plot.ts";
 import type { Law } from "./laws.ts";
-import { Scenario, type ScenarioOutcome } from "./scenario.ts";
+import { runOnce, samples } from "./sample.ts";
+import type { ScenarioOutcome } from "./scenario.ts";
 import { scheduleOf } from "./schedule.ts";
 
 export interface ExploreOptions {
@@ -12,6 +13,8 @@ export interface ExploreOptions {
   readonly durationMs: number;
   readonly dropsGratuitous: boolean;
   readonly silenced: boolean;
+  /** Schedules run on so many threads; what comes of them does not depend on it. 1 where it is left out. */
+  readonly threads?: number;
   /** Called after each run; true: stop. */
   readonly progress?: (done: number, events: number) => boolean;
 }
@@ -38,24 +41,6 @@ export interface ExploreReport {
   readonly sound: number;
   readonly stories: readonly Story[];
 }
-
-const runOnce = (
-  cluster: Cluster,
-  plot: Plot,
-  options: ExploreOptions,
-  run: number,
-  faults: readonly LabFault[],
-): Promise<ScenarioOutcome> =>
-  new Scenario(cluster, plot, {
-    seed: (options.seed ^ Math.imul(run + 1, 0x85ebca6b)) | 0,
-    durationMs: options.durationMs,
-    faults,
-    dropsGratuitous: options.dropsGratuitous,
-    silenced: options.silenced,
-    connectEveryMs: 60_000,
-    longLived: 0,
-    askEveryMs: 20_000,
-  }).run();
 
 /** One schedule of an exploration again, whole. */
 export async function replay(
@@ -89,26 +74,23 @@ export async function explore(cluster: Cluster, plot: Plot, options: ExploreOpti
   let events = 0;
   let sound = 0;
   let runs = 0;
-  for (; runs < options.runs; runs++) {
-    const faults = scheduleOf(cluster, plot, options.seed, runs, options.durationMs);
-    const outcome = await runOnce(cluster, plot, options, runs, faults);
-    events += outcome.events;
-    if (outcome.breaches.length === 0) sound++;
-    for (const { law, host } of outcome.breaches) {
+  for await (const { run, events: some, breaches } of samples(cluster, plot, options)) {
+    runs++;
+    events += some;
+    if (breaches.length === 0) sound++;
+    for (const { law, host } of breaches) {
+      const faults = scheduleOf(cluster, plot, options.seed, run, options.durationMs);
       const known = found.get(`${law} ${host}`);
-      if (known === undefined) found.set(`${law} ${host}`, { law, host, run: runs, times: 1, faults });
+      if (known === undefined) found.set(`${law} ${host}`, { law, host, run, times: 1, faults });
       else {
         known.times++;
         if (faults.length < known.faults.length) {
-          known.run = runs;
+          known.run = run;
           known.faults = faults;
         }
       }
     }
-    if (options.progress?.(runs + 1, events) === true) {
-      runs++;
-      break;
-    }
+    if (options.progress?.(runs, events) === true) break;
   }
   const stories: Story[] = [];
   for (const { law, host, run, times, faults } of found.values()) {

@@ -100,6 +100,8 @@ export class Scenario {
       pass: () => this.#pass(),
     });
     const { lan, realServers } = this.world;
+    const problems = lan.problems();
+    if (problems[0] !== undefined) throw new RangeError(problems.join("; "));
     const here = clusterIn(this.world);
     for (const port of portsOf(here)) for (const { host } of realServers) serveWeb(host, port);
     this.directors = this.world.directors.map((state) => new SimDirector(state, here, (who, e) => this.#heard(who, e)));

@@ -2,6 +2,7 @@
 import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
 import type { Mac } from "../../base/mac.ts";
 import type { Cluster } from "../../cluster/cluster.ts";
+import { withAddresses, withoutAddresses } from "../../sim/addresses.ts";
 import { encodeFrame, type Frame } from "../../sim/frame.ts";
 import type { SimHost } from "../../sim/host.ts";
 import type { Pcap } from "../../sim/pcap.ts";
@@ -170,6 +171,12 @@ export function simStage(cluster: Cluster, plot: Plot, options: SimStageOptions)
     speak(name, from, to) {
       machine(name).sendUdp(from, to, 40_000, 9, new TextEncoder().encode("vipward"));
     },
+    address(name, action, addresses) {
+      const host = machine(name);
+      const without = withoutAddresses(host.facts, addresses);
+      host.change(action === "add" ? withAddresses(without, host.nics[0]?.link ?? "eth0", addresses) : without);
+    },
+    plug: (name, plugged) => machine(name).plugged(plugged),
     async ping(name, from, to, patienceMs) {
       const id = ++echoes & 0xffff;
       let answered = false;

@@ -1,0 +1,101 @@
+/** The schedules of an exploration, run one after another or shared out among threads: the same, in the same order. */
+import { Worker } from "node:worker_threads";
+import type { Cluster, LabFault } from "../../cluster/cluster.ts";
+import type { Plot } from "../plot.ts";
+import type { ExploreOptions } from "./explore.ts";
+import type { Law } from "./laws.ts";
+import { Scenario, type ScenarioOutcome } from "./scenario.ts";
+import { scheduleOf } from "./schedule.ts";
+
+/** What explore counts of one run. */
+export interface Sample {
+  readonly run: number;
+  readonly events: number;
+  readonly breaches: readonly { readonly law: Law; readonly host: string }[];
+}
+
+/** Every `step`th run from `first` on. A plot holds functions, so the thread makes it again from the cluster. */
+export interface Share {
+  readonly cluster: Cluster;
+  readonly forwarding: Plot["forwarding"];
+  readonly options: Omit<ExploreOptions, "progress">;
+  readonly first: number;
+  readonly step: number;
+}
+
+export type ShareNews = { readonly sample: Sample } | { readonly failed: string };
+
+export const runOnce = (
+  cluster: Cluster,
+  plot: Plot,
+  options: ExploreOptions,
+  run: number,
+  faults: readonly LabFault[],
+): Promise<ScenarioOutcome> =>
+  new Scenario(cluster, plot, {
+    seed: (options.seed ^ Math.imul(run + 1, 0x85ebca6b)) | 0,
+    durationMs: options.durationMs,
+    faults,
+    dropsGratuitous: options.dropsGratuitous,
+    silenced: options.silenced,
+    connectEveryMs: 60_000,
+    longLived: 0,
+    askEveryMs: 20_000,
+  }).run();
+
+export async function sampleOf(cluster: Cluster, plot: Plot, options: ExploreOptions, run: number): Promise<Sample> {
+  const faults = scheduleOf(cluster, plot, options.seed, run, options.durationMs);
+  const { events, breaches } = await runOnce(cluster, plot, options, run, faults);
+  return { run, events, breaches: breaches.map(({ law, host }) => ({ law, host })) };
+}
+
+/** Every run from 0 on. Whoever stops early ends the threads. */
+export async function* samples(cluster: Cluster, plot: Plot, options: ExploreOptions): AsyncGenerator<Sample> {
+  const threads = Math.min(options.threads ?? 1, options.runs);
+  if (threads > 1) yield* sharedOut(cluster, plot, options, threads);
+  else for (let run = 0; run < options.runs; run++) yield await sampleOf(cluster, plot, options, run);
+}
+
+async function* sharedOut(
+  cluster: Cluster,
+  plot: Plot,
+  { progress: _, ...options }: ExploreOptions,
+  threads: number,
+): AsyncGenerator<Sample> {
+  const early = new Map<number, Sample>();
+  let wake = (): void => {};
+  let failure: Error | undefined;
+  const fail = (error: Error): void => {
+    failure ??= error;
+    wake();
+  };
+  const workers = Array.from({ length: threads }, (_, first) => {
+    const share: Share = { cluster, forwarding: plot.forwarding, options, first, step: threads };
+    const worker = new Worker(new URL("./sampleThread.js", import.meta.url), { workerData: share });
+    worker.on("message", (news: ShareNews) => {
+      if ("failed" in news) fail(new Error(news.failed));
+      else early.set(news.sample.run, news.sample);
+      wake();
+    });
+    worker.on("error", fail);
+    worker.on("exit", (code) => {
+      if (code !== 0) fail(new Error(`a thread that ran schedules ended with ${code}`));
+    });
+    return worker;
+  });
+  try {
+    for (let run = 0; run < options.runs; run++) {
+      for (;;) {
+        if (failure !== undefined) throw failure;
+        if (early.has(run)) break;
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+      yield early.get(run) as Sample;
+      early.delete(run);
+    }
+  } finally {
+    await Promise.all(workers.map((worker) => worker.terminate()));
+  }
+}
