@@ -3,6 +3,9 @@ import { execFileSync } from "node:child_process";
 import { after, before, beforeEach, test } from "node:test";
 import { ipv4 } from "../../base/ipv4.ts";
 import { prefix } from "../../base/prefix.ts";
+import type { Cluster } from "../../cluster/cluster.ts";
+import { parseCluster, schedulerFlags, schedulers } from "../../cluster/index.ts";
+import { desiredTable } from "../../machine/desired.ts";
 import { difference, type TableChange } from "../../machine/difference.ts";
 import { keyOf, type TableRealServer, type TableService } from "../../machine/table.ts";
 import type { Engine, TableEngine } from "../../ports/engine.ts";
@@ -22,6 +25,24 @@ const server = (last: number, more: Partial<TableRealServer> = {}): TableRealSer
 });
 const web = (realServers: readonly TableRealServer[], more: Partial<TableService> = {}): TableService =>
   ({ vip, protocol: 6, port: 80, scheduler: "wrr", realServers, ...more }) as TableService;
+
+const clusterOf = (services: readonly string[]): Cluster => {
+  const read = parseCluster(`version: 1
+name: matrix
+networks: { lan: { prefix: 10.0.0.0/24 } }
+directors: { lb: 10.0.0.254 }
+realServers: { web1: 10.0.0.1, web2: 10.0.0.2 }
+vips: { web: 10.0.0.100, two: 10.0.0.101 }
+health: none
+services:
+${services.join("\n")}
+`);
+  if (!read.ok) assert.fail(JSON.stringify(read.problems));
+  return read.cluster;
+};
+const tableOf = (services: readonly string[]): TableService[] => [
+  ...desiredTable(clusterOf(services).services, { health: new Map(), quorum: new Map(), drains: new Map() }).services,
+];
 
 testsInVm(import.meta.url, "the IPVS engine by difference, on a kernel that has it", () => {
   let ns: Namespace;
@@ -82,6 +103,78 @@ testsInVm(import.meta.url, "the IPVS engine by difference, on a kernel that has 
     assert.deepEqual(bring(wish), []);
     assert.ok(saved().includes("-a -t 10.0.0.100:80 -r 10.0.0.1:80 -g -w 7"), saved().join("\n"));
     assert.ok(saved().includes("-A -f 9 -s mh -b mh-port"), saved().join("\n"));
+  });
+
+  test("every scheduler and flag of a cluster file, by the kernel's own list", () => {
+    const settings = schedulers.flatMap((scheduler) => [
+      { scheduler, flags: [] as string[] },
+      ...schedulerFlags
+        .filter((flag) => flag.startsWith(`${scheduler}-`) || (flag.startsWith("flag-") && scheduler === "rr"))
+        .map((flag) => ({ scheduler, flags: [flag] })),
+    ]);
+    const lines = settings.map(
+      ({ scheduler, flags }, i) =>
+        `  - { vip: web, port: ${1000 + i}, scheduler: ${scheduler}, schedulerFlags: [${flags.join(", ")}] }`,
+    );
+    const wish = tableOf(lines);
+    bring(wish);
+    assert.deepEqual(bring(wish), []);
+    for (const [i, { scheduler, flags }] of settings.entries()) {
+      const shown = flags.map((flag) =>
+        scheduler === "rr" ? flag : flag.replace(/^.*-(fallback|port)$/, `${scheduler}-$1`),
+      );
+      const line = `-A -t 10.0.0.100:${1000 + i} -s ${scheduler}${shown.length > 0 ? ` -b ${shown.join()}` : ""}`;
+      assert.ok(saved().includes(line), `${line}\n${saved().join("\n")}`);
+    }
+  });
+
+  test("every kind of service of a cluster file, by the kernel's own list", () => {
+    const wish = tableOf([
+      "  - { vip: web, port: 53, protocol: udp, scheduler: rr, onePacket: true, realServers: { web1: 3 } }",
+      "  - { vip: web, port: 2905, protocol: sctp, scheduler: wrr, realServers: { web1: { upperThreshold: 90, lowerThreshold: 60 } } }",
+      "  - { fwmark: 7, protocol: tcp, scheduler: wlc, realServers: [web1], persistence: { timeoutSeconds: 90, netmask: 255.255.255.0 } }",
+      "  - { vip: two, port: 8000-8010, scheduler: rr, realServers: [web1] }",
+      "  - { vip: web, port: any, protocol: tcp, persistence: 300, scheduler: rr, realServers: [web2] }",
+      "  - { vip: two, port: 80, scheduler: rr, forwarding: nat, realServers: { web1: { port: 8080 }, web2: { forwarding: dr } } }",
+      "  - { vip: two, port: 81, scheduler: rr, forwarding: tun, realServers: { web1: { tunnel: { type: gue, port: 6080, checksum: remote } }, web2: { tunnel: gre } } }",
+    ]);
+    bring(wish);
+    assert.deepEqual(bring(wish), []);
+    const mark = wish.flatMap((service) => ("fwmark" in service && service.fwmark !== 7 ? [service.fwmark] : []))[0];
+    for (const line of [
+      "-A -u 10.0.0.100:53 -s rr -o",
+      "-a -u 10.0.0.100:53 -r 10.0.0.1:53 -g -w 3",
+      "-A --sctp-service 10.0.0.100:2905 -s wrr",
+      "-A -f 7 -s wlc -p 90 -M 255.255.255.0",
+      `-A -f ${mark} -s rr`,
+      `-a -f ${mark} -r 10.0.0.1:0 -g -w 1`,
+      "-A -t 10.0.0.100:0 -s rr -p 300",
+      "-a -t 10.0.0.101:80 -r 10.0.0.1:8080 -m -w 1",
+      "-a -t 10.0.0.101:80 -r 10.0.0.2:80 -g -w 1",
+      "-a -t 10.0.0.101:81 -r 10.0.0.1:81 -i -w 1 --tun-type gue --tun-port 6080 --tun-remcsum",
+      "-a -t 10.0.0.101:81 -r 10.0.0.2:81 -i -w 1 --tun-type gre --tun-nocsum",
+    ])
+      assert.ok(saved().includes(line), `${line}\n${saved().join("\n")}`);
+    assert.match(admin("-L", "-n", "--thresholds"), /10\.0\.0\.1:2905\s+90\s+60/);
+  });
+
+  test("sorry server: in with weight 1 while the quorum is lost, the others at 0, and out again", () => {
+    const cluster = clusterOf([
+      "  - { name: s, vip: web, port: 80, scheduler: rr, sorryServer: 10.0.0.9, realServers: [web1] }",
+    ]);
+    const at = (kind: "held" | "lost"): TableService[] => {
+      const health = new Map([
+        ["s", new Map([["web1", { kind: kind === "held" ? ("up" as const) : ("down" as const) }]])],
+      ]);
+      return [
+        ...desiredTable(cluster.services, { health, quorum: new Map([["s", kind]]), drains: new Map() }).services,
+      ];
+    };
+    bring(at("held"));
+    assert.deepEqual(bring(at("lost")), ["addServer", "editServer"]);
+    assert.ok(saved().includes("-a -t 10.0.0.100:80 -r 10.0.0.9:80 -g -w 1"));
+    assert.ok(saved().includes("-a -t 10.0.0.100:80 -r 10.0.0.1:80 -g -w 0"));
+    assert.deepEqual(bring(at("held")), ["editServer", "removeServer"]);
   });
 
   test("one weight is one edit; a drain is an edit, too; a server leaves alone", () => {
