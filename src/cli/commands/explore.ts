@@ -9,6 +9,7 @@ export const explore: CommandModule = {
       .option("--runs <number>", "how many schedules (1 to 1000000)", "1000")
       .option("--minutes <number>", "how long each lasts, in virtual time (1 to 1440)", "60")
       .option("--seed <number>", "same seed, same schedules and same outcome", "1")
+      .option("--replay <number>", "one schedule again, whole, as the number of its run names it")
       .option("--no-silence", "without the silence policies, as the cluster would be if nobody had heard of ARP")
       .option("--json", "print one JSON document")
       .addHelpText(
@@ -17,6 +18,7 @@ export const explore: CommandModule = {
 Examples:
   vipward explore my-cluster.yaml                      a thousand hours of trouble
   vipward explore my-cluster.yaml --runs 10000 --json > findings.json
+  vipward explore my-cluster.yaml --seed 1 --replay 37   schedule 37 of that seed, from beginning to end
 
 Nothing of the real machine is touched. Exit status: 0 no law broke, 1 some did, 65 errors in the file.`,
       )

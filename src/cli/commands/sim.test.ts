@@ -63,6 +63,10 @@ test("vipward explore: findings with their timeline and a scenario to run again,
     const found = await vipward(args);
     assert.equal(found.status, 1, found.stderr);
     assert.match(found.stdout, /LAW BROKEN, one owner/);
+    const [, run] = /, run (\d+)\)/.exec(found.stdout) ?? [];
+    const whole = await vipward([...args, "--replay", run ?? ""]);
+    assert.equal(whole.status, 1, whole.stderr);
+    assert.match(whole.stdout, /LAW BROKEN, one owner/);
     const again = found.stdout.slice(found.stdout.indexOf("  scenario:"));
     const file = join(folder, "again.yaml");
     writeFileSync(file, `${readFileSync(example("lvs-dr"), "utf8").trimEnd()}\n${again}`);

@@ -1,13 +1,13 @@
 import { availableParallelism } from "node:os";
 import { HostError } from "../../host/errors.ts";
 import { plotOf } from "../../lab/plot.ts";
-import { explore } from "../../lab/sim/explore.ts";
+import { type ExploreOptions, explore, replay } from "../../lab/sim/explore.ts";
 import { methodsOf, specOf } from "../../lab/spec.ts";
 import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
 import { progress } from "../progress.ts";
-import { exploreText } from "../scenarioText.ts";
+import { exploreText, scenarioText } from "../scenarioText.ts";
 import { clusterFromFile } from "./clusterFile.ts";
 import { wholeNumber } from "./lab.ts";
 
@@ -16,6 +16,7 @@ export interface ExploreFlags {
   readonly minutes: string;
   readonly seed: string;
   readonly silence: boolean;
+  readonly replay?: string;
   readonly json?: boolean;
 }
 
@@ -26,6 +27,7 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
   const runs = wholeNumber("--runs", flags.runs, 1, 1_000_000);
   const minutes = wholeNumber("--minutes", flags.minutes, 1, 1440);
   const seed = wholeNumber("--seed", flags.seed, 0, 0x7fffffff);
+  const again = flags.replay === undefined ? undefined : wholeNumber("--replay", flags.replay, 0, 1_000_000);
   const cluster = clusterFromFile(file, io);
   if (cluster === undefined) return exitCode("badData");
   const reports: unknown[] = [];
@@ -37,7 +39,7 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
       io.err(`left out: ${spec}\n`);
       continue;
     }
-    const report = await explore(cluster, plotOf(spec, traffic), {
+    const options: ExploreOptions = {
       seed,
       runs,
       durationMs: minutes * 60_000,
@@ -48,7 +50,16 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
         if (done % 100 === 0) line.say(`${done} of ${runs} schedules`);
         return io.signal.aborted;
       },
-    });
+    };
+    if (again !== undefined) {
+      const { faults, outcome } = await replay(cluster, plotOf(spec, traffic), options, again);
+      broken ||= outcome.breaches.length > 0;
+      const name = `${cluster.name} (LVS/${spec.forwarding.toUpperCase()}, seed ${seed}, run ${again})`;
+      if (flags.json === true) reports.push({ forwarding: spec.forwarding, seed, run: again, faults, ...outcome });
+      else io.out(scenarioText(name, outcome, paint(io.colour)));
+      continue;
+    }
+    const report = await explore(cluster, plotOf(spec, traffic), options);
     line.clear();
     broken ||= report.stories.length > 0;
     if (flags.json === true) reports.push({ forwarding: spec.forwarding, ...report });
