@@ -147,7 +147,7 @@ const single: Readonly<Record<string, string>> = {
   "B-2.6-06": "acts inside B-2.6-03, B-2.6-04 and B-2.6-08",
   "B-2.6-07": "a combination of B-2.6-06 and A-2.2-07 over two hosts",
   "B-G-02": "a remark for people",
-  "B-N-06": "aging is not asked: it takes seconds",
+  "B-N-06": "aging is not drawn, it takes seconds; neighbourTimers.netns.test.ts asks the kernel",
   "B-N-07": "2.6.9 - 4.11",
   "B-N-08": "carrier loss is not asked",
   "C-ALL-02": "a remark for people",
