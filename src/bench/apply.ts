@@ -73,7 +73,17 @@ function commanded(place: Place, folder: string): number {
   bare(place);
   const stateDir = mkdtempSync(join(folder, "state-"));
   const startMs = nowMs();
-  place.run(process.execPath, [cli, "apply", "--vip", vips.join(), "--keep", "none", "--state-dir", stateDir]);
+  place.run(process.execPath, [
+    cli,
+    "apply",
+    "--vip",
+    vips.join(),
+    "--keep",
+    "none",
+    "--no-ask",
+    "--state-dir",
+    stateDir,
+  ]);
   return nowMs() - startMs;
 }
 

@@ -9,6 +9,7 @@ export const apply: CommandModule = {
     commonOptions(keepOption(wishOptions(command)))
       .option("--confirm <seconds>", "take it all back unless `vipward confirm` comes within this time")
       .option("--force", "go on although a law would be broken (says which)")
+      .option("--no-ask", "do not ask the wire afterwards who answers for the VIPs")
       .addHelpText(
         "after",
         `

@@ -73,7 +73,8 @@ async function applySilence(cluster: Cluster, flags: RunFlags, io: Io): Promise<
   const said: string[] = [];
   const keep = (text: string): void => void said.push(text);
   try {
-    const own = { cluster, stateDir: flags.stateDir, ...(flags.as && { as: flags.as }) };
+    // The directors ask the wire for their VIPs all the time.
+    const own = { cluster, stateDir: flags.stateDir, ask: false, ...(flags.as && { as: flags.as }) };
     // After a boot it is the agent that makes the VIPs again, silence first. Files for the boot are `vipward apply`'s: where
     // it wrote some they stay as the plan wants them, and nowhere else must /etc be writable for a service.
     const options = (await keepsFiles(own)) ? own : { ...own, keep: "none" };

@@ -29,6 +29,7 @@ import { wishOf } from "../../policy/wishOf.ts";
 import type { ApplyPorts } from "../../ports/apply.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
+import { askWire, wireText } from "./askWire.ts";
 import { type Keeping, keepingOf, keepText } from "./keeping.ts";
 
 export interface SilenceOptions {
@@ -51,6 +52,8 @@ export interface SilenceOptions {
   readonly diff?: boolean;
   readonly force?: boolean;
   readonly confirm?: string;
+  /** False with --no-ask: the wire is not asked after an apply. */
+  readonly ask?: boolean;
   readonly to?: string;
 }
 
@@ -340,8 +343,12 @@ export async function runApply(o: SilenceOptions, io: Io): Promise<number> {
       return choice.plan;
     },
   });
-  const status = outcomeStatus(outcome, io, o.json === true, policy, notes);
-  if (outcome.kind === "done" && kept !== undefined && o.json !== true) io.out(`${keepText(kept)}\n`);
+  const wire = outcome.kind === "done" && o.ask !== false ? await askWire(asked.wish.vips, io.signal) : undefined;
+  const told = wire === undefined ? outcome : { ...outcome, wire };
+  const status = outcomeStatus(told, io, o.json === true, policy, notes);
+  if (o.json === true) return status;
+  if (wire !== undefined) io.out(wireText(wire));
+  if (outcome.kind === "done" && kept !== undefined) io.out(`${keepText(kept)}\n`);
   return status;
 }
 
