@@ -6,15 +6,30 @@ import { root } from "./setup.mjs";
 import { judge, parseReport } from "./testReport.mjs";
 
 const limitMs = 300_000;
-const loop = `for file in "$@"; do
+// Arguments in pairs: a file, and the pattern of the tests that are wanted of it.
+const loop = `while [ $# -gt 0 ]; do
+  file=$1 names=$2
+  shift 2
   echo "@file $file"
-  timeout -s KILL ${limitMs / 1000} node --test-reporter=/run/vw/reporter.mjs --test-reporter-destination=/run/vw/report "dist/$file" >&2
+  timeout -s KILL ${limitMs / 1000} node --test-name-pattern="$names" --test-reporter=/run/vw/reporter.mjs --test-reporter-destination=/run/vw/report "dist/$file" >&2
   status=$?
   cat /run/vw/report; echo; echo "@end $status"
   : >/run/vw/report
 done`;
 
-/** `files` below dist/. Calls onFile(file, ms, tests, output) for each; throws VmError where the VM itself fails. */
+const patternOf = (names) =>
+  names === undefined ? "." : `^(${names.map((name) => name.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("|")})$`;
+
+/** node:test calls a test that the pattern leaves out skipped. */
+const wanted = (report) => ({
+  ...report,
+  tests: report.tests.filter((test) => test.reason !== "test name does not match pattern"),
+});
+
+/**
+ * `files`: { file (below dist/), names (of its tests; all when absent) }. Calls onFile(file, ms, tests, output) for each;
+ * throws VmError where the VM itself fails.
+ */
 export async function runNetnsTestsInVm(files, seed, { onStart, onFile }) {
   const { runInVm } = await import(join(root, "dist/host/vm/machine.js"));
   let current; // { file, startedMs, report, output }
@@ -29,12 +44,12 @@ export async function runNetnsTestsInVm(files, seed, { onStart, onFile }) {
       const { file, startedMs, report, output } = current;
       const killed = Number(rest) === 137;
       const run = { status: Number(rest), output, timedOut: killed, limitMs };
-      onFile(file, performance.now() - startedMs, judge(parseReport(report), run), output);
+      onFile(file, performance.now() - startedMs, judge(wanted(parseReport(report)), run), output);
       current = undefined;
     } else if (current !== undefined) current.report += `${line}\n`;
   };
   const { exitCode } = await runInVm({
-    command: ["bash", "-c", loop, "netns-tests", ...files],
+    command: ["bash", "-c", loop, "netns-tests", ...files.flatMap(({ file, names }) => [file, patternOf(names)])],
     env: { VIPWARD_SEED: String(seed), NO_COLOR: "1" },
     files: [{ path: "/run/vw/reporter.mjs", content: readFileSync(join(root, "scripts/reporter.mjs")) }],
     withTests: true,

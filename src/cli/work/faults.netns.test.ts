@@ -87,7 +87,7 @@ const faults: readonly Fault[] = [
     args: [...vip, "--policy", "arp-sysctl", "--carrier", "dummy", "--carrier-name", "vips"],
     as: ["setpriv", "--bounding-set", "-sys_module", "--inh-caps", "-sys_module"],
     status: 1,
-    says: /failed: .*dummy.*not permitted.*remedy: load the module as root.*all of it was taken back/s,
+    says: /failed: .*dummy.*not permitted.*remedy: load it as root on the host.*all of it was taken back/s,
     skip: () => (/missing|builtin/.test(moduleState("dummy")) ? "dummy is built in or missing here" : undefined),
   },
   {
