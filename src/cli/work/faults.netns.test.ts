@@ -166,7 +166,7 @@ async function onHost(t: TestContext, fault: Fault): Promise<void> {
     const env = { ...process.env, FOLDER: folder, STATE: state };
     // `ip netns exec` has a mount namespace of its own.
     const all = [...inside, "sh", "-c", script, "sh", ...(fault.as ?? []), ...command];
-    const done = spawnSync("ip", all, { encoding: "utf8", timeout: 60_000, env });
+    const done = spawnSync("ip", all, { encoding: "utf8", timeout: 180_000, env });
     assert.match(done.stderr, fault.says);
     assert.equal(done.status, fault.status, done.stderr);
     assert.deepEqual(still(readFacts(wire.rs)), before);
