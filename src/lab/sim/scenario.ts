@@ -125,7 +125,7 @@ export class Scenario {
     const { lan, plot, realServers } = this.world;
     const { body } = frame;
     if (body.kind === "arp") {
-      if (body.operation === 1 && body.senderIp !== body.targetIp && plot.cast.vips.has(body.senderIp))
+      if (body.operation === 1 && plot.cast.vips.has(body.senderIp))
         if (realServers.some((r) => r.host.name === from)) this.#leaks[from] = (this.#leaks[from] ?? 0) + 1;
     } else if (from === plot.client.name && body.tcp !== undefined && plot.cast.vips.has(body.destination)) {
       const machine = plot.cast.nameOfMac.get(lan.macs.nameOf(frame.to));

@@ -1,0 +1,93 @@
+/** The faults of a scenario, done to machines that run: what lab/sim/faults.ts does to simulated ones. */
+import { execFileSync } from "node:child_process";
+import { formatIpv4 } from "../base/ipv4.ts";
+import type { LabFault } from "../cluster/cluster.ts";
+import type { FaultAction } from "../cluster/words.ts";
+import { DISCARD_PORT, sendDatagram } from "../host/echo.ts";
+import { openPacketSocket } from "../host/packetSocket.ts";
+import { ipv4Conf, writeSysctl } from "../host/sysctl.ts";
+import type { BuiltMachine } from "../lab/netns/build.ts";
+import { addressOn } from "../lab/topology.ts";
+import { arpAnnouncement } from "../wire/frame.ts";
+import type { RealScenario } from "./realScenario.ts";
+
+type Deed = (scenario: RealScenario, fault: LabFault) => void | Promise<void>;
+
+/** Each of its ports at the switches. */
+function ports({ network }: RealScenario, name: string, change: { up?: boolean; master?: string | null }): void {
+  for (const { netlink, machineOfPort } of network.switches)
+    for (const [port, owner] of machineOfPort) if (owner === name) netlink.setLink(port, change);
+}
+const plugged = (s: RealScenario, name: string, up: boolean): void => ports(s, name, { up });
+/** The cable stays up, and nothing gets through. */
+const deaf = (s: RealScenario, name: string, isDeaf: boolean): void =>
+  ports(s, name, { master: isDeaf ? null : "br0" });
+
+function forget({ netlink, host }: BuiltMachine): void {
+  for (const link of host.links) netlink.flushNeighbours(link.name);
+}
+function withoutVips({ netlink }: BuiltMachine, { plot }: RealScenario): void {
+  const names = new Map(netlink.links().map((l) => [l.index, l.name]));
+  for (const a of netlink.addresses())
+    if (plot.vips.includes(a.address))
+      netlink.removeAddress(names.get(a.linkIndex) ?? "lo", { address: a.address, length: a.prefixLength });
+}
+const linkOf = ({ host }: BuiltMachine): string => host.links[0]?.name ?? "eth0";
+
+const deeds: { readonly [Action in FaultAction]?: Deed } = {
+  crash: (s, { host }) => {
+    s.agents.get(host)?.kill("SIGKILL");
+    plugged(s, host, false);
+  },
+  cut: (s, { host }) => plugged(s, host, false),
+  mend: (s, { host }) => plugged(s, host, true),
+  loss: (s, { host, value }) => {
+    if (value !== 0 && value !== 100) throw new RangeError("a loss in part cannot be compared");
+    deaf(s, host, value === 100);
+  },
+  sysctl: (s, { host, name, value }) => {
+    const [, link = "", file = ""] = /^(.*)\.(\w+)$/.exec(name) ?? [];
+    s.machine(host).namespace.run(() => writeSysctl(ipv4Conf(link, file), String(value)));
+  },
+  "add-vip": (s, { host }) => {
+    const machine = s.machine(host);
+    withoutVips(machine, s);
+    for (const address of s.plot.vips) machine.netlink.addAddress(linkOf(machine), { prefix: { address, length: 32 } });
+  },
+  "remove-vip": (s, { host }) => withoutVips(s.machine(host), s),
+  flush: (s, { host }) => forget(s.machine(host)),
+  speak: (s, { host }) => {
+    const machine = s.machine(host);
+    forget(machine);
+    const to = addressOn(s.plot.router, s.plot.lan);
+    machine.namespace.run(() => {
+      for (const vip of s.plot.vips) sendDatagram(vip, to, DISCARD_PORT, new TextEncoder().encode("vipward"));
+    });
+  },
+  announce: (s, { host }) => {
+    const machine = s.machine(host);
+    const [link] = machine.host.links;
+    if (link === undefined) return;
+    const socket = openPacketSocket({ namespace: machine.namespace, interface: link.name });
+    socket.send(s.plot.vips.map((senderIp) => arpAnnouncement({ senderMac: link.mac, senderIp })));
+    socket.close();
+  },
+};
+
+export async function inflict(scenario: RealScenario, fault: LabFault): Promise<void> {
+  const deed = deeds[fault.action];
+  if (deed === undefined) throw new RangeError(`no ${fault.action} on machines that run`);
+  await deed(scenario, fault);
+}
+
+/** A switch that throws gratuitous ARP away: who names one address as both sender and target gets nowhere. */
+export function dropGratuitous({ network, plot }: RealScenario): void {
+  const addresses = plot.topology.hosts.flatMap((h) => h.links.flatMap((l) => l.addresses.map((a) => a.address)));
+  const rules = [...plot.vips, ...addresses].map(formatIpv4).map((ip) => `arp saddr ip ${ip} arp daddr ip ${ip} drop`);
+  for (const { namespace, netlink, machineOfPort } of network.switches) {
+    const devices = netlink.links().filter((l) => machineOfPort.has(l.index));
+    const hook = `type filter hook ingress devices = { ${devices.map((l) => l.name).join(", ")} } priority 0;`;
+    const table = `table netdev deaf {\nchain in {\n${hook}\n${rules.join("\n")}\n}\n}\n`;
+    namespace.run(() => execFileSync("nft", ["-f", "-"], { input: table, stdio: ["pipe", "pipe", "pipe"] }));
+  }
+}

@@ -1,0 +1,267 @@
+/**
+ * A scenario on the running kernel: the machines of a cluster file as namespaces, the agent's failover thread on each
+ * director beside the nft engine, the
+ * policies of `vipward apply` on the real servers, and the faults of realFaults.ts. What lab/sim/scenario.ts is on the model.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { run } from "../apply/run.ts";
+import { formatIpv4 } from "../base/ipv4.ts";
+import type { Cluster } from "../cluster/cluster.ts";
+import { nftEngine } from "../host/engine/nft.ts";
+import { machinePorts } from "../host/perform/machine.ts";
+import { programsHere } from "../host/perform/readFacts.ts";
+import { whoHas } from "../host/whoHas.ts";
+import { type BuiltMachine, type BuiltNetwork, buildNetwork } from "../lab/netns/build.ts";
+import type { ClientWorkerData, ClientWorkerReply } from "../lab/netns/clientWorker.ts";
+import { openTap, type Tap } from "../lab/netns/tap.ts";
+import type { WebWorkerData, WebWorkerReply, WebWorkerRequest } from "../lab/netns/webWorker.ts";
+import { LabWorker } from "../lab/netns/workers.ts";
+import type { Plot } from "../lab/plot.ts";
+import type { ScenarioOptions } from "../lab/sim/scenario.ts";
+import { addressOn } from "../lab/topology.ts";
+import type { TrafficPlan } from "../lab/traffic.ts";
+import { kernelModel } from "../plan/kernelModel.ts";
+import type { Plan } from "../plan/plan.ts";
+import { planFor } from "../policy/auto.ts";
+import { wishOf } from "../policy/wishOf.ts";
+import { dropGratuitous, inflict } from "./realFaults.ts";
+import type { Seen } from "./truth.ts";
+
+const program = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+const settleMs = 90_000;
+/** In a race each machine is the quickest for so long; with sch_netem the wires see to that. */
+const stirMs = 300;
+
+export class RealScenario {
+  readonly plot: Plot;
+  readonly network: BuiltNetwork;
+  readonly agents = new Map<string, ChildProcess>();
+  readonly #cluster: Cluster;
+  readonly #text: string;
+  readonly #options: ScenarioOptions;
+  readonly #folder = mkdtempSync(join(tmpdir(), "vipward-truth-"));
+  readonly #output = new Map<string, string>();
+  readonly #closers: (() => void | Promise<void>)[] = [];
+
+  constructor(cluster: Cluster, text: string, plot: Plot, options: ScenarioOptions, prefix: string) {
+    this.#cluster = cluster;
+    this.#text = text;
+    this.plot = plot;
+    this.#options = options;
+    this.network = buildNetwork(plot.topology, prefix);
+  }
+
+  machine(name: string): BuiltMachine {
+    const found = this.network.machines.get(name);
+    if (found === undefined) throw new RangeError(`no machine ${name}`);
+    return found;
+  }
+
+  async run(): Promise<Seen> {
+    const { plot } = this;
+    if (this.#options.dropsGratuitous) dropGratuitous(this);
+    for (const { host } of plot.realServers) await this.#realServer(host.name);
+    const client = await this.#programs();
+    for (const { name } of this.#cluster.directors) this.#director(name);
+    await this.#settled();
+    const tap = openTap(plot.cast, this.network.switches);
+    this.#closers.push(() => tap.close());
+    const { faults, durationMs, longLived, connectEveryMs, askEveryMs } = this.#options;
+    const startMs = performance.now();
+    const until = (atMs: number): Promise<void> => sleep(Math.max(0, startMs + atMs - performance.now()));
+    const lengthMs = durationMs - plot.traffic.patienceMs;
+    const shortLived = Math.floor(lengthMs / connectEveryMs);
+    const traffic = client.ask({ ...plot.traffic, pauseMs: 1000, longLived, shortLived, durationMs: lengthMs });
+    const stirring = this.#options.silenced ? undefined : setInterval(() => this.network.stir(), stirMs);
+    this.#closers.push(() => clearInterval(stirring));
+    const asking = this.#asking(askEveryMs, Math.floor(durationMs / askEveryMs));
+    for (const fault of [...faults].sort((a, b) => a.atMs - b.atMs)) {
+      await until(fault.atMs);
+      await inflict(this, fault);
+    }
+    await until(durationMs);
+    clearInterval(stirring);
+    await asking;
+    const reply = await traffic;
+    if (reply.kind !== "done") throw new Error(`the client answered ${reply.kind}`);
+    return this.#seen(reply.result.connections, tap);
+  }
+
+  /** With its VIPs and its policy, by the code of `vipward apply`; unsilenced: the VIPs on its carrier, as they are. */
+  async #realServer(name: string): Promise<void> {
+    const realServer = this.#cluster.realServers.find((r) => r.name === name);
+    if (realServer === undefined) throw new RangeError(`no real server ${name}`);
+    const { netlink, namespace } = this.machine(name);
+    if (!this.#options.silenced) {
+      for (const vip of this.plot.vips) netlink.addAddress("lo", { prefix: { address: vip, length: 32 } });
+      return;
+    }
+    const isAll = realServer.policy.name === "redirect" && this.plot.redirectPort === undefined;
+    const wished = { ...wishOf(this.#cluster, realServer), programs: programsHere() };
+    const wish = isAll ? { ...wished, services: [] } : wished;
+    const outcome = await run(machinePorts({ namespace, stateDir: join(this.#folder, name) }), {
+      direction: "apply",
+      paths: [],
+      kernel: kernelModel,
+      plan: (world, owned): Plan => {
+        const choice = planFor(realServer.policy.name, { world, owned, wish, kernel: kernelModel });
+        if ("plan" in choice) return choice.plan;
+        throw new Error(choice.considered.map((c) => `${c.policy}: ${c.why}`).join("; "));
+      },
+    });
+    if (outcome.kind !== "done") throw new Error(`${name}: ${JSON.stringify({ ...outcome, plan: undefined })}`);
+  }
+
+  async #programs(): Promise<LabWorker<TrafficPlan, ClientWorkerReply>> {
+    const module = (name: string): URL => new URL(`../lab/netns/${name}.js`, import.meta.url);
+    const namespaceOf = (name: string): string => this.machine(name).namespace.name;
+    const ports = [...new Set(this.plot.services.map(({ service }) => service.port))];
+    const web = new LabWorker<WebWorkerRequest, WebWorkerReply>(module("webWorker"), {
+      servers: this.plot.realServers.flatMap(({ host }) =>
+        ports.map((port) => ({ host: host.name, namespace: namespaceOf(host.name), port })),
+      ),
+    } satisfies WebWorkerData);
+    this.#closers.push(() => web.end());
+    const client = new LabWorker<TrafficPlan, ClientWorkerReply>(module("clientWorker"), {
+      namespace: namespaceOf(this.plot.client.name),
+    } satisfies ClientWorkerData);
+    this.#closers.push(() => client.end());
+    await Promise.all([web.next(), client.next()]);
+    return client;
+  }
+
+  #director(name: string): void {
+    const file = join(this.#folder, `${name}.yaml`);
+    writeFileSync(file, this.#text);
+    this.#forward(name);
+    const args = [program("./vrrpNode.js"), file, name];
+    const child = this.machine(name).namespace.run(() =>
+      spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] }),
+    );
+    const keep = (piece: Buffer): void => {
+      this.#output.set(name, `${this.#output.get(name) ?? ""}${piece.toString()}`.slice(-20_000));
+    };
+    child.stdout?.on("data", keep);
+    child.stderr?.on("data", keep);
+    this.agents.set(name, child);
+  }
+
+  /** Without IPVS: both directors choose by one hash, as two that share their tables would. */
+  #forward(name: string): void {
+    const { namespace, host } = this.machine(name);
+    const [link] = host.links;
+    if (link === undefined) throw new RangeError(`${name} has no link`);
+    const macOf = new Map(this.plot.realServers.map(({ host: h, wire }) => [addressOn(h, wire), h.links[0]?.mac]));
+    const engine = nftEngine({
+      inside: (body) => namespace.run(body),
+      link: link.name,
+      linkMac: link.mac,
+      macOf: (rip) => {
+        const mac = macOf.get(rip);
+        if (mac === undefined) throw new RangeError(`no machine has ${formatIpv4(rip)}`);
+        return mac;
+      },
+    });
+    engine.program(this.plot.services.map((s) => s.service));
+    this.#closers.push(() => engine.close());
+  }
+
+  holders(): string[] {
+    return this.#cluster.directors
+      .map((d) => d.name)
+      .filter((name) =>
+        this.machine(name)
+          .netlink.addresses()
+          .some((a) => this.plot.vips.includes(a.address)),
+      );
+  }
+
+  /** The first director alone is master. */
+  async #settled(): Promise<void> {
+    const endMs = performance.now() + settleMs;
+    for (;;) {
+      if (this.holders().join() === this.plot.director.name) break;
+      if (performance.now() > endMs)
+        throw new Error(`not settled in ${settleMs} ms: ${this.holders()}\n${this.said()}`);
+      await sleep(200);
+    }
+    await sleep(1500); // the successor's gratuitous ARP and its first looks at the wire are over
+  }
+
+  /** The router asks by broadcast now and then, as it does on the model. */
+  async #asking(everyMs: number, times: number): Promise<void> {
+    for (let i = 0; i < times; i++) {
+      await sleep(everyMs);
+      await this.#whoHas(this.plot.router.name, 1);
+    }
+  }
+  async #whoHas(from: string, count: number): Promise<Record<string, string[]>> {
+    const { namespace, host } = this.machine(from);
+    const link = host.links.find((l) => l.wire === this.plot.lan);
+    const report = await whoHas({
+      namespace,
+      interface: link?.name ?? "eth0",
+      vips: this.plot.vips,
+      source: { address: addressOn(host, this.plot.lan) },
+      count,
+      intervalMs: 60,
+      decoys: 0,
+    });
+    const named = report.links.flatMap(({ vips }) =>
+      vips.map(({ vip, owners }) => [formatIpv4(vip), owners.map((o) => this.#nameOf(o.mac))] as const),
+    );
+    return Object.fromEntries(named);
+  }
+  #nameOf = (mac: string | undefined): string =>
+    mac === undefined ? "nobody" : (this.plot.cast.nameOfMac.get(mac as never) ?? mac);
+
+  async #seen(connections: readonly { readonly outcome: string; readonly servedBy: readonly string[] }[], tap: Tap) {
+    const { plot } = this;
+    const neighbours = (name: string): Record<string, string> => {
+      const known = this.machine(name).netlink.neighbours();
+      return Object.fromEntries(
+        plot.vips.map((vip) => [formatIpv4(vip), this.#nameOf(known.find((n) => n.address === vip)?.mac)]),
+      );
+    };
+    const caches = Object.fromEntries([plot.client.name, plot.router.name].map((n) => [n, neighbours(n)]));
+    const { leaks, bypassed } = tap.report();
+    const count = (...outcomes: string[]): number => connections.filter((c) => outcomes.includes(c.outcome)).length;
+    const ofServers = (counts: Readonly<Record<string, number>>): string[] =>
+      plot.realServers.map((r) => r.host.name).filter((name) => (counts[name] ?? 0) > 0);
+    const seen: Seen = {
+      owners: await this.#whoHas(plot.client.name, 3),
+      caches,
+      total: connections.length,
+      broken: count("reset", "hang"),
+      refused: count("refused"),
+      misrouted: ofServers(bypassed).length > 0,
+      leaks: ofServers(leaks),
+      served: [...new Set(connections.flatMap((c) => c.servedBy))],
+    };
+    return seen;
+  }
+
+  /** What the agents said, for whoever has to find out why. */
+  said = (): string => [...this.#output].map(([name, text]) => `--- ${name}\n${text.slice(-5000)}`).join("\n");
+
+  async close(): Promise<void> {
+    for (const child of this.agents.values()) {
+      if (child.exitCode !== null || child.signalCode !== null) continue;
+      child.kill("SIGKILL");
+      await new Promise((resolve) => child.once("exit", resolve));
+    }
+    try {
+      const ends = await Promise.allSettled(this.#closers.splice(0).map(async (close) => close()));
+      for (const end of ends) if (end.status === "rejected") throw end.reason;
+    } finally {
+      this.network.remove({ keep: false });
+      rmSync(this.#folder, { recursive: true, force: true });
+    }
+  }
+}

@@ -1,0 +1,66 @@
+/** What of a scenario must be the same on the model and on the running kernel, in one form for both. */
+import type { ScenarioOutcome } from "../lab/sim/scenario.ts";
+
+/** What was seen of a scenario, wherever it ran. Machines by name. */
+export interface Seen {
+  /** Who answers who-has for each VIP at the end. */
+  readonly owners: Readonly<Record<string, readonly string[]>>;
+  readonly caches: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  readonly total: number;
+  readonly broken: number;
+  readonly refused: number;
+  /** The client sent to a real server behind the director's back. */
+  readonly misrouted: boolean;
+  /** Real servers that asked in a VIP's name. */
+  readonly leaks: readonly string[];
+  /** Real servers that accepted what came for the VIP, and answered. */
+  readonly served: readonly string[];
+}
+
+export const seenOnModel = ({ owners, caches, connections: c, leaks }: ScenarioOutcome): Seen => ({
+  owners,
+  caches,
+  total: c.total,
+  broken: c.broken,
+  refused: c.refused,
+  misrouted: c.misrouted > 0,
+  leaks: Object.keys(leaks),
+  served: Object.keys(c.servedBy),
+});
+
+const sizeOf = (part: number, of: number): string => {
+  if (part === 0) return "none";
+  return part * 2 > of ? "most" : "some";
+};
+
+/**
+ * How many connections a race breaks differs from run to run on any LAN; whether none, some or most does not. Of several
+ * that answer, any may have been the last to tell a neighbour. `without`: what is not compared.
+ */
+export function essence(
+  { owners, caches, total, broken, refused, misrouted, leaks, served }: Seen,
+  without: readonly string[] = [],
+): unknown {
+  const cacheOf = (vip: string, name: string): string => {
+    const of = owners[vip] ?? [];
+    return of.length > 1 && of.includes(name) ? "one of the owners" : name;
+  };
+  // who wins a race, and so who is asked and who answers, is chance
+  const isRace = misrouted && Object.values(owners).some((names) => names.length > 2);
+  const who = (names: readonly string[]): unknown => (isRace ? names.length > 0 : [...names].sort());
+  const all = {
+    owners: Object.fromEntries(Object.entries(owners).map(([vip, names]) => [vip, [...new Set(names)].sort()])),
+    caches: Object.fromEntries(
+      Object.entries(caches).map(([who, known]) => [
+        who,
+        Object.fromEntries(Object.entries(known).map(([vip, name]) => [vip, cacheOf(vip, name)])),
+      ]),
+    ),
+    broken: sizeOf(broken, total),
+    refused: sizeOf(refused, total),
+    misrouted,
+    leaks: who(leaks),
+    accept: who(served),
+  };
+  return Object.fromEntries(Object.entries(all).filter(([key]) => !without.includes(key)));
+}
