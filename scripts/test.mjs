@@ -22,13 +22,14 @@ import { judge, parseReport, seconds } from "./testReport.mjs";
 
 /**
  * Kinds of test files by their suffix. `excuse`: why none of them can run here, if so. `alone`: files that wait for the
- * clocks of protocols; an emulated machine that shares its CPU with another would be late for them.
+ * clocks of protocols, or compare a kernel's story with the model's; beside others they would be late.
  */
 const tiers = {
   unit: { takes: (f) => !/\.(netns|vm)\.test\.js$/.test(f), atOnce: 2, limitMs: 60_000, excuse: () => undefined },
   netns: {
     takes: (f) => f.endsWith(".netns.test.js"),
     atOnce: 2,
+    alone: (f) => f.startsWith("lab/"),
     limitMs: 180_000,
     excuse: () => (process.getuid() === 0 ? undefined : "not root: network namespaces cannot be made"),
   },
