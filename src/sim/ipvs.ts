@@ -24,11 +24,11 @@ import type {
   TableReading,
 } from "../ports/engine.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
-import type { Connection, Forwarding } from "../wire/ipvsSync.ts";
+import { type Connection, type Forwarding, TCP_STATES } from "../wire/ipvsSync.ts";
 import { TCP_FLAG } from "../wire/tcp.ts";
 import { hopped, type IpBody } from "./frame.ts";
 import type { LocalInput, SimHost } from "./host.ts";
-import { eventOf, inputOnly, type State, states, timeoutSeconds, udpTimeoutSeconds } from "./ipvsStates.ts";
+import { eventOf, inputOnly, type State, timeoutSeconds, udpTimeoutSeconds } from "./ipvsStates.ts";
 import { type Candidate, type Schedule, schedulers } from "./schedulers.ts";
 import { SyncDaemons } from "./sync.ts";
 
@@ -90,7 +90,7 @@ const toldOf = (c: IpvsConnection): Connection => ({
   virtualPort: c.virtualPort,
   server: c.destination.rip,
   serverPort: c.destination.port,
-  state: c.protocol === PROTOCOL.tcp ? states.indexOf(c.state) : 0,
+  state: c.protocol === PROTOCOL.tcp ? TCP_STATES.indexOf(c.state) : 0,
 });
 
 const noCounts = { active: 0, inactive: 0, connections: 0, packets: 0, octets: 0 };
@@ -387,7 +387,7 @@ export class Ipvs implements LocalInput, TableEngine {
   #received(c: Connection): void {
     const key = portKey(c.virtual, c.protocol, c.virtualPort);
     const client = c.client * 65_536 + c.clientPort;
-    const state = states[c.state] ?? "NONE";
+    const state = TCP_STATES[c.state] ?? "NONE";
     let known = this.#connections.get(key)?.get(client);
     if (known === undefined) {
       const service = this.#services.get(key) ?? this.#services.get(portKey(c.virtual, c.protocol, 0));
@@ -429,7 +429,7 @@ export class Ipvs implements LocalInput, TableEngine {
     const before = connection.state;
     connection.packets++;
     if (packet.tcp !== undefined)
-      this.#enter(connection, inputOnly[eventOf(packet.tcp.flags)][states.indexOf(before)] ?? "CLOSE");
+      this.#enter(connection, inputOnly[eventOf(packet.tcp.flags)][TCP_STATES.indexOf(before)] ?? "CLOSE");
     const seconds = packet.tcp === undefined ? udpTimeoutSeconds : timeoutSeconds[connection.state];
     connection.expiresUs = this.#host.lan.nowUs + seconds * 1_000_000;
     this.#synchroniseOne(connection, before);

@@ -1,20 +1,8 @@
 /** IPVS's states of a TCP connection, how long each lasts, and what leads from one to the next (ip_vs_proto_tcp.c). */
+import type { TCP_STATES } from "../wire/ipvsSync.ts";
 import { TCP_FLAG } from "../wire/tcp.ts";
 
-export const states = [
-  "NONE",
-  "ESTABLISHED",
-  "SYN_SENT",
-  "SYN_RECV",
-  "FIN_WAIT",
-  "TIME_WAIT",
-  "CLOSE",
-  "CLOSE_WAIT",
-  "LAST_ACK",
-  "LISTEN",
-  "SYNACK",
-] as const;
-export type State = (typeof states)[number];
+export type State = (typeof TCP_STATES)[number];
 
 /** tcp_timeouts of ip_vs_proto_tcp.c, in seconds. */
 export const timeoutSeconds: Readonly<Record<State, number>> = {
@@ -34,7 +22,7 @@ export const udpTimeoutSeconds = 5 * 60;
 
 /**
  * tcp_states, the part for directors that see one direction only (INPUT-ONLY), as dr and tun directors do: the next
- * state by event, in the order of `states`.
+ * state by event, in the order of TCP_STATES.
  */
 export const inputOnly: Readonly<Record<"syn" | "fin" | "ack" | "rst", readonly State[]>> = {
   syn: [

@@ -37,7 +37,8 @@ export type IpvsSyncConnection = Decoded<typeof ipvsSyncConnection.table>;
 
 /** IP_VS_CONN_F_*: the forwarding method is in the lowest three bits. */
 export const SYNC_FLAG = { masq: 0, local: 1, tun: 2, dr: 3, inactive: 0x100 } as const;
-const TCP_STATES = [
+/** IPVS's states of a TCP connection by their number (ip_vs.h, IP_VS_TCP_S_*). */
+export const TCP_STATES = [
   "NONE",
   "ESTABLISHED",
   "SYN_SENT",
@@ -49,7 +50,7 @@ const TCP_STATES = [
   "LAST_ACK",
   "LISTEN",
   "SYNACK",
-];
+] as const;
 
 export interface Connection {
   readonly protocol: number;
@@ -77,7 +78,7 @@ export function readConnection(line: string): Connection | undefined {
   if (found === null) return undefined;
   const number = (i: number): number => Number.parseInt(found[i] as string, 16);
   const tcp = found[1] === "TCP";
-  const state = tcp ? TCP_STATES.indexOf(found[8] as string) : 0;
+  const state = tcp ? TCP_STATES.findIndex((name) => name === found[8]) : 0;
   if (state < 0 || number(3) === 0) return undefined;
   return {
     protocol: tcp ? PROTOCOL.tcp : PROTOCOL.udp,
