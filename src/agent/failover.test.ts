@@ -6,7 +6,8 @@ import { type Ipv4, ipv4 } from "../base/ipv4.ts";
 import { type Mac, mac } from "../base/mac.ts";
 import type { FailoverEvent, FailoverPorts } from "../ports/failover.ts";
 import { dissect } from "../wire/frame.ts";
-import { Failover, type FailoverConfig, graceMs, type InstanceConfig, relayMs, settleMs } from "./failover.ts";
+import { Failover, graceMs, relayMs, settleMs } from "./failover.ts";
+import type { FailoverConfig, InstanceConfig } from "./failoverConfig.ts";
 
 const vip = ipv4("10.0.0.100");
 const router = ipv4("10.0.0.1");

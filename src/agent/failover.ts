@@ -20,26 +20,8 @@ import type { Arp } from "../wire/arp.ts";
 import { arpAnnouncement, arpReply, arpRequest } from "../wire/frame.ts";
 import { decodeIpv4, PROTOCOL } from "../wire/ipv4.ts";
 import { decodeVrrp, vrrpPacket } from "../wire/vrrp.ts";
+import type { FailoverConfig, InstanceConfig, SoleConfig } from "./failoverConfig.ts";
 import { type InstanceStatus, instanceStatus, type LastTransition } from "./failoverStatus.ts";
-
-export interface InstanceConfig {
-  readonly vrrp: VrrpConfig;
-  readonly link: string;
-  readonly announcer: AnnouncerConfig;
-}
-/** Values only: it is sent to the thread. */
-export interface FailoverConfig {
-  /** Each a sync group; an instance outside of any is a group of one. */
-  readonly groups: readonly (readonly InstanceConfig[])[];
-  /** A cluster of one director: it simply holds its VIPs. */
-  readonly sole: readonly SoleConfig[];
-}
-export interface SoleConfig {
-  readonly name: string;
-  readonly link: string;
-  readonly vips: readonly Ipv4[];
-  readonly announcer: AnnouncerConfig;
-}
 
 /** What stands on the links when we begin: VIPs among it are what an earlier run of ours left. */
 export interface Beginning {

@@ -4,7 +4,26 @@ import type { Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import type { Cluster, Director, Vip, VrrpInstance } from "../cluster/cluster.ts";
 import type { AnnouncerConfig } from "../machine/announcer.ts";
-import type { FailoverConfig, InstanceConfig, SoleConfig } from "./failover.ts";
+import type { VrrpConfig } from "../machine/vrrpTypes.ts";
+
+export interface InstanceConfig {
+  readonly vrrp: VrrpConfig;
+  readonly link: string;
+  readonly announcer: AnnouncerConfig;
+}
+/** Values only: it is sent to the thread. */
+export interface FailoverConfig {
+  /** Each a sync group; an instance outside of any is a group of one. */
+  readonly groups: readonly (readonly InstanceConfig[])[];
+  /** A cluster of one director: it simply holds its VIPs. */
+  readonly sole: readonly SoleConfig[];
+}
+export interface SoleConfig {
+  readonly name: string;
+  readonly link: string;
+  readonly vips: readonly Ipv4[];
+  readonly announcer: AnnouncerConfig;
+}
 
 /** How many frames an announcement sends at once: a millisecond of it is well below what any switch drops. */
 const framesAtOnce = 64;

@@ -3,7 +3,7 @@ import type { AnnouncerState } from "../machine/announcer.ts";
 import { priorityOf } from "../machine/vrrpTimers.ts";
 import type { PhaseName, VrrpState } from "../machine/vrrpTypes.ts";
 import type { VrrpChecksum } from "../wire/vrrp.ts";
-import type { InstanceConfig } from "./failover.ts";
+import type { InstanceConfig } from "./failoverConfig.ts";
 
 export interface LastTransition {
   readonly from: PhaseName;

@@ -1,8 +1,10 @@
 /** A scenario's outcome and an exploration's findings as text. */
+
 import type { ExploreReport, Story } from "../lab/sim/explore.ts";
 import { describeFault } from "../lab/sim/faults.ts";
 import type { ScenarioOutcome, TimelineEntry } from "../lab/sim/scenario.ts";
 import type { Paint } from "./colour.ts";
+import { plural } from "./plural.ts";
 
 const clock = (ms: number): string => {
   const seconds = Math.floor(ms / 1000);
@@ -38,11 +40,11 @@ export function scenarioText(name: string, o: ScenarioOutcome, p: Paint): string
     `\n${p.bold("At the end")}\n`,
     owners,
     caches,
-    `  ${c.total} connections: ${c.completed} completed, ${c.broken} broken, ${c.refused} refused; ${c.misrouted} reached a real server directly\n`,
+    `  ${plural(c.total, "connection")}: ${c.completed} completed, ${c.broken} broken, ${c.refused} refused; ${c.misrouted} reached a real server directly\n`,
     leaks.length === 0 ? "" : `  asked in the VIP's name: ${leaks.join(", ")}\n`,
     o.breaches.length === 0
       ? `  ${p.green("no law was broken")}\n`
-      : `  ${p.red(`${o.breaches.length} laws broken`)}: ${o.breaches.map((b) => `${b.law} by ${b.host} at ${clock(b.atMs)}`).join("; ")}\n`,
+      : `  ${p.red(`${plural(o.breaches.length, "law")} broken`)}: ${o.breaches.map((b) => `${b.law} by ${b.host} at ${clock(b.atMs)}`).join("; ")}\n`,
   ].join("");
 }
 
@@ -54,12 +56,12 @@ function upTo({ outcome, law, host }: Story): readonly TimelineEntry[] {
 }
 
 export function exploreText(r: ExploreReport, p: Paint): string {
-  const head = `${r.runs} schedules of ${clock(r.durationMs).slice(0, 8)}, ${r.events} events: ${r.sound} broke no law\n`;
+  const head = `${plural(r.runs, "schedule")} of ${clock(r.durationMs).slice(0, 8)}, ${r.events} events: ${r.sound} broke no law\n`;
   const stories = r.stories.map((s, i) => {
     const title = `${i + 1}. ${s.law}, by ${s.host}`;
     const faults =
-      s.faults.length === 0 ? "without any fault" : `${s.faults.length} of ${s.faultsBefore} faults needed`;
-    return `\n${p.bold(title)}: in ${s.times} schedules; ${faults} (seed ${r.seed}, run ${s.run})\n${timelineText(upTo(s), p, "     ")}`;
+      s.faults.length === 0 ? "without any fault" : `${s.faults.length} of ${plural(s.faultsBefore, "fault")} needed`;
+    return `\n${p.bold(title)}: in ${plural(s.times, "schedule")}; ${faults} (seed ${r.seed}, run ${s.run})\n${timelineText(upTo(s), p, "     ")}`;
   });
   const yaml = r.stories[0]?.faults.map(
     (f) =>

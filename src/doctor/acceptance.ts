@@ -1,5 +1,5 @@
 import type { Ipv4 } from "../base/ipv4.ts";
-import type { Link } from "../model/host.ts";
+import type { Link } from "../model/link.ts";
 import { isLocal } from "../model/localTable.ts";
 import type { IpVerdict } from "../model/receive.ts";
 import { type Context, outsider, ownAddress, type Vip } from "./context.ts";

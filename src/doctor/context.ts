@@ -1,8 +1,10 @@
 import { formatIpv4, type Ipv4, ipv4FromNumber, parseIpv4 } from "../base/ipv4.ts";
 import type { Cluster } from "../cluster/cluster.ts";
+import { compileHost } from "../model/compileHost.ts";
 import type { FilterChainFacts, HostFacts } from "../model/facts.ts";
-import { type Address, compileHost, type Host, holdsPrefix, type Link } from "../model/host.ts";
+import type { Host } from "../model/host.ts";
 import { type Ipv6, parseIpv6 } from "../model/ipv6.ts";
+import { type Address, holdsPrefix, type Link } from "../model/link.ts";
 import { fibLookup, flowOf } from "../model/routes.ts";
 import type { Evidence } from "./finding.ts";
 import { Questions } from "./questions.ts";

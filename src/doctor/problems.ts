@@ -1,5 +1,5 @@
 import type { ArpReply } from "../model/answerArp.ts";
-import type { Link } from "../model/host.ts";
+import type { Link } from "../model/link.ts";
 import { isLocal } from "../model/localTable.ts";
 import type { RuleId } from "../model/rules.ts";
 import type { Context, Vip } from "./context.ts";

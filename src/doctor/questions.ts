@@ -2,7 +2,8 @@ import { formatIpv4, type Ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import { BROADCAST_MAC, type Mac } from "../base/mac.ts";
 import { type AnnounceVerdict, announce } from "../model/announce.ts";
 import { type ArpReply, type ArpVerdict, answerArp, type FrameKind } from "../model/answerArp.ts";
-import { type Host, type Link, receiverOf } from "../model/host.ts";
+import type { Host } from "../model/host.ts";
+import { type Link, receiverOf } from "../model/link.ts";
 import { type IpVerdict, receive } from "../model/receive.ts";
 
 const askerMac = "02:00:5e:00:53:01" as Mac;

@@ -1,8 +1,8 @@
 import { formatIpv4, type Ipv4, ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import { mac, ZERO_MAC } from "../base/mac.ts";
 import { type ArpPacket, answerArp } from "./answerArp.ts";
+import { compileHost } from "./compileHost.ts";
 import type { AddressFacts, HostFacts } from "./facts.ts";
-import { compileHost } from "./host.ts";
 
 export interface BenchResult {
   readonly name: string;

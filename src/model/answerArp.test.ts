@@ -4,8 +4,9 @@ import { formatIpv4 } from "../base/ipv4.ts";
 import { mac } from "../base/mac.ts";
 import { type HostSketch, NIC, realServer, sketchFacts, sketchHost, whoHas } from "../testing/modelHosts.ts";
 import { type ArpPacket, type ArpVerdict, answerArp } from "./answerArp.ts";
+import { compileHost } from "./compileHost.ts";
 import type { FilterChainFacts } from "./facts.ts";
-import { compileHost, type Host } from "./host.ts";
+import type { Host } from "./host.ts";
 
 const VIP = "10.0.0.100";
 const says = (host: Host, packet: ArpPacket): string => {

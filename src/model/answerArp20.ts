@@ -1,7 +1,9 @@
 import { type Ipv4, isMulticast } from "../base/ipv4.ts";
 import type { ArpPacket, ArpReply, ArpSilence, ArpVerdict, CacheEffect } from "./arpVerdict.ts";
-import { type Address, type Host, holdsPrefix, type Link } from "./host.ts";
-import { deviceOf, fibLookup, flowOf } from "./routes.ts";
+import type { Host } from "./host.ts";
+import { type Address, holdsPrefix, type Link } from "./link.ts";
+import { fibLookup, flowOf } from "./routes.ts";
+import { deviceOf } from "./routingTable.ts";
 import type { RuleId } from "./rules.ts";
 
 /** One device of 2.0: a link with its first address, or an alias ("eth0:0") with its own. */

@@ -5,9 +5,9 @@ import fc from "fast-check";
 import "../testing/seed.ts";
 import { sketchFacts, whoHas } from "../testing/modelHosts.ts";
 import { answerArp } from "./answerArp.ts";
+import { compileHost } from "./compileHost.ts";
 import type { HostFacts } from "./facts.ts";
 import { checkFacts, factsJsonSchema, parseFacts } from "./factsSchema.ts";
-import { compileHost } from "./host.ts";
 
 type Mutable<T> = T extends object ? { -readonly [K in keyof T]: Mutable<T[K]> } : T;
 type MutableFacts = Mutable<HostFacts>;

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { addressFacts, sketchFacts, whoHas } from "../testing/modelHosts.ts";
 import { answerArp } from "./answerArp.ts";
+import { compileHost } from "./compileHost.ts";
 import type { HostFacts } from "./facts.ts";
 import { kernelRoutes, withAddress, withoutAddress } from "./factsEdit.ts";
-import { compileHost } from "./host.ts";
 
 /** The same host with every route written out, as netlink would give it. */
 const written = (facts: HostFacts): HostFacts => ({

@@ -1,8 +1,9 @@
 import { formatIpv4, parseIpv4 } from "../base/ipv4.ts";
 import { maskOf } from "../base/prefix.ts";
 import { bad, good, type Result } from "../base/result.ts";
+import { compileHost } from "./compileHost.ts";
+import { derivedRoutes } from "./compileRoutes.ts";
 import type { AddressFacts, HostFacts, RouteFacts } from "./facts.ts";
-import { compileHost, derivedRoutes } from "./host.ts";
 
 /**
  * Facts after a change, with everything the kernel does by itself along with it (section 2 of the rules): the order

@@ -21,12 +21,14 @@ export {
   type CacheEffect,
   type FrameKind,
 } from "./answerArp.ts";
+export { compileHost } from "./compileHost.ts";
 export * from "./facts.ts";
 export { kernelRoutes, withAddress, withoutAddress } from "./factsEdit.ts";
 export { checkFacts, type FactsProblem, type FactsResult, factsJsonSchema, parseFacts } from "./factsSchema.ts";
 export { compareReleases, generationOf, parseRelease, type Release, releaseOf } from "./generation.ts";
-export { type Address, type Conf, compileHost, type Host, type Link, linkAt, linkIndex, receiverOf } from "./host.ts";
+export { type Host, linkAt, linkIndex } from "./host.ts";
 export { ANY6, type Ipv6, parseIpv6, solicitedNode } from "./ipv6.ts";
+export { type Address, type Conf, type Link, receiverOf } from "./link.ts";
 export { addressType, isLocal, ownerOf } from "./localTable.ts";
 export {
   announcesByItself6,
@@ -48,6 +50,7 @@ export {
   neighbourKey,
 } from "./neighbour.ts";
 export { neighbourDeadlineMs, neighbourTick, neighbourTimes, neighbourUse, type TimerStep } from "./neighbourTimers.ts";
+export type { Flow } from "./policyRule.ts";
 export {
   type Delivered,
   type Dropped,
@@ -57,7 +60,8 @@ export {
   type IpVerdict,
   receive,
 } from "./receive.ts";
-export { type Flow, fibLookup, flowOf, outputDevice, type Route } from "./routes.ts";
+export { fibLookup, flowOf, outputDevice } from "./routes.ts";
+export type { Route } from "./routingTable.ts";
 export { isRuleId, type Rule, type RuleId, rules, rulesDocument, ruleText } from "./rules.ts";
 export { selectSource } from "./selectSource.ts";
 export { type Switches, type SwitchName, switchesOf, switchProblems, switchTable } from "./switches.ts";

@@ -2,7 +2,7 @@
 import type { Ipv4 } from "../base/ipv4.ts";
 import type { FrameKind } from "./arpVerdict.ts";
 import type { HookPacket } from "./filters.ts";
-import type { Link } from "./host.ts";
+import type { Link } from "./link.ts";
 import type { RuleId } from "./rules.ts";
 
 export interface IpHeader {

@@ -1,7 +1,9 @@
 import { type Ipv4, isMulticast } from "../base/ipv4.ts";
 import type { RouteType } from "./facts.ts";
-import type { Host, Link } from "./host.ts";
-import { deviceOf, isZero, LOCAL_TABLE } from "./routes.ts";
+import type { Host } from "./host.ts";
+import type { Link } from "./link.ts";
+import { isZero } from "./routes.ts";
+import { deviceOf, LOCAL_TABLE } from "./routingTable.ts";
 
 /**
  * inet_addr_type_dev_table: what an address is for this host, asked in the local table, or in its VRF's (4.4+).

@@ -1,6 +1,7 @@
 import type { Address6Facts } from "./facts.ts";
-import { type Host, type Link, linkAt, receiverOf } from "./host.ts";
+import { type Host, linkAt } from "./host.ts";
 import { ANY6, type Ipv6, isMulticast6, parseIpv6, solicitedNode } from "./ipv6.ts";
+import { type Link, receiverOf } from "./link.ts";
 import type { RuleId } from "./rules.ts";
 
 /** A neighbour solicitation that reached a link. */

@@ -3,7 +3,8 @@ import { parseIpv4 } from "../base/ipv4.ts";
 import { BROADCAST_MAC, type Mac, parseMac } from "../base/mac.ts";
 import { type ArpPacket, decide, heardBy } from "./answerArp.ts";
 import type { NeighbourState } from "./facts.ts";
-import { type Host, type Link, linkAt, receiverOf } from "./host.ts";
+import { type Host, linkAt } from "./host.ts";
+import { type Link, receiverOf } from "./link.ts";
 import { addressType } from "./localTable.ts";
 import { confirmTowards } from "./selectSource.ts";
 

@@ -1,6 +1,6 @@
 import { type Ipv4, isMulticast, parseIpv4 } from "../base/ipv4.ts";
 import { runHook } from "./filters.ts";
-import { type Host, type Link, linkAt, receiverOf } from "./host.ts";
+import { type Host, linkAt } from "./host.ts";
 import {
   type Delivered,
   type Dropped,
@@ -9,10 +9,12 @@ import {
   type IpPacket,
   type IpVerdict,
 } from "./ipVerdict.ts";
+import { type Link, receiverOf } from "./link.ts";
 import { protocolNumber } from "./protocols.ts";
 import { receive20 } from "./receive20.ts";
 import { type InputFault, routeInput } from "./routeInput.ts";
-import { deviceOf, fibLookup, flowOf } from "./routes.ts";
+import { fibLookup, flowOf } from "./routes.ts";
+import { deviceOf } from "./routingTable.ts";
 import type { RuleId } from "./rules.ts";
 import { selectSource } from "./selectSource.ts";
 

@@ -1,7 +1,9 @@
 import { runHook } from "./filters.ts";
-import type { Host, Link } from "./host.ts";
+import type { Host } from "./host.ts";
 import { hookPacketOf, type IpPacket, type IpVerdict } from "./ipVerdict.ts";
-import { deviceOf, fibLookup, flowOf } from "./routes.ts";
+import type { Link } from "./link.ts";
+import { fibLookup, flowOf } from "./routes.ts";
+import { deviceOf } from "./routingTable.ts";
 
 /** ip_rcv of 2.0: an address of any up device is local; nothing checks the source. C-2.0. */
 export function receive20(host: Host, link: Link, packet: IpPacket, again: (inner: IpPacket) => IpVerdict): IpVerdict {

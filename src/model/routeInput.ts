@@ -1,6 +1,8 @@
 import type { Ipv4 } from "../base/ipv4.ts";
-import type { Host, Link } from "./host.ts";
-import { deviceOf, fibLookup, isZero, type Route } from "./routes.ts";
+import type { Host } from "./host.ts";
+import type { Link } from "./link.ts";
+import { fibLookup, isZero } from "./routes.ts";
+import { deviceOf, type Route } from "./routingTable.ts";
 import { type SourceFault, validateSource } from "./validateSource.ts";
 
 /** A packet, or an ARP request seen as a packet from sender to target (A-2.2-02), that came in on a link. */

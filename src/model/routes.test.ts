@@ -7,7 +7,9 @@ import { covers, parsePrefix } from "../base/prefix.ts";
 import { type HostSketch, sketchHost } from "../testing/modelHosts.ts";
 import type { PolicyRuleFacts, RouteFacts } from "./facts.ts";
 import { addressType } from "./localTable.ts";
-import { deviceOf, type Flow, fibLookup, flowOf } from "./routes.ts";
+import type { Flow } from "./policyRule.ts";
+import { fibLookup, flowOf } from "./routes.ts";
+import { deviceOf } from "./routingTable.ts";
 
 const looks = (sketch: HostSketch, destination: string, flow: Partial<Flow> = {}): string => {
   const route = fibLookup(sketchHost(sketch), flowOf({ destination: ipv4(destination), ...flow }));

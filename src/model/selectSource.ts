@@ -1,6 +1,7 @@
 import type { Ipv4 } from "../base/ipv4.ts";
 import { ANY } from "../base/ipv4.ts";
-import { type Address, type Host, holdsPrefix, type Link } from "./host.ts";
+import type { Host } from "./host.ts";
+import { type Address, holdsPrefix, type Link } from "./link.ts";
 
 const LINK_SCOPE = 253;
 const HOST_SCOPE = 254;

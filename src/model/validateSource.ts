@@ -1,6 +1,8 @@
 import type { Ipv4 } from "../base/ipv4.ts";
-import type { Host, Link } from "./host.ts";
-import { fibLookup, LOOPBACK_INDEX, type Route } from "./routes.ts";
+import type { Host } from "./host.ts";
+import type { Link } from "./link.ts";
+import { fibLookup } from "./routes.ts";
+import { LOOPBACK_INDEX, type Route } from "./routingTable.ts";
 
 /**
  * Why a source is refused. `type`: the route to it is a broadcast, multicast, or NAT one. `own`: it is local here.

@@ -2,9 +2,11 @@ import { ANY, formatIpv4, type Ipv4, parseIpv4 } from "../base/ipv4.ts";
 import { type Mac, parseMac, ZERO_MAC } from "../base/mac.ts";
 import { announce, announcesByItself, type LinkEvent } from "./announce.ts";
 import { type ArpPacket, answerArp, type FrameKind } from "./answerArp.ts";
+import { compileHost } from "./compileHost.ts";
 import { type NeighbourState, neighbourStates } from "./facts.ts";
-import { compileHost, type Host, type Link, receiverOf } from "./host.ts";
+import type { Host } from "./host.ts";
 import { parseIpv6 } from "./ipv6.ts";
+import { type Link, receiverOf } from "./link.ts";
 import { answerNdp } from "./ndp.ts";
 import {
   emptyCache,

@@ -1,8 +1,9 @@
 import { type Mac, parseMac, ZERO_MAC } from "../base/mac.ts";
 import { announce } from "../model/announce.ts";
 import { answerArp } from "../model/answerArp.ts";
+import { compileHost } from "../model/compileHost.ts";
 import type { HostFacts } from "../model/facts.ts";
-import { compileHost, linkIndex } from "../model/host.ts";
+import { linkIndex } from "../model/host.ts";
 import { type IpHeader, receive } from "../model/receive.ts";
 import type { Announcement, AnnounceQuestion, Answer, ArpQuestion, Kernel, PacketQuestion } from "./kernel.ts";
 

@@ -6,8 +6,10 @@ import { formatIpv4, type Ipv4, parseIpv4 } from "../base/ipv4.ts";
 import { BROADCAST_MAC, type Mac, ZERO_MAC } from "../base/mac.ts";
 import { announce } from "../model/announce.ts";
 import { type ArpPacket, type ArpReply, answerArp, type FrameKind } from "../model/answerArp.ts";
+import { compileHost } from "../model/compileHost.ts";
 import type { HostFacts } from "../model/facts.ts";
-import { compileHost, type Host, type Link } from "../model/host.ts";
+import type { Host } from "../model/host.ts";
+import type { Link } from "../model/link.ts";
 import { isLocal } from "../model/localTable.ts";
 import { isValid, type NeighbourEntry, neighbourEntry, neighbourKey, unconfirmedMs } from "../model/neighbour.ts";
 import {
@@ -18,7 +20,8 @@ import {
   type TimerStep,
 } from "../model/neighbourTimers.ts";
 import { type IpHeader, type IpVerdict, receive } from "../model/receive.ts";
-import { deviceOf, fibLookup, flowOf, type Route, usableHop } from "../model/routes.ts";
+import { fibLookup, flowOf } from "../model/routes.ts";
+import { deviceOf, type Route, usableHop } from "../model/routingTable.ts";
 import { selectSource } from "../model/selectSource.ts";
 import { UNREACHABLE } from "../wire/icmp.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";

@@ -5,7 +5,8 @@
 import type { Ipv4 } from "../base/ipv4.ts";
 import { ZERO_MAC } from "../base/mac.ts";
 import { answerArp } from "../model/answerArp.ts";
-import type { Host, Link } from "../model/host.ts";
+import type { Host } from "../model/host.ts";
+import type { Link } from "../model/link.ts";
 import type { Interest } from "./lan.ts";
 
 export const hearsAll: Interest = { everything: true, targets: [] };

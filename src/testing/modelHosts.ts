@@ -1,9 +1,10 @@
 import { type Ipv4, ipv4 } from "../base/ipv4.ts";
 import { type Mac, mac, ZERO_MAC } from "../base/mac.ts";
 import type { ArpPacket } from "../model/answerArp.ts";
+import { compileHost } from "../model/compileHost.ts";
 import type { AddressFacts, Generation, HostFacts, LinkFacts } from "../model/facts.ts";
 import { generationOf, parseRelease } from "../model/generation.ts";
-import { compileHost, type Host } from "../model/host.ts";
+import type { Host } from "../model/host.ts";
 import type { IpPacket } from "../model/receive.ts";
 
 export const NIC: Mac = mac("02:00:00:00:00:02");

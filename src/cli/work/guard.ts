@@ -1,4 +1,5 @@
 /** The work behind `vipward guard`: its clock, its ears and its hands; apply/guard.ts decides. */
+
 import { performance } from "node:perf_hooks";
 import { type Drift, driftOf, goalOf, healPlan, type Watched, watchedSysctls } from "../../apply/drift.ts";
 import {
@@ -27,6 +28,7 @@ import type { Goal } from "../../plan/proof.ts";
 import type { ApplyPorts } from "../../ports/apply.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
+import { plural } from "../plural.ts";
 import { askedOf, portsOf, type SilenceOptions } from "./silence.ts";
 
 export interface GuardOptions extends SilenceOptions {
@@ -207,7 +209,7 @@ class Guard {
     if (this.#o.json) this.#line({ event: "began", vips, owned, heal: this.#config.heal });
     else
       this.#io.out(
-        `guarding ${vips} ${vips === 1 ? "VIP" : "VIPs"} and ${owned} things made by vipward${this.#config.heal ? ", putting right what drifts" : ""}\n`,
+        `guarding ${plural(vips, "VIP")} and ${plural(owned, "thing")} made by vipward${this.#config.heal ? ", putting right what drifts" : ""}\n`,
       );
   }
 

@@ -1,4 +1,5 @@
 /** The work behind plan, apply, undo, status, policies, hide, reveal, render and confirm. */
+
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -29,6 +30,7 @@ import { wishOf } from "../../policy/wishOf.ts";
 import type { ApplyPorts } from "../../ports/apply.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
+import { plural } from "../plural.ts";
 import { askWire, wireText } from "./askWire.ts";
 import { type Keeping, keepingOf, keepText } from "./keeping.ts";
 
@@ -187,7 +189,7 @@ function noPolicy(considered: readonly Considered[]): HostError {
 
 function lawLine(l: LawProof): string[] {
   const rules = l.rules.length === 0 ? "" : ` [${l.rules.join(" ")}]`;
-  const head = `  ${l.holds ? "holds " : "BROKEN"}  ${l.law}. ${l.title} (${l.asked} questions)${rules}`;
+  const head = `  ${l.holds ? "holds " : "BROKEN"}  ${l.law}. ${l.title} (${plural(l.asked, "question")})${rules}`;
   const broken = l.broken.map((w) => `          ${w.asked}: ${w.answer}${w.rule === "" ? "" : ` (${w.rule})`}`);
   const more = l.brokenCount > l.broken.length ? [`          and ${l.brokenCount - l.broken.length} more`] : [];
   return [head, ...broken, ...more, ...l.caveats.map((c) => `          note: ${c}`)];
@@ -199,7 +201,7 @@ function planText(policy: string, plan: Plan, notes: readonly string[], diff: bo
   const lines: string[] = [];
   if (plan.steps.length === 0) lines.push(`nothing to do: all is as wanted (${policy})`);
   else {
-    lines.push(`${plan.steps.length} ${plan.steps.length === 1 ? "change" : "changes"}, by ${policy}, in this order:`);
+    lines.push(`${plural(plan.steps.length, "change")}, by ${policy}, in this order:`);
     plan.steps.slice(0, SHOWN).forEach((s, i) => {
       lines.push(`  ${String(i + 1).padStart(3)}. ${describe(s.change)}`);
       lines.push(`       ${s.why}${s.rules.length === 0 ? "" : ` (${s.rules.join(", ")})`}`);

@@ -1,6 +1,8 @@
 /** `vipward status` for somebody who was woken up: what is wrong first, then who owns what, who serves, what happened. */
+
 import type { AgentStatus, InstanceReport, ServerStatus, ServiceStatus, StampedEvent } from "../../agent/status.ts";
 import type { Paint } from "../colour.ts";
+import { plural } from "../plural.ts";
 import { wrap } from "./wrap.ts";
 
 export interface StatusLayout {
@@ -32,7 +34,6 @@ function clock(at: Date, now: Date): string {
   const isToday = at.toDateString() === now.toDateString();
   return isToday ? time : `${two(at.getMonth() + 1)}-${two(at.getDate())} ${time}`;
 }
-const plural = (n: number, word: string): string => `${n} ${word}${n === 1 ? "" : "s"}`;
 
 // ---- what is wrong --------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
 import { networkOf } from "../../base/prefix.ts";
-import type { Link } from "../../model/host.ts";
+import type { Link } from "../../model/link.ts";
 import { portsOf } from "../acceptance.ts";
 import { addressEvidence, type Context, linkEvidence, outsider, removeLines, type Vip } from "../context.ts";
 import type { Entry, Hit } from "../entry.ts";

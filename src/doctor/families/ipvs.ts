@@ -1,7 +1,8 @@
 import { formatIpv4, parseIpv4 } from "../../base/ipv4.ts";
 import type { IpvsServiceFacts } from "../../model/facts.ts";
 import { compareReleases, parseRelease, releaseOf } from "../../model/generation.ts";
-import { deviceOf, fibLookup, flowOf } from "../../model/routes.ts";
+import { fibLookup, flowOf } from "../../model/routes.ts";
+import { deviceOf } from "../../model/routingTable.ts";
 import type { Context } from "../context.ts";
 import type { Entry, Hit } from "../entry.ts";
 import { list } from "../text.ts";

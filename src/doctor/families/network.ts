@@ -1,5 +1,6 @@
 import type { FilterChainFacts, FilterRuleFacts, NotUnderstoodFacts } from "../../model/facts.ts";
-import { deviceOf, fibLookup, flowOf } from "../../model/routes.ts";
+import { fibLookup, flowOf } from "../../model/routes.ts";
+import { deviceOf } from "../../model/routingTable.ts";
 import { selectSource } from "../../model/selectSource.ts";
 import { acceptances } from "../acceptance.ts";
 import {

@@ -1,6 +1,6 @@
 import { type Ipv4, ipv4FromNumber } from "../../base/ipv4.ts";
 import { covers, networkOf, parsePrefix } from "../../base/prefix.ts";
-import { type Address, holdsPrefix } from "../../model/host.ts";
+import { type Address, holdsPrefix } from "../../model/link.ts";
 import { type Context, chainName, removeLines } from "../context.ts";
 import type { Entry, Hit } from "../entry.ts";
 import { problemsOf, silenceLines } from "../problems.ts";

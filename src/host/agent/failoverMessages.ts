@@ -1,4 +1,4 @@
-import type { FailoverConfig } from "../../agent/failover.ts";
+import type { FailoverConfig } from "../../agent/failoverConfig.ts";
 import type { InstanceStatus } from "../../agent/failoverStatus.ts";
 import type { FailoverEvent } from "../../ports/failover.ts";
 

@@ -1,6 +1,7 @@
 /** The other side of failoverWorker.ts: a thread that nothing else delays. Started as a worker, never imported. */
 import { parentPort, workerData } from "node:worker_threads";
-import { Failover, type FailoverConfig, rehearse } from "../../agent/failover.ts";
+import { Failover, rehearse } from "../../agent/failover.ts";
+import type { FailoverConfig } from "../../agent/failoverConfig.ts";
 import { linksOf } from "../../agent/failoverConfig.ts";
 import type { Ipv4 } from "../../base/ipv4.ts";
 import type { FailoverEvent, FailoverPorts } from "../../ports/failover.ts";

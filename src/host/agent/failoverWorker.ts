@@ -1,6 +1,6 @@
 /** Failover in a thread of its own, so that checks, netlink dumps and garbage of the agent never delay an advert. */
 import { Worker } from "node:worker_threads";
-import type { FailoverConfig } from "../../agent/failover.ts";
+import type { FailoverConfig } from "../../agent/failoverConfig.ts";
 import type { FailoverEvent } from "../../ports/failover.ts";
 import { HostError } from "../errors.ts";
 import type { FailoverStatus, FromFailover, ToFailover } from "./failoverMessages.ts";
