@@ -36,6 +36,8 @@ export interface Attempt {
   /** performance.timeOrigin + now: the same for all threads. */
   readonly atMs: number;
   readonly tookMs: number;
+  /** The handshake was over; undefined: it never was. */
+  readonly connectedMs: number | undefined;
   /** Which server answered; undefined: nobody, in time. */
   readonly by: string | undefined;
 }

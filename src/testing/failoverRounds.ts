@@ -150,6 +150,8 @@ async function round(bench: Bench, name: string, failure: Failure, share: number
     noticedMs: noticedMs ?? null,
     outageMs,
     lost: lost.length,
+    /** When each that failed began, after the failure, when its handshake was over if it was, and when it was given up. */
+    lostMs: lost.map((a) => [a.atMs - fromMs, a.connectedMs ?? null, a.tookMs].map((ms) => ms && Math.round(ms))),
     of: seen.length,
     excessMs: (taken === undefined ? undefined : excessMs(bench, taken)) ?? null,
     injectMs,

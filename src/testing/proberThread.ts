@@ -18,17 +18,25 @@ new Namespace(namespace).enter();
 
 const epochMs = (): number => performance.timeOrigin + performance.now();
 
+/** Each port once: one that comes again within minutes may meet its former connection in the director's table. */
+let localPort = 10_000;
+
 function attempt(): void {
   const atMs = epochMs();
-  const socket = connect({ host: vip, port: servicePort });
+  localPort = localPort === 65_535 ? 10_000 : localPort + 1;
+  const socket = connect({ host: vip, port: servicePort, localPort });
   let said = "";
   let over = false;
+  let connectedMs: number | undefined;
+  socket.on("connect", () => {
+    connectedMs = epochMs() - atMs;
+  });
   const end = (by: string | undefined): void => {
     if (over) return;
     over = true;
     clearTimeout(patience);
     socket.destroy();
-    port?.postMessage({ atMs, tookMs: epochMs() - atMs, by } satisfies Attempt);
+    port?.postMessage({ atMs, tookMs: epochMs() - atMs, connectedMs, by } satisfies Attempt);
   };
   const patience = setTimeout(() => end(undefined), patienceMs);
   socket.on("data", (octets) => {
