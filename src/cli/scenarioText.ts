@@ -1,5 +1,6 @@
 /** A scenario's outcome and an exploration's findings as text. */
-
+import type { LabFault } from "../cluster/cluster.ts";
+import { faultValues } from "../cluster/words.ts";
 import type { ExploreReport, Story } from "../lab/sim/explore.ts";
 import { describeFault } from "../lab/sim/faults.ts";
 import type { ScenarioOutcome, TimelineEntry } from "../lab/sim/scenario.ts";
@@ -41,11 +42,17 @@ export function scenarioText(name: string, o: ScenarioOutcome, p: Paint): string
     owners,
     caches,
     `  ${plural(c.total, "connection")}: ${c.completed} completed, ${c.broken} broken, ${c.refused} refused; ${c.misrouted} reached a real server directly\n`,
+    o.datagrams === undefined ? "" : datagramText(o.datagrams),
     leaks.length === 0 ? "" : `  asked in the VIP's name: ${leaks.join(", ")}\n`,
     o.breaches.length === 0
       ? `  ${p.green("no law was broken")}\n`
       : `  ${p.red(`${plural(o.breaches.length, "law")} broken`)}: ${o.breaches.map((b) => `${b.law} by ${b.host} at ${clock(b.atMs)}`).join("; ")}\n`,
   ].join("");
+}
+
+function datagramText({ asked, answered, takenBy }: NonNullable<ScenarioOutcome["datagrams"]>): string {
+  const takers = Object.entries(takenBy).map(([who, n]) => `${who} ${n}`);
+  return `  ${plural(asked, "question")} by udp: ${answered} answered; taken by ${takers.join(", ") || "nobody"}\n`;
 }
 
 /** What comes after the breach is another story. */
@@ -55,6 +62,26 @@ function upTo({ outcome, law, host }: Story): readonly TimelineEntry[] {
   return outcome.timeline.slice(0, end + 1);
 }
 
+/** As `lab.scenario` of the cluster file, told by `vipward sim` exactly as it was found. */
+export function pasteIn(r: ExploreReport, { faults, options }: Story): string {
+  const lines = faults.map(
+    (f) =>
+      `      - { at: ${f.atMs / 1000}, do: ${f.action}, host: ${f.host}${f.name === "" ? "" : `, name: ${f.name}`}${takesValue(f) ? `, value: ${f.value}` : ""} }  # ${describeFault(f)}\n`,
+  );
+  const how = `vipward sim${options.silenced ? "" : " --cure none"} --forwarding ${r.forwarding}`;
+  return [
+    `\nThe first one again, with \`${how}\`, as part of the cluster file:\nlab:\n  scenario:\n`,
+    `    seconds: ${options.durationMs / 1000}\n    seed: ${options.seed}\n    connectEveryMs: ${options.connectEveryMs}\n`,
+    `    longLived: ${options.longLived}\n    askEveryMs: ${options.askEveryMs}\n`,
+    lines.length === 0 ? "" : `    faults:\n${lines.join("")}`,
+  ].join("");
+}
+
+const takesValue = ({ action, value }: LabFault): boolean => {
+  const takes = faultValues[action];
+  return takes !== undefined && (takes.optional !== true || value !== 0);
+};
+
 export function exploreText(r: ExploreReport, p: Paint): string {
   const head = `${plural(r.runs, "schedule")} of ${clock(r.durationMs).slice(0, 8)}, ${r.events} events: ${r.sound} broke no law\n`;
   const stories = r.stories.map((s, i) => {
@@ -63,13 +90,6 @@ export function exploreText(r: ExploreReport, p: Paint): string {
       s.faults.length === 0 ? "without any fault" : `${s.faults.length} of ${plural(s.faultsBefore, "fault")} needed`;
     return `\n${p.bold(title)}: in ${plural(s.times, "schedule")}; ${faults} (seed ${r.seed}, run ${s.run})\n${timelineText(upTo(s), p, "     ")}`;
   });
-  const yaml = r.stories[0]?.faults.map(
-    (f) =>
-      `      - { at: ${f.atMs / 1000}, do: ${f.action}, host: ${f.host}${f.name === "" ? "" : `, name: ${f.name}`}${f.value === 0 ? "" : `, value: ${f.value}`} }  # ${describeFault(f)}\n`,
-  );
-  const again =
-    yaml === undefined || yaml.length === 0
-      ? ""
-      : `\nThe first one again, with \`vipward sim\`, as part of the cluster file:\nlab:\n  scenario:\n    seconds: ${r.durationMs / 1000}\n    faults:\n${yaml.join("")}`;
+  const again = r.stories[0] === undefined ? "" : pasteIn(r, r.stories[0]);
   return head + stories.join("") + again;
 }

@@ -273,14 +273,53 @@ export interface Agent {
   readonly journalMaxOctets: number;
 }
 
-/** Something done to one host of a simulated LAN. */
+/** What a cable of the lab does to frames, as far as the file says it. */
+export interface LabCable {
+  readonly delayMs?: number | undefined;
+  /** Of what the host sends. */
+  readonly jitterMs?: number | undefined;
+  readonly lossPercent?: number | undefined;
+  readonly duplicatePercent?: number | undefined;
+  readonly reorderPercent?: number | undefined;
+  readonly mtu?: number | undefined;
+}
+
+export interface LabSwitch {
+  readonly name: string;
+  readonly ageingSeconds: number;
+  /** The trunk to another switch; without `vlans` it carries all. Uplinks form no loop. */
+  readonly uplink:
+    | { readonly to: string; readonly vlans: readonly number[] | undefined; readonly cable: LabCable }
+    | undefined;
+}
+
+/** A host's cable, as the file gives it; without `network` all its cables. */
+export interface LabLinkGiven {
+  readonly host: string;
+  readonly network: string | undefined;
+  readonly switch: string | undefined;
+  readonly vlan: number | undefined;
+  readonly port: number | undefined;
+  readonly cable: LabCable;
+}
+
+/** How the lab's hosts are plugged together; see wires.ts. */
+export interface LabWires {
+  /** Empty: one for each network. */
+  readonly switches: readonly LabSwitch[];
+  /** By network. */
+  readonly vlans: Readonly<Record<string, number>>;
+  readonly links: readonly LabLinkGiven[];
+}
+
+/** Something done to one host of a simulated LAN, or to a switch's uplink. */
 export interface LabFault {
   readonly atMs: number;
   readonly action: FaultAction;
   readonly host: string;
   /** sysctl: "eth0.arp_announce"; "" for the others. */
   readonly name: string;
-  /** sysctl: its value; loss: percent; drift: millionths; else 0. */
+  /** What it is stands in faultValues of words.ts; 0 where the fault takes none. */
   readonly value: number;
 }
 
@@ -297,8 +336,19 @@ export interface Lab {
   readonly ignoresGratuitous: boolean;
   /** The policy redirect takes this port only. */
   readonly redirectPort: number | undefined;
+  readonly wires: LabWires;
   /** A run with faults instead of the story. */
-  readonly scenario: { readonly durationMs: number; readonly faults: readonly LabFault[] } | undefined;
+  readonly scenario: LabScenario | undefined;
+}
+
+export interface LabScenario {
+  readonly durationMs: number;
+  readonly faults: readonly LabFault[];
+  /** undefined, here and below: as the simulator chooses. */
+  readonly seed: number | undefined;
+  readonly connectEveryMs: number | undefined;
+  readonly longLived: number;
+  readonly askEveryMs: number | undefined;
 }
 
 /** What a director tells clients apart by: one entry for each VIP and port range, or one for a fwmark. */

@@ -186,7 +186,34 @@ export const codes = {
 
   // The lab.
   "unknown-host": error("a host that the file does not name", "correct the name, or add the host"),
-  "bad-fault": error("a fault that cannot happen to that host", "choose another fault or another host"),
+  "bad-fault": error(
+    "a fault that cannot happen: to that host, at that time, or without what it needs",
+    "choose another fault or another host",
+  ),
+  "unknown-switch": error(
+    "a switch that `lab.switches` does not name",
+    "add it under `lab.switches`, or correct the name",
+  ),
+  "switch-loop": error(
+    "switches whose uplinks form a loop: a broadcast would go round for ever, and no spanning tree is modelled",
+    "take one of the uplinks away",
+  ),
+  "host-without-link": error(
+    "a host that is plugged into no switch, where there are several",
+    "say under `lab.links` which switch it is plugged into",
+  ),
+  "link-unreachable": error(
+    "a link from which the rest of its network cannot be reached",
+    "give the link its network's VLAN, and let the uplinks on the way carry it",
+  ),
+  "duplicate-port": error(
+    "one port of a switch, or one network of a host, given two links",
+    "give each link a port of its own, and each network of a host one link",
+  ),
+  "vlan-shared": error(
+    "two networks in one VLAN of the same switches: a network is a broadcast domain of its own",
+    "give each network a VLAN of its own under `lab.vlans`",
+  ),
 
   // Failover.
   "interval-step": error(

@@ -58,4 +58,13 @@ export const defaults = {
   syncTtl: 1,
   labClients: 1,
   labRouterName: "router",
+  /** Of a host's cable. */
+  linkDelayMs: 0.1,
+  linkJitterMs: 0.8,
+  /** Of a cable between switches. */
+  uplinkDelayMs: 0.005,
+  linkMtu: 1500,
+  /** IEEE 802.1D, table 7-5. */
+  switchAgeingSeconds: 300,
+  scenarioLongLived: 12,
 } as const;

@@ -25,6 +25,15 @@ const service = (keys: string): Change => ({ services: `[{vip: web, ${keys}}]` }
 const pair = { directors: "{lb1: 10.10.0.2, lb2: 10.10.0.3}" };
 const vrrp = (keys: string): Change => ({ ...pair, failover: `{vrrp: {id: 7, ${keys}}}` });
 const instances = (list: string, more = ""): Change => ({ ...pair, failover: `{instances: [${list}]${more}}` });
+const lab = (keys: string): Change => ({ lab: `{${keys}}` });
+const happens = (fault: string, more = ""): Change => lab(`${more}scenario: {seconds: 9, faults: [{${fault}}]}`);
+const farServer: Change = {
+  realServers: "{web1: 10.10.0.11, web2: 10.20.0.12}",
+  services: "[{vip: web, port: 80, forwarding: tun}]",
+};
+/** lb1, router and client on one switch, the real servers on another. */
+const two = (switches: string, servers = "web1: edge, web2: edge", more = ""): Change =>
+  lab(`switches: {${switches}}, links: {lb1: core, router: core, client: core, ${servers}}${more}`);
 const raw = (text: string): Change => ({ raw: text });
 const deep = (n: number): string => "[".repeat(n) + "]".repeat(n);
 const laughs = (levels: number): string =>
@@ -283,22 +292,92 @@ const cases: readonly (readonly [Code, Change, Change])[] = [
     instances("{name: a, id: 1, vips: [web, two]}, {name: b, id: 2, vips: [two]}"),
     instances("{name: a, id: 1, vips: [web]}, {name: b, id: 2, vips: [two]}"),
   ],
+  ["unknown-host", happens("at: 1, do: crash, host: lb7"), happens("at: 1, do: crash, host: lb1")],
+  ["unknown-host", lab("kernels: {roter: '2.0.36'}"), lab("kernels: {router: '2.0.36'}")],
+  ["unknown-host", lab("links: {web9: {delayMs: 1}}"), lab("links: {web1: {delayMs: 1}}")],
   [
     "unknown-host",
-    { lab: "{scenario: {seconds: 9, faults: [{at: 1, do: crash, host: lb7}]}}" },
-    { lab: "{scenario: {seconds: 9, faults: [{at: 1, do: crash, host: lb1}]}}" },
+    happens("at: 1, do: cut, host: core", "switches: {core: {}}, "),
+    happens(
+      "at: 1, do: cut, host: edge",
+      "switches: {core: {}, edge: core}, links: {lb1: core, web1: edge, web2: edge, router: core, client: core}, ",
+    ),
   ],
-  ["unknown-host", { lab: "{kernels: {roter: '2.0.36'}}" }, { lab: "{kernels: {router: '2.0.36'}}" }],
+  ["number-range", happens("at: -1, do: crash, host: lb1"), happens("at: 0, do: crash, host: lb1")],
+  ["number-range", lab("scenario: {seconds: 0}"), lab("scenario: {seconds: 1}")],
+  ["number-range", lab("links: {web1: {delayMs: -1}}"), lab("links: {web1: {delayMs: 0}}")],
+  ["number-range", lab("links: {web1: {lossPercent: 101}}"), lab("links: {web1: {lossPercent: 0.5}}")],
+  ["number-range", lab("vlans: {lan: 4095}"), lab("vlans: {lan: 4094}")],
+  ["number-range", lab("vlans: {lan: 0}"), lab("vlans: {lan: 1}")],
+  [
+    "number-range",
+    two("core: {}, edge: {uplink: {to: core, vlans: [0]}}"),
+    two("core: {}, edge: {uplink: {to: core, vlans: [1]}}"),
+  ],
+  ["bad-fault", happens("at: 10, do: crash, host: lb1"), happens("at: 9, do: crash, host: lb1")],
   [
     "bad-fault",
-    { lab: "{scenario: {seconds: 9, faults: [{at: 1, do: sysctl, host: web1}]}}" },
-    { lab: "{scenario: {seconds: 9, faults: [{at: 1, do: sysctl, host: web1, name: eth0.arp_ignore}]}}" },
+    happens("at: 1, do: sysctl, host: web1, value: 1"),
+    happens("at: 1, do: sysctl, host: web1, name: eth0.arp_ignore, value: 1"),
   ],
   [
     "bad-fault",
-    { lab: "{scenario: {seconds: 9, faults: [{at: 1, do: take-over, host: web1}]}}" },
-    { lab: "{scenario: {seconds: 9, faults: [{at: 1, do: take-over, host: lb1}]}}" },
+    happens("at: 1, do: sysctl, host: web1, name: eth0.arp_ignore"),
+    happens("at: 1, do: sysctl, host: web1, name: eth0.arp_ignore, value: 0"),
   ],
+  ["bad-fault", happens("at: 1, do: loss, host: web1"), happens("at: 1, do: loss, host: web1, value: 0")],
+  ["bad-fault", happens("at: 1, do: loss, host: web1, value: 101"), happens("at: 1, do: loss, host: web1, value: 100")],
+  ["bad-fault", happens("at: 1, do: mtu, host: web1, value: 67"), happens("at: 1, do: mtu, host: web1, value: 68")],
+  ["bad-fault", happens("at: 1, do: crash, host: web1, value: 1"), happens("at: 1, do: crash, host: web1")],
+  ["bad-fault", happens("at: 1, do: flush, host: web1, name: eth0"), happens("at: 1, do: flush, host: web1")],
+  ["bad-fault", happens("at: 1, do: take-over, host: web1"), happens("at: 1, do: take-over, host: lb1")],
+  ["bad-fault", happens("at: 1, do: release, host: router"), happens("at: 1, do: release, host: lb1")],
+  ["bad-fault", happens("at: 1, do: apply, host: lb1"), happens("at: 1, do: apply, host: web1")],
+  [
+    "bad-fault",
+    two("core: {}, edge: core", undefined, ", scenario: {seconds: 9, faults: [{at: 1, do: crash, host: edge}]}"),
+    two("core: {}, edge: core", undefined, ", scenario: {seconds: 9, faults: [{at: 1, do: cut, host: edge}]}"),
+  ],
+  ["unknown-switch", two("core: {}, edge: cor"), two("core: {}, edge: core")],
+  ["unknown-switch", two("core: {}, edge: core", "web1: egde, web2: edge"), two("core: {}, edge: core")],
+  ["unknown-switch", lab("links: {web1: {switch: edge}}"), lab("links: {web1: {delayMs: 1}}")],
+  ["switch-loop", two("core: edge, edge: core"), two("core: {}, edge: core")],
+  ["switch-loop", two("core: {}, edge: edge"), two("core: {}, edge: core")],
+  ["switch-loop", two("core: edge, edge: attic, attic: core"), two("core: edge, edge: attic, attic: {}")],
+  ["host-without-link", two("core: {}, edge: core", "web1: edge"), two("core: {}, edge: core")],
+  ["host-without-link", lab("switches: {core: {}, edge: core}"), lab("switches: {core: {}}")],
+  ["host-without-link", two("core: {}, edge: core", "web1: edge, web2: {delayMs: 1}"), two("core: {}, edge: core")],
+  ["link-unreachable", two("core: {}, edge: {}"), two("core: {}, edge: core")],
+  ["link-unreachable", lab("links: {web1: {vlan: 7}}"), lab("links: {web1: {vlan: 1}}")],
+  [
+    "link-unreachable",
+    two("core: {}, edge: core", "web1: edge, web2: {switch: edge, vlan: 20}", ", vlans: {lan: 10}"),
+    two("core: {}, edge: core", "web1: edge, web2: {switch: edge, vlan: 10}", ", vlans: {lan: 10}"),
+  ],
+  [
+    "link-unreachable",
+    two("core: {}, edge: {uplink: {to: core, vlans: [20]}}", undefined, ", vlans: {lan: 10}"),
+    two("core: {}, edge: {uplink: {to: core, vlans: [20, 10]}}", undefined, ", vlans: {lan: 10}"),
+  ],
+  [
+    "duplicate-port",
+    lab("links: {web1: {port: 3}, web2: {port: 3}}"),
+    lab("links: {web1: {port: 3}, web2: {port: 4}}"),
+  ],
+  [
+    "duplicate-port",
+    lab("links: {router: [{network: lan}, {network: lan}]}"),
+    lab("links: {router: [{network: lan}]}"),
+  ],
+  [
+    "vlan-shared",
+    { ...farServer, ...lab("switches: {core: {}}, vlans: {lan: 5, far: 5}") },
+    { ...farServer, ...lab("switches: {core: {}}, vlans: {lan: 5, far: 6}") },
+  ],
+  ["unknown-network", lab("vlans: {lon: 5}"), lab("vlans: {lan: 5}")],
+  ["unknown-network", lab("links: {web1: [{network: lon}]}"), lab("links: {web1: [{network: lan}]}")],
+  ["wrong-network", lab("links: {web1: [{network: far}]}"), lab("links: {web1: [{network: lan}]}")],
+  ["duplicate-name", lab("switches: {web1: {}}"), lab("switches: {web9: {}}")],
   ["vip-without-instance", instances("{name: a, id: 1, vips: [web]}"), instances("{name: a, id: 1, vips: [web, two]}")],
 ];
 

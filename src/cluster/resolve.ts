@@ -1,12 +1,10 @@
-import { type Ipv4, ipv4FromNumber } from "../base/ipv4.ts";
-import { lastOf, networkOf } from "../base/prefix.ts";
-import { AddressBook, Networks, unicast } from "./addresses.ts";
-import type { Cluster, Lab, Network, RealServer, Service, Vip } from "./cluster.ts";
+import { AddressBook, Networks } from "./addresses.ts";
+import type { Cluster, Network, RealServer, Service, Vip } from "./cluster.ts";
 import type { Context } from "./context.ts";
 import { defaults } from "./defaults.ts";
 import { readFailover } from "./failover.ts";
 import { type Hosts, readHosts, readPolicy } from "./hosts.ts";
-import type { Path } from "./problem.ts";
+import { readLab } from "./lab.ts";
 import type { ClusterInput } from "./schema.ts";
 import { ServiceReader } from "./services.ts";
 import type { Forwarding } from "./words.ts";
@@ -129,93 +127,5 @@ function sayMissingRouters(context: Context, hosts: Hosts): void {
         const message = `${name} is in another subnet than every director, and ${one.name} names no router`;
         context.add("network-without-router", ["networks", one.name], message, undefined, "key");
       }
-  }
-}
-
-function readLab(context: Context, networks: Networks, book: AddressBook, hosts: Hosts, input: ClusterInput): Lab {
-  const { clients = defaults.labClients, router = defaults.labRouterName } = input.lab ?? {};
-  const names = new Set([...hosts.directorNames.keys(), ...hosts.realServerNames.keys()]);
-  const sayIfTaken = (name: string, path: Path) => {
-    if (names.has(name)) context.add("duplicate-name", path, `another host is called ${name}`);
-    names.add(name);
-  };
-  const routers = networks.list.flatMap((network) =>
-    network.router === undefined ? [] : [{ address: network.router, network }],
-  );
-  // The name nobody wrote gives way; a client's or a real server's stays.
-  if (input.lab?.router !== undefined) sayIfTaken(router, ["lab", "router"]);
-  const routerName = input.lab?.router === undefined && names.has(router) ? `lab-${router}` : router;
-  names.add(routerName);
-  const list: Lab["clients"][number][] = [];
-  if (typeof clients === "number") {
-    const network = hosts.directors[0]?.network;
-    if (network !== undefined) {
-      for (const address of freeAddresses(network, book, clients)) {
-        const name = clients === 1 ? "client" : `client${list.length + 1}`;
-        list.push({ name: names.has(name) ? `lab-${name}` : name, address, network });
-      }
-      if (list.length < clients)
-        context.add(
-          "number-range",
-          ["lab", "clients"],
-          `${network.name} has room for ${list.length} clients, not ${clients}`,
-        );
-    }
-  } else {
-    for (const [name, text] of Object.entries(clients)) {
-      const path = ["lab", "clients", name];
-      sayIfTaken(name, path);
-      const address = unicast(context, text, path, "client's address");
-      const network = address === undefined ? undefined : networks.place(context, address, path, "client's address");
-      if (address === undefined || network === undefined) continue;
-      book.claim(address, name, path);
-      list.push({ name, address, network });
-    }
-  }
-  const lab = input.lab ?? {};
-  for (const [name] of Object.entries(lab.kernels ?? {}))
-    if (!names.has(name) && !list.some((c) => c.name === name))
-      context.unknown("unknown-host", ["lab", "kernels", name], "host", name, names);
-  const known = [...names, ...list.map((c) => c.name)];
-  const faults = (lab.scenario?.faults ?? []).map((given, i) => {
-    const path = ["lab", "scenario", "faults", i];
-    if (!known.includes(given.host)) context.unknown("unknown-host", [...path, "host"], "host", given.host, known);
-    if ((given.do === "sysctl") !== (given.name !== undefined))
-      context.add(
-        "bad-fault",
-        path,
-        given.do === "sysctl" ? "a sysctl fault that names no sysctl" : `\`name\` has no meaning for ${given.do}`,
-        given.do === "sysctl" ? 'add its name, such as `name: "eth0.arp_announce"`' : "take `name` away",
-      );
-    const needsDirector = given.do === "take-over" || given.do === "release";
-    if (needsDirector && hosts.realServerNames.has(given.host) && !hosts.directorNames.has(given.host))
-      context.add("bad-fault", [...path, "host"], `${given.host} is no director and cannot ${given.do}`);
-    return {
-      atMs: Math.round(given.at * 1000),
-      action: given.do,
-      host: given.host,
-      name: given.name ?? "",
-      value: given.value ?? 0,
-    };
-  });
-  return {
-    clients: list,
-    router: { name: routerName, addresses: routers },
-    kernels: lab.kernels ?? {},
-    ignoresGratuitous: lab.ignoresGratuitous ?? false,
-    redirectPort: lab.redirectPort,
-    scenario: lab.scenario === undefined ? undefined : { durationMs: lab.scenario.seconds * 1000, faults },
-  };
-}
-
-/** From the top of the network down, where people seldom put hosts. */
-function* freeAddresses(network: Network, book: AddressBook, count: number): Generator<Ipv4> {
-  const edge = network.prefix.length > 30 ? 0 : 1;
-  let found = 0;
-  for (let n = lastOf(network.prefix) - edge; n >= networkOf(network.prefix) + edge && found < count; n--) {
-    const address = ipv4FromNumber(n);
-    if (book.has(address)) continue;
-    found++;
-    yield address;
   }
 }

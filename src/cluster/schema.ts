@@ -45,6 +45,11 @@ const whole = (min: number, max: number, code = "number-range", unit = "") => {
 };
 const timeMs = (min: number, max: number) => whole(min, max, "interval-range", " milliseconds");
 const percent = whole(0, 100, "number-range", " percent");
+/** Any number between the two. */
+const number = (min: number, max: number, unit = "") => {
+  const phrase = `from ${min} to ${max}${unit}`;
+  return z.number().min(min, as("number-range", phrase)).max(max, as("number-range", phrase));
+};
 const oneOf = <const T extends readonly string[]>(words: T, code = "unknown-value") =>
   z.enum(words, as(code, words.join(", ")));
 const oneOrMore = <T extends z.ZodType>(item: T) =>
@@ -699,25 +704,87 @@ const silenceCheck = z
 const labHost = z.record(name, address);
 const fault = z
   .strictObject({
-    at: must(z.number().min(0).max(86_400), "Seconds since the beginning of the scenario.", 60),
+    at: must(number(0, 86_400), "Seconds since the beginning of the scenario, within it.", 60),
     do: must(oneOf(faultActions), "What happens.", "crash"),
-    host: must(name, "To which host.", "lb1"),
+    host: must(name, "To which host; a switch's name means its uplink.", "lb1"),
     name: may(text(64), "sysctl only: which, as in the facts.", { example: "eth0.arp_announce" }),
-    value: may(z.number().min(-1_000_000).max(1_000_000), "sysctl: its value; loss: percent; drift: millionths.", {
-      default: 0,
-      example: 2,
-    }),
+    value: may(
+      number(-1_000_000, 1_000_000),
+      "sysctl: its value; loss, duplicate, reorder: percent; delay: ms; mtu: octets; drift: millionths; apply, undo: killed at which call.",
+      { default: "needed but for apply and undo", example: 2 },
+    ),
   })
   .meta({ id: "fault", description: "Something done to one host of a simulated LAN." });
 const scenario = z
   .strictObject({
-    seconds: must(z.number().min(1).max(86_400), "How long the scenario lasts, in virtual time.", 60),
+    seconds: must(number(1, 86_400), "How long the scenario lasts, in virtual time.", 60),
     faults: may(z.array(fault).max(1000), "What happens, in any order.", {
       default: [],
       example: [{ at: 10, do: "crash", host: "lb1" }],
     }),
+    seed: may(whole(0, 0xffffffff), "The seed, unless `--seed` is given: `vipward explore` prints that of its story.", {
+      default: 1,
+      example: 7,
+    }),
+    connectEveryMs: may(timeMs(1, 86_400_000), "A short connection every so often.", {
+      default: "a 500th of the scenario, at least 250",
+      example: 1000,
+    }),
+    longLived: may(whole(0, 1000), "Connections that stay open.", { default: defaults.scenarioLongLived, example: 0 }),
+    askEveryMs: may(timeMs(1, 86_400_000), "The router asks for every VIP so often.", {
+      default: "a 500th of the scenario, at least 2000",
+      example: 5000,
+    }),
   })
   .meta({ id: "scenario", description: "A run of the simulator with faults, instead of the lab's story." });
+
+const vlan = whole(1, 4094);
+const cableKeys = {
+  delayMs: may(number(0, 60_000), "What the cable adds, each way.", {
+    default: `${defaults.linkDelayMs}; between switches ${defaults.uplinkDelayMs}`,
+    example: 2,
+  }),
+  lossPercent: may(number(0, 100), "Frames lost; for the simulator.", { default: 0, example: 0.1 }),
+  duplicatePercent: may(number(0, 100), "Frames that arrive twice; for the simulator.", { default: 0, example: 1 }),
+  reorderPercent: may(number(0, 100), "Frames held back for 2 ms; for the simulator.", { default: 0, example: 1 }),
+  mtu: may(whole(68, 65_535), "Longer packets are thrown away, and nobody is told; for the simulator.", {
+    default: defaults.linkMtu,
+    example: 1400,
+  }),
+};
+const linkKeys = {
+  switch: may(ref, "The switch it is plugged into.", { default: "the only one", example: "edge" }),
+  vlan: may(vlan, "The VLAN of its port.", { default: "its network's, by `vlans`", example: 10 }),
+  port: may(whole(1, 1024), "The port of the switch, as it is called.", { default: "a free one", example: 3 }),
+  ...cableKeys,
+  jitterMs: may(number(0, 60_000), "Up to so much more, different for each frame that the host sends.", {
+    default: defaults.linkJitterMs,
+    example: 0.2,
+  }),
+};
+const link = z
+  .strictObject(linkKeys)
+  .meta({ id: "link", description: "A host's cable into a switch. Short form: the switch alone." });
+const linkItem = z.strictObject({ network: must(ref, "The network it is for.", "lan"), ...linkKeys });
+const uplink = z
+  .strictObject({
+    to: must(ref, "The switch at the other end.", "core"),
+    vlans: may(z.array(vlan).min(1, as("number-range", "at least one")), "The VLANs it carries.", {
+      default: "all",
+      example: [10, 20],
+    }),
+    ...cableKeys,
+  })
+  .meta({ id: "uplink", description: "A trunk to another switch, tagged. Short form: the other switch alone." });
+const labSwitch = z
+  .strictObject({
+    uplink: may(z.union([ref, uplink]), "The trunk towards the other switches.", { default: "none", example: "core" }),
+    ageingSeconds: may(whole(1, 1_000_000), "A MAC not heard for so long is forgotten; for the simulator.", {
+      default: defaults.switchAgeingSeconds,
+      example: 15,
+    }),
+  })
+  .meta({ id: "switch", description: "A switch of the lab, aware of VLANs. Short form: its uplink alone." });
 
 const lab = z
   .strictObject({
@@ -737,6 +804,19 @@ const lab = z
       default: false,
       example: true,
     }),
+    switches: may(z.record(name, z.union([ref, labSwitch])), "The switches, and the trunks between them.", {
+      default: "one for each network",
+      example: { core: {}, edge: { uplink: "core" } },
+    }),
+    vlans: may(z.record(name, vlan), "The VLAN of each network, where `switches` are given.", {
+      default: "1 for the first network, 2 for the second, and so on",
+      example: { lan: 10 },
+    }),
+    links: may(
+      z.record(name, z.union([ref, link, z.array(linkItem).min(1, as("number-range", "at least one"))])),
+      "What each host is plugged into, and how; a list for a host in several networks.",
+      { default: "the only switch", example: { web1: { switch: "edge", delayMs: 2 } } },
+    ),
     redirectPort: may(portNumber, "The policy redirect takes this port only; for the simulator.", {
       default: "all ports, a rule for each protocol",
       example: 80,

@@ -92,3 +92,42 @@ export const faultActions = [
   "undo",
 ] as const;
 export type FaultAction = (typeof faultActions)[number];
+
+/** What a fault needs besides its host: a value from the first number to the second, or none at all. */
+export const faultValues: Readonly<
+  Partial<
+    Record<FaultAction, { readonly from: number; readonly to: number; readonly what: string; readonly optional?: true }>
+  >
+> = {
+  loss: { from: 0, to: 100, what: "percent" },
+  duplicate: { from: 0, to: 100, what: "percent" },
+  reorder: { from: 0, to: 100, what: "percent" },
+  delay: { from: 0, to: 60_000, what: "milliseconds" },
+  mtu: { from: 68, to: 65_535, what: "octets" },
+  drift: { from: -900_000, to: 1_000_000, what: "millionths" },
+  sysctl: { from: -1_000_000, to: 1_000_000, what: "the sysctl's value" },
+  apply: { from: 0, to: 1_000_000, what: "calls", optional: true },
+  undo: { from: 0, to: 1_000_000, what: "calls", optional: true },
+};
+
+/** Who each fault can happen to, where not to every host. */
+export const faultVictims: Readonly<Partial<Record<FaultAction, "director" | "real server">>> = {
+  "take-over": "director",
+  release: "director",
+  apply: "real server",
+  undo: "real server",
+};
+
+/** What can happen to the uplink of a switch as to a host's cables. */
+export const cableFaults = [
+  "cut",
+  "mend",
+  "loss",
+  "duplicate",
+  "reorder",
+  "delay",
+  "mtu",
+] as const satisfies readonly FaultAction[];
+export type CableFault = (typeof cableFaults)[number];
+export const isCableFault = (action: FaultAction): action is CableFault =>
+  (cableFaults as readonly FaultAction[]).includes(action);

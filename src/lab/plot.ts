@@ -2,8 +2,11 @@
 import { formatIpv4, type Ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import { lastOf, networkOf, type Prefix } from "../base/prefix.ts";
+import type { LabWires } from "../cluster/cluster.ts";
+import { plugOf, switchesOf } from "../cluster/wires.ts";
 import type { SilencePolicyName } from "../cluster/words.ts";
 import type { EngineService, ForwardingMethod } from "../ports/engine.ts";
+import { PROTOCOL } from "../wire/ipv4.ts";
 import type { Cast } from "./observations.ts";
 import { addressOn, type LabHost, type LabLink, labMac, type Topology } from "./topology.ts";
 import type { TrafficPlan } from "./traffic.ts";
@@ -42,6 +45,8 @@ export interface LabSpec {
   readonly services: readonly EngineService[];
   readonly client: { readonly name: string; readonly address: Ipv4 | undefined };
   readonly routerName: string;
+  /** How the machines are plugged together. */
+  readonly wires: LabWires;
   /** Kernel releases by machine, where the cluster file names them; for the simulator. */
   readonly kernels?: ReadonlyMap<string, string>;
   /** Switches that throw gratuitous ARP away; for the simulator. */
@@ -68,7 +73,10 @@ export interface Plot {
   readonly router: LabHost;
   readonly director: LabHost;
   readonly realServers: readonly PlotRealServer[];
+  /** By tcp. */
   readonly services: readonly { readonly service: EngineService }[];
+  /** By udp; for scenarios. */
+  readonly datagrams: readonly EngineService[];
   readonly weights: Readonly<Record<string, Readonly<Record<string, number>>>>;
   readonly cast: Cast;
   readonly kernels?: ReadonlyMap<string, string>;
@@ -106,9 +114,10 @@ export function plotOf(
   };
 
   let machines = 0;
-  const link = (name: string, wire: string, addresses: readonly Ipv4[], index = 0): LabLink => ({
+  const link = (host: string, name: string, wire: string, addresses: readonly Ipv4[], index = 0): LabLink => ({
     name,
     wire,
+    plug: plugOf(spec.wires, host, wire),
     mac: labMac(machines, index),
     addresses: addresses.map((address) => ({ address, length: networkOfName(wire).prefix.length })),
   });
@@ -131,17 +140,19 @@ export function plotOf(
 
   const gatewayOf = (wire: string): { gateway: Ipv4 } => ({ gateway: networkOfName(wire).router });
   const client = machine({ name: spec.client.name, role: "client", ...gatewayOf(lan) }, () => [
-    link("eth0", lan, clientIps),
+    link(spec.client.name, "eth0", lan, clientIps),
   ]);
   const router = machine({ name: spec.routerName, role: "router" }, () =>
-    spec.networks.map((n, i) => link(`eth${i}`, n.name, [n.router], i)),
+    spec.networks.map((n, i) => link(spec.routerName, `eth${i}`, n.name, [n.router], i)),
   );
   const directors = spec.directors.map((d) =>
-    machine({ name: d.name, role: "director", ...gatewayOf(d.network) }, () => [link(d.interface, d.network, [d.dip])]),
+    machine({ name: d.name, role: "director", ...gatewayOf(d.network) }, () => [
+      link(d.name, d.interface, d.network, [d.dip]),
+    ]),
   );
   const realServers = spec.realServers.map((r) => ({
     host: machine({ name: r.name, role: "realServer", ...gatewayOf(r.network) }, () => [
-      link(r.interface, r.network, [r.rip]),
+      link(r.name, r.interface, r.network, [r.rip]),
     ]),
     wire: r.network,
     carrier: r.carrier,
@@ -158,10 +169,11 @@ export function plotOf(
       nameOfMac.set(mac, host.name);
       for (const { address } of addresses) nameOfAddress.set(address, host.name);
     }
-  const tcp = spec.services.filter((s) => s.protocol === 6);
+  const wires = spec.networks.map((n) => n.name);
+  const tcp = spec.services.filter((s) => s.protocol === PROTOCOL.tcp);
   return {
     forwarding: spec.forwarding,
-    topology: { wires: spec.networks.map((n) => n.name), hosts },
+    topology: { wires, switches: switchesOf(spec.wires, wires), hosts },
     lan,
     vips: spec.vips,
     ...(spec.kernels === undefined ? {} : { kernels: spec.kernels }),
@@ -171,6 +183,7 @@ export function plotOf(
     director: active,
     realServers,
     services: tcp.map((service) => ({ service })),
+    datagrams: spec.services.filter((s) => s.protocol === PROTOCOL.udp),
     weights: Object.fromEntries(
       tcp.map((s) => [
         `${formatIpv4(s.vip)}:${s.port}`,

@@ -4,6 +4,7 @@ import type { Cluster } from "../cluster/cluster.ts";
 import { HostError } from "../host/errors.ts";
 import { moduleState } from "../host/modules.ts";
 import type { ForwardingMethod } from "../ports/engine.ts";
+import { refuseOnlySimulated } from "./netns/build.ts";
 import { ipvsEngineMaker, nftEngineMaker } from "./netns/engines.ts";
 import { netnsStage } from "./netns/stage.ts";
 import { plotOf } from "./plot.ts";
@@ -47,6 +48,14 @@ function leftOutOf(chapter: Chapter, abilities: KernelAbilities): string | undef
   return lacks.length === 0
     ? undefined
     : `LVS/TUN: kernel ${release()} has no ${lacks.join(" and no ")}; \`--backend vm\` has both`;
+}
+
+/** Says what of a cluster file only the simulator can do, before a machine or a VM is made. Errors: lab/unavailable. */
+export function refuseUnbuildable(chapters: readonly Chapter[]): void {
+  for (const { cluster, forwarding } of chapters) {
+    const spec = specOf(cluster, forwarding);
+    if (typeof spec !== "string") refuseOnlySimulated(plotOf(spec, { ...connections, durationMs: 0 }).topology);
+  }
 }
 
 /** The whole story on this machine's kernel, in namespaces. Rejects with HostError, or the signal's reason. */

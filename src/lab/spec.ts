@@ -1,16 +1,25 @@
 /** What a chapter of the story takes from a cluster file. */
 import { ipv4FromNumber } from "../base/ipv4.ts";
 import { networkOf } from "../base/prefix.ts";
-import { type Cluster, type Service, virtualServersOf } from "../cluster/cluster.ts";
+import { type Cluster, type Director, type LabWires, type Service, virtualServersOf } from "../cluster/cluster.ts";
+import { plugOf } from "../cluster/wires.ts";
 import type { EngineService, ForwardingMethod } from "../ports/engine.ts";
+import { PROTOCOL } from "../wire/ipv4.ts";
 import type { LabSpec } from "./plot.ts";
 
-/** Virtual servers of one service that the lab can try: TCP on plain ports. */
+/** So many virtual servers, of each protocol, are tried. */
 const portsTried = 4;
 
-function engineServices(service: Service, forwarding: ForwardingMethod): EngineService[] {
+/** The lab's story speaks tcp alone; a scenario of the simulator udp, too. */
+export type Spoken = "tcp" | "udp";
+export const storySpeaks: readonly Spoken[] = ["tcp"];
+export const scenarioSpeaks: readonly Spoken[] = ["tcp", "udp"];
+
+function engineServices(service: Service, forwarding: ForwardingMethod, spoken: readonly Spoken[]): EngineService[] {
   return virtualServersOf(service).flatMap((virtual) => {
-    if (virtual.kind !== "port" || virtual.protocol !== "tcp") return [];
+    if (virtual.kind !== "port") return [];
+    const protocol = spoken.find((p) => p === virtual.protocol);
+    if (protocol === undefined) return [];
     const realServers = service.destinations
       .filter((d) => d.forwarding === forwarding)
       .map((d) => ({
@@ -25,7 +34,7 @@ function engineServices(service: Service, forwarding: ForwardingMethod): EngineS
       : [
           {
             vip: virtual.vip.address,
-            protocol: 6,
+            protocol: PROTOCOL[protocol],
             port: virtual.ports.first,
             scheduler: service.scheduler,
             realServers,
@@ -41,19 +50,25 @@ export const methodsOf = (cluster: Cluster): ForwardingMethod[] =>
   );
 
 /** One chapter's part of the cluster, or a sentence that says why there is nothing to tell. */
-export function specOf(cluster: Cluster, forwarding: ForwardingMethod): LabSpec | string {
+export function specOf(
+  cluster: Cluster,
+  forwarding: ForwardingMethod,
+  spoken: readonly Spoken[] = storySpeaks,
+): LabSpec | string {
   const [director] = cluster.directors;
   if (director === undefined) return "the cluster has no director";
   const lan = director.network;
   const machineOf = new Map(cluster.realServers.filter((r) => !r.isDirector).map((r) => [r.name, r]));
   const known = cluster.services
-    .flatMap((s) => engineServices(s, forwarding))
+    .flatMap((s) => engineServices(s, forwarding, spoken))
     .filter((s) => cluster.vips.some((v) => v.address === s.vip && v.network.name === lan.name))
     .map((s) => ({ ...s, realServers: s.realServers.filter((r) => machineOf.has(r.name)) }));
-  if (known.length === 0) return `no tcp service with a VIP on ${lan.name} is forwarded by ${forwarding}`;
-  const services = known.filter((s) => s.realServers.some((r) => r.weight > 0)).slice(0, portsTried);
+  const kind = spoken.join(" or ");
+  if (known.length === 0) return `no ${kind} service with a VIP on ${lan.name} is forwarded by ${forwarding}`;
+  const alive = known.filter((s) => s.realServers.some((r) => r.weight > 0));
+  const services = spoken.flatMap((p) => alive.filter((s) => s.protocol === PROTOCOL[p]).slice(0, portsTried));
   if (services.length === 0)
-    return `no tcp service has a real server by ${forwarding} that is not a director and has a weight above 0`;
+    return `no ${kind} service has a real server by ${forwarding} that is not a director and has a weight above 0`;
   const names = new Set(services.flatMap((s) => s.realServers.map((r) => r.name)));
   const realServers = [...machineOf.values()].filter((r) => names.has(r.name));
   if (!realServers.some((r) => r.network.name === lan.name))
@@ -84,10 +99,19 @@ export function specOf(cluster: Cluster, forwarding: ForwardingMethod): LabSpec 
     services,
     client: { name: client?.name ?? "client", address: client?.address },
     routerName: cluster.lab.router.name,
+    wires: withClient(cluster, director, client?.name),
     kernels: kernelsOf(cluster),
     dropsGratuitous: cluster.lab.ignoresGratuitous,
     ...(cluster.lab.redirectPort === undefined ? {} : { redirectPort: cluster.lab.redirectPort }),
   };
+}
+
+/** A client that the file does not name stands where the director does. */
+function withClient({ lab: { wires } }: Cluster, { name, network }: Director, client: string | undefined): LabWires {
+  if (client !== undefined || wires.switches.length === 0) return wires;
+  const { switch: into, vlan } = plugOf(wires, name, network.name);
+  const link = { host: "client", network: undefined, switch: into, vlan, port: undefined, cable: {} };
+  return { ...wires, links: [...wires.links, link] };
 }
 
 function kernelsOf(cluster: Cluster): ReadonlyMap<string, string> {

@@ -2,14 +2,19 @@
 import type { Ipv4 } from "../base/ipv4.ts";
 import { type Mac, mac } from "../base/mac.ts";
 import type { Prefix } from "../base/prefix.ts";
+import type { LabCable, LabSwitch } from "../cluster/cluster.ts";
+import { defaults } from "../cluster/defaults.ts";
+import type { Plug } from "../cluster/wires.ts";
 
 export type LabRole = "client" | "router" | "director" | "realServer";
 
 export interface LabLink {
   /** As the host calls it. */
   readonly name: string;
-  /** The switch it is plugged into. */
+  /** Its broadcast domain: a network of the cluster file. */
   readonly wire: string;
+  /** Where its cable ends. */
+  readonly plug: Plug;
   readonly mac: Mac;
   readonly addresses: readonly Prefix[];
 }
@@ -22,9 +27,26 @@ export interface LabHost {
 }
 
 export interface Topology {
-  /** One switch for each network of the cluster file. */
   readonly wires: readonly string[];
+  /** One for each wire, unless the cluster file names others. */
+  readonly switches: readonly LabSwitch[];
   readonly hosts: readonly LabHost[];
+}
+
+const onlyOnTheModel = ["lossPercent", "duplicatePercent", "reorderPercent", "mtu"] as const;
+
+/** What of a topology no namespace can be made to do, as the cluster file says it. */
+export function onlySimulated({ switches, hosts }: Topology): string[] {
+  const ofCable = (where: string, cable: LabCable): string[] =>
+    onlyOnTheModel.filter((key) => cable[key] !== undefined).map((key) => `${where}.${key}`);
+  const said = [
+    ...switches.flatMap(({ name, uplink, ageingSeconds }) => [
+      ...(uplink === undefined ? [] : ofCable(`lab.switches.${name}.uplink`, uplink.cable)),
+      ...(ageingSeconds === defaults.switchAgeingSeconds ? [] : [`lab.switches.${name}.ageingSeconds`]),
+    ]),
+    ...hosts.flatMap(({ name, links }) => links.flatMap(({ plug }) => ofCable(`lab.links.${name}`, plug.cable))),
+  ];
+  return [...new Set(said)];
 }
 
 /** Locally administered; the last octets say which machine and which of its links. */

@@ -154,12 +154,12 @@ export class Lan {
     return near;
   }
 
-  /** Cables two switches together: all VLANs, tagged. */
-  trunk(a: Switch, b: Switch, options = plainCable): Cable {
+  /** Cables two switches together: all VLANs, or these, tagged. */
+  trunk(a: Switch, b: Switch, options = plainCable, vlans?: ReadonlySet<number>): Cable {
     const near = this.#ports.add(-1 - a.index, -1);
     const far = this.#ports.add(-1 - b.index, -1);
-    a.addPort(near, { kind: "trunk" });
-    b.addPort(far, { kind: "trunk" });
+    a.addPort(near, { kind: "trunk", vlans });
+    b.addPort(far, { kind: "trunk", vlans });
     return this.#connect(near, far, options);
   }
 

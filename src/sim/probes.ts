@@ -23,6 +23,9 @@ interface Opened {
 const firstUdpPort = 50_000;
 const udpPorts = 10_000;
 
+/** No server of the simulator has one that could expire. */
+const goodCertificate = { notBeforeEpochMs: 0, notAfterEpochMs: 8.64e15, nowEpochMs: 1 };
+
 /** What Node calls the ends of a connection. */
 const errors = {
   reset: "ECONNRESET",
@@ -50,7 +53,7 @@ export class SimProbes implements ProbePorts {
     const { host } = this.#options;
     switch (action.kind) {
       case "connect":
-        this.#connect(attempt, action.address, action.port);
+        this.#connect(attempt, action.address, action.port, action.tls !== undefined);
         return;
       case "send":
         this.#open.get(attempt)?.connection?.send(action.octets);
@@ -81,8 +84,9 @@ export class SimProbes implements ProbePorts {
     this.#options.host.after(1, new Task(() => this.#options.onEvent(attempt, event)));
   }
 
-  #connect(attempt: number, address: Ipv4, port: number): void {
+  #connect(attempt: number, address: Ipv4, port: number, greets: boolean): void {
     const { host, onEvent } = this.#options;
+    const certificate = greets ? { certificate: goodCertificate } : {};
     const source = host.sourceFor(address);
     if (source === undefined) {
       this.#later(attempt, { kind: "failed", error: "ENETUNREACH" });
@@ -92,7 +96,7 @@ export class SimProbes implements ProbePorts {
       if (this.#open.has(attempt)) onEvent(attempt, event);
     };
     const connection = host.tcp.connect(source, address, port, {
-      connected: () => tell({ kind: "connected" }),
+      connected: () => tell({ kind: "connected", ...certificate }),
       data: (_, octets) => tell({ kind: "octets", octets }),
       ended: () => tell({ kind: "closed" }),
       broken: (_, why) => tell({ kind: "failed", error: errors[why] }),

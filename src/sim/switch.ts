@@ -1,7 +1,9 @@
 import { BROADCAST_ID, type Frame, type Macs } from "./frame.ts";
 
-/** What one switch port carries. `access`: untagged frames of one VLAN; `trunk`: tagged frames of all VLANs. */
-export type SwitchPort = { readonly kind: "access"; readonly vlan: number } | { readonly kind: "trunk" };
+/** What one switch port carries. `access`: untagged frames of one VLAN; `trunk`: tagged frames of these VLANs, or of all. */
+export type SwitchPort =
+  | { readonly kind: "access"; readonly vlan: number }
+  | { readonly kind: "trunk"; readonly vlans?: ReadonlySet<number> | undefined };
 
 export interface SwitchOptions {
   /** A MAC not heard for so long is forgotten; IEEE 802.1D recommends 300 s. */
@@ -53,6 +55,8 @@ export class Switch {
   readonly trunks: number[] = [];
   /** By LAN port number: the VLAN of an access port, 0 for a trunk, -1 for another switch's port. */
   readonly #vlans: number[] = [];
+  /** What a trunk carries, where it is not all. */
+  readonly #allowed = new Map<number, ReadonlySet<number>>();
   readonly #tables = new Map<number, MacTable>();
   #one: MacTable | undefined;
   #oneVlan = -1;
@@ -68,6 +72,7 @@ export class Switch {
     if (kind.kind === "trunk") this.trunks.push(port);
     while (this.#vlans.length <= port) this.#vlans.push(-1);
     this.#vlans[port] = kind.kind === "trunk" ? 0 : kind.vlan;
+    if (kind.kind === "trunk" && kind.vlans !== undefined) this.#allowed.set(port, kind.vlans);
   }
 
   #table(vlan: number): MacTable {
@@ -86,13 +91,18 @@ export class Switch {
   vlanOf(port: number, frame: Frame): number {
     const own = this.#vlans[port];
     if (own === undefined) return -1;
-    return own === 0 ? frame.vlan : frame.vlan === 0 ? own : -1;
+    if (own === 0) return this.#trunkCarries(port, frame.vlan) ? frame.vlan : -1;
+    return frame.vlan === 0 ? own : -1;
   }
 
   /** True if frames of that VLAN leave by the port. */
   carries(port: number, vlan: number): boolean {
     const own = this.#vlans[port];
-    return own === 0 || own === vlan;
+    return own === vlan || (own === 0 && this.#trunkCarries(port, vlan));
+  }
+
+  #trunkCarries(port: number, vlan: number): boolean {
+    return this.#allowed.size === 0 || this.#allowed.get(port)?.has(vlan) !== false;
   }
 
   /** The tag a frame of `vlan` has when it leaves by `port`. */

@@ -14,14 +14,20 @@ import type { RealScenario } from "./realScenario.ts";
 type Deed = (scenario: RealScenario, fault: LabFault) => void | Promise<void>;
 
 /** Each of its ports at the switches. */
-function ports({ network }: RealScenario, name: string, change: { up?: boolean; master?: string | null }): void {
+function ports({ network }: RealScenario, name: string, change: { up: boolean }): void {
   for (const { netlink, machineOfPort } of network.switches)
     for (const [port, owner] of machineOfPort) if (owner === name) netlink.setLink(port, change);
 }
-const plugged = (s: RealScenario, name: string, up: boolean): void => ports(s, name, { up });
+/** A switch's name means its uplink. */
+const plugged = (s: RealScenario, name: string, up: boolean): void => {
+  if (!s.network.plugUplink(name, up)) ports(s, name, { up });
+};
 /** The cable stays up, and nothing gets through. */
-const deaf = (s: RealScenario, name: string, isDeaf: boolean): void =>
-  ports(s, name, { master: isDeaf ? null : "br0" });
+function deaf({ network }: RealScenario, name: string, isDeaf: boolean): void {
+  for (const { netlink, machineOfPort, bridgeOfPort } of network.switches)
+    for (const [port, owner] of machineOfPort)
+      if (owner === name) netlink.setLink(port, { master: isDeaf ? null : (bridgeOfPort.get(port) ?? null) });
+}
 
 function forget({ netlink, host }: BuiltMachine): void {
   for (const link of host.links) netlink.flushNeighbours(link.name);

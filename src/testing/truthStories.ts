@@ -53,6 +53,7 @@ const stories: readonly Story[] = [
   { file: "director-moves", at: [4], seconds: 20 },
   { file: "deaf-switch", at: [4], seconds: 20 },
   { file: "two-directors", at: [3, 8], seconds: 22 },
+  { file: "trunk-cut", at: [3, 8], seconds: 22 },
   // no hidden: the wrong MAC is told by one that answers and announces for a while
   {
     file: "stale-router",

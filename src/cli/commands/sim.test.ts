@@ -70,9 +70,16 @@ test("vipward explore: findings with their timeline and a scenario to run again,
     const again = found.stdout.slice(found.stdout.indexOf("  scenario:"));
     const file = join(folder, "again.yaml");
     writeFileSync(file, `${readFileSync(example("lvs-dr"), "utf8").trimEnd()}\n${again}`);
-    const replayed = await vipward(["sim", file]);
+    const replayed = await vipward(["sim", file, "--forwarding", "dr"]);
     assert.equal(replayed.status, 1, replayed.stderr);
-    assert.match(replayed.stdout, /LAW BROKEN/);
+    const lines = (text: string): string[] =>
+      [...text.matchAll(/^ +(\d\d:\d\d:\d\d\.\d{3} {2}.*)$/gm)].map((m) => m[1] ?? "");
+    const first = lines(/\n1\. [\s\S]*?(?=\n\n|\n$)/.exec(found.stdout)?.[0] ?? "");
+    assert.ok(first.length > 2, found.stdout);
+    // told again to the end, from its first words to the breach the same, word for word and to the millisecond
+    assert.deepEqual(lines(replayed.stdout).slice(0, first.length), first);
+    const other = await vipward(["sim", file, "--forwarding", "dr", "--seed", "1"]);
+    assert.notEqual(other.stdout, replayed.stdout);
     assert.equal((await vipward(args)).stdout, found.stdout);
   }));
 

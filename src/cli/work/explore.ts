@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os";
 import { HostError } from "../../host/errors.ts";
 import { plotOf } from "../../lab/plot.ts";
 import { type ExploreOptions, explore, replay } from "../../lab/sim/explore.ts";
-import { methodsOf, specOf } from "../../lab/spec.ts";
+import { methodsOf, scenarioSpeaks, specOf } from "../../lab/spec.ts";
 import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
@@ -33,7 +33,7 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
   const reports: unknown[] = [];
   let broken = false;
   const line = progress(io, process.stderr.isTTY === true);
-  const specs = methodsOf(cluster).map((method) => specOf(cluster, method));
+  const specs = methodsOf(cluster).map((method) => specOf(cluster, method, scenarioSpeaks));
   for (const spec of specs) {
     if (typeof spec === "string") {
       io.err(`left out: ${spec}\n`);
@@ -62,13 +62,13 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
     const report = await explore(cluster, plotOf(spec, traffic), options);
     line.clear();
     broken ||= report.stories.length > 0;
-    if (flags.json === true) reports.push({ forwarding: spec.forwarding, ...report });
+    if (flags.json === true) reports.push(report);
     else io.out(`LVS/${spec.forwarding.toUpperCase()}: ${exploreText(report, paint(io.colour))}`);
   }
   line.end();
   if (specs.every((s) => typeof s === "string"))
     throw new HostError("explore/usage", `nothing of ${file} can be simulated`, {
-      remedy: "name a tcp service forwarded by dr or tun",
+      remedy: "name a tcp or udp service forwarded by dr or tun",
     });
   if (flags.json === true) io.out(`${JSON.stringify({ cluster: cluster.name, explorations: reports }, null, 2)}\n`);
   return exitCode(broken ? "no" : "ok");

@@ -4,7 +4,7 @@ import { HostError } from "../../host/errors.ts";
 import { leftoverNamespaces, removeNamespace } from "../../host/namespace.ts";
 import { builtinCluster } from "../../lab/builtin.ts";
 import type { Cure, LabEvent } from "../../lab/report.ts";
-import { type Chapter, kernelAbilities, runNetnsLab } from "../../lab/run.ts";
+import { type Chapter, kernelAbilities, refuseUnbuildable, runNetnsLab } from "../../lab/run.ts";
 import { methodsOf } from "../../lab/spec.ts";
 import { EVENT_LINE, runVmLab } from "../../lab/vm.ts";
 import type { ForwardingMethod } from "../../ports/engine.ts";
@@ -120,6 +120,7 @@ export async function runLab(file: string | undefined, flags: LabFlags, io: Io):
       const { report } = await runSimLab({ ...simulated, tell, signal: io.signal });
       return exitCode(report.held ? "ok" : "no");
     }
+    refuseUnbuildable(chapters);
     if (inVm(flags)) {
       if (flags.keep === true) throw usage("--keep leaves nothing of a VM", "use --backend netns with --keep");
       const args = ["--forwarding", flags.forwarding, "--cure", flags.cure, "--seconds", String(seconds)];

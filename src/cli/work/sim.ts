@@ -5,7 +5,7 @@ import type { Cure } from "../../lab/report.ts";
 import type { Chapter } from "../../lab/run.ts";
 import { runSimLab } from "../../lab/sim/run.ts";
 import { Scenario, scenarioOptions } from "../../lab/sim/scenario.ts";
-import { specOf } from "../../lab/spec.ts";
+import { scenarioSpeaks, specOf } from "../../lab/spec.ts";
 import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
@@ -17,7 +17,7 @@ export interface SimFlags {
   readonly realServers?: string;
   readonly cure: Cure;
   readonly seconds: string;
-  readonly seed: string;
+  readonly seed?: string;
   readonly pcap?: string;
   readonly json?: boolean;
 }
@@ -39,23 +39,26 @@ export function writeCapture(file: string, octets: Uint8Array, io: Io, frames: n
 /** A scenario's traffic: enough to see what breaks, for up to a day of virtual time. */
 const scenarioTraffic = { longLived: 0, shortLived: 0, durationMs: 0 };
 
-async function runScenarios(chapters: readonly Chapter[], seed: number, flags: SimFlags, io: Io): Promise<number> {
+async function runScenarios(
+  chapters: readonly Chapter[],
+  given: number | undefined,
+  flags: SimFlags,
+  io: Io,
+): Promise<number> {
   const p = paint(io.colour);
   const reports: unknown[] = [];
   let broken = false;
   for (const { cluster, forwarding } of chapters) {
-    const spec = specOf(cluster, forwarding);
+    const spec = specOf(cluster, forwarding, scenarioSpeaks);
     const { scenario } = cluster.lab;
     if (scenario === undefined) continue;
     if (typeof spec === "string") {
       io.err(`left out: ${spec}\n`);
       continue;
     }
-    const { pcap, ...outcome } = await new Scenario(
-      cluster,
-      plotOf(spec, scenarioTraffic),
-      scenarioOptions(cluster, seed, flags.cure !== "none", flags.pcap !== undefined),
-    ).run();
+    const options = scenarioOptions(cluster, given, flags.cure !== "none", flags.pcap !== undefined);
+    const { seed } = options;
+    const { pcap, ...outcome } = await new Scenario(cluster, plotOf(spec, scenarioTraffic), options).run();
     broken ||= outcome.breaches.length > 0 || outcome.connections.broken > 0;
     if (flags.json === true) reports.push({ forwarding, seed, seconds: scenario.durationMs / 1000, ...outcome });
     else io.out(scenarioText(`${cluster.name} (LVS/${forwarding.toUpperCase()}, seed ${seed})`, outcome, p));
@@ -71,15 +74,15 @@ export async function runSim(file: string | undefined, flags: SimFlags, io: Io):
   const chapters = chaptersOf(file, flags, io);
   if (chapters === undefined) return exitCode("badData");
   const seconds = wholeNumber("--seconds", flags.seconds, 1, 600);
-  const seed = wholeNumber("--seed", flags.seed, 0, 0x7fffffff);
-  if (chapters.some((c) => c.cluster.lab.scenario !== undefined)) return runScenarios(chapters, seed, flags, io);
+  const given = flags.seed === undefined ? undefined : wholeNumber("--seed", flags.seed, 0, 0xffffffff);
+  if (chapters.some((c) => c.cluster.lab.scenario !== undefined)) return runScenarios(chapters, given, flags, io);
   const { tell, end } = teller(flags, io);
   try {
     const outcome = await runSimLab({
       chapters,
       cure: flags.cure,
       trafficMs: seconds * 1000,
-      seed,
+      seed: given ?? 1,
       capture: flags.pcap !== undefined,
       tell,
       signal: io.signal,

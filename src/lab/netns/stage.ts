@@ -43,7 +43,7 @@ function describe(host: LabHost, namespace: string, vips: readonly Ipv4[]): LabM
 
 /** Builds the plot's machines and starts their programs; whatever was made before a failure is removed again. */
 export async function netnsStage(plot: Plot, makeEngine: EngineMaker, options: StageOptions): Promise<Stage> {
-  options.progress(`building ${plot.topology.hosts.length} machines on ${plot.topology.wires.length} switch(es)`);
+  options.progress(`building ${plot.topology.hosts.length} machines on ${plot.topology.switches.length} switch(es)`);
   const network = buildNetwork(plot.topology, options.prefix);
   const closers: (() => void | Promise<void>)[] = [];
   const machine = (name: string): BuiltMachine => {

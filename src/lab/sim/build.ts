@@ -1,12 +1,14 @@
 /** A plot's machines as simulated hosts: facts by role, kernel and carrier, switches by wire, IPVS on the director. */
 import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
 import { lastOf } from "../../base/prefix.ts";
-import type { Cluster } from "../../cluster/cluster.ts";
+import type { Cluster, LabCable } from "../../cluster/cluster.ts";
+import { defaults } from "../../cluster/defaults.ts";
+import { carries, islandOf } from "../../cluster/wires.ts";
 import type { AddressFacts, HostFacts, LinkFacts, RouteFacts } from "../../model/facts.ts";
 import { withAddresses } from "../../sim/addresses.ts";
 import { SimHost } from "../../sim/host.ts";
 import { Ipvs } from "../../sim/ipvs.ts";
-import { type CableOptions, Lan, plainCable } from "../../sim/lan.ts";
+import { type Cable, type CableOptions, Lan, plainCable } from "../../sim/lan.ts";
 import { plainSwitch, type Switch } from "../../sim/switch.ts";
 import type { Plot, PlotRealServer } from "../plot.ts";
 import { addressOn, type LabHost } from "../topology.ts";
@@ -14,7 +16,31 @@ import { defaultKernel, kernelOf } from "./kernels.ts";
 import { Silenced } from "./silence.ts";
 
 /** Like the cables of the namespace lab: half a millisecond, give or take, so that no race always ends the same way. */
-export const labCable: CableOptions = { ...plainCable, delayUs: 100, jitterUs: 800 };
+export const labCable: CableOptions = {
+  ...plainCable,
+  delayUs: defaults.linkDelayMs * 1000,
+  jitterUs: defaults.linkJitterMs * 1000,
+};
+
+/** Frames that are held back are held back so long. */
+export const reorderUs = 2000;
+export const ppmOf = (percent: number): number => Math.round(Math.min(100, Math.max(0, percent)) * 10_000);
+/** Millionths of a second, and never none: what a cable does takes time. */
+export const microseconds = (ms: number): number => Math.max(1, Math.round(ms * 1000));
+
+/** A cable as the cluster file gives it. */
+function cableOf(given: LabCable, plain: CableOptions): CableOptions {
+  const { delayMs, jitterMs, lossPercent, duplicatePercent, reorderPercent, mtu } = given;
+  return {
+    delayUs: delayMs === undefined ? plain.delayUs : microseconds(delayMs),
+    jitterUs: jitterMs === undefined ? plain.jitterUs : Math.round(jitterMs * 1000),
+    lossPpm: ppmOf(lossPercent ?? 0),
+    duplicatePpm: ppmOf(duplicatePercent ?? 0),
+    reorderPpm: ppmOf(reorderPercent ?? 0),
+    reorderUs: reorderPercent === undefined ? plain.reorderUs : reorderUs,
+    mtuOctets: mtu ?? plain.mtuOctets,
+  };
+}
 
 /** Links of a LAN machine that are not its wires, as far as a VIP may live there. */
 const carrierFacts = (name: string, ifindex: number): LinkFacts =>
@@ -105,6 +131,8 @@ export interface World {
   readonly cluster: Cluster;
   readonly hosts: ReadonlyMap<string, SimHost>;
   readonly switches: ReadonlyMap<string, Switch>;
+  /** The trunk of each switch that has one, by the switch's name in the cluster file. */
+  readonly uplinks: ReadonlyMap<string, Cable>;
   readonly realServers: readonly RealServerState[];
   readonly directors: readonly DirectorState[];
 }
@@ -122,11 +150,27 @@ export interface WorldOptions {
 export function buildWorld(cluster: Cluster, plot: Plot, options: WorldOptions): World {
   const lan = new Lan({ seed: options.seed, exhaustive: options.exhaustive === true });
   const switches = new Map<string, Switch>();
-  for (const wire of plot.topology.wires)
+  for (const { name, ageingSeconds } of plot.topology.switches)
     switches.set(
-      wire,
-      lan.addSwitch(`switch-${wire}`, { ...plainSwitch, dropsGratuitous: options.dropsGratuitous === true }),
+      name,
+      lan.addSwitch(`switch-${name}`, {
+        ...plainSwitch,
+        ageingUs: ageingSeconds * 1_000_000,
+        dropsGratuitous: options.dropsGratuitous === true,
+      }),
     );
+  const switchNamed = (name: string): Switch => {
+    const found = switches.get(name);
+    if (found === undefined) throw new RangeError(`no switch ${name}`);
+    return found;
+  };
+  const uplinks = new Map<string, Cable>();
+  for (const { name, uplink } of plot.topology.switches)
+    if (uplink !== undefined) {
+      const vlans = uplink.vlans === undefined ? undefined : new Set(uplink.vlans);
+      const cable = cableOf(uplink.cable, plainCable);
+      uplinks.set(name, lan.trunk(switchNamed(name), switchNamed(uplink.to), cable, vlans));
+    }
   const bareOf = new Map(plot.topology.hosts.map((h) => [h.name, plainFacts(h, plot.kernels?.get(h.name))]));
   const bare = (name: string): HostFacts => {
     const facts = bareOf.get(name);
@@ -145,9 +189,10 @@ export function buildWorld(cluster: Cluster, plot: Plot, options: WorldOptions):
     const made = new SimHost(lan, beginning.get(host.name) ?? bare(host.name));
     hosts.set(host.name, made);
     for (const link of host.links) {
-      const into = switches.get(link.wire);
-      if (into === undefined) throw new RangeError(`no wire ${link.wire}`);
-      made.wire(link.name, lan.plug(made.id, made.nics.length, link.mac, into, options.cable ?? labCable));
+      const { switch: into, vlan, cable } = link.plug;
+      const port = { kind: "access", vlan } as const;
+      const wired = cableOf(cable, options.cable ?? labCable);
+      made.wire(link.name, lan.plug(made.id, made.nics.length, link.mac, switchNamed(into), wired, port));
     }
   }
   const hostNamed = (name: string): SimHost => {
@@ -176,5 +221,19 @@ export function buildWorld(cluster: Cluster, plot: Plot, options: WorldOptions):
       const host = hostNamed(h.name);
       return { host, ipvs: new Ipvs(host), lanLink: h.links[0]?.name ?? "eth0", bare: bare(h.name) };
     });
-  return { lan, plot, cluster, hosts, switches, realServers, directors };
+  return { lan, plot, cluster, hosts, switches, uplinks, realServers, directors };
+}
+
+/** False while the switches of two machines carry nothing to each other: two broadcast domains. */
+export function together({ plot: { topology }, uplinks }: World, one: string, other: string): boolean {
+  const switches = new Map(topology.switches.map((s) => [s.name, s]));
+  const islands = [one, other].map((name) => {
+    const plug = topology.hosts.find((h) => h.name === name)?.links[0]?.plug;
+    if (plug === undefined) throw new RangeError(`no machine ${name}`);
+    return islandOf(switches, plug.switch, (s) => {
+      const cable = uplinks.get(s.name);
+      return carries(s.uplink, plug.vlan) && cable?.up === true && cable.options.lossPpm < 1_000_000;
+    });
+  });
+  return islands[0] === islands[1];
 }

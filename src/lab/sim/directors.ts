@@ -2,13 +2,13 @@
 import { createHash } from "node:crypto";
 import type { AgentEvent } from "../../agent/event.ts";
 import type { Ipv4 } from "../../base/ipv4.ts";
-import type { Cluster } from "../../cluster/cluster.ts";
+import type { Check, Cluster } from "../../cluster/cluster.ts";
 import { SimAgent } from "../../sim/agent.ts";
 import type { DirectorState, World } from "./build.ts";
 
 /**
- * The part of the cluster that stands in this world: its machines, and services on plain tcp ports. A service whose
- * servers all stand elsewhere is another chapter's.
+ * The part of the cluster that stands in this world: its machines, and services by tcp and, where the plot has some, by
+ * udp. A service whose servers all stand elsewhere is another chapter's.
  */
 export function clusterIn({ cluster, plot }: Pick<World, "cluster" | "plot">): Cluster {
   const here = new Set(plot.topology.hosts.map((h) => h.name));
@@ -17,8 +17,12 @@ export function clusterIn({ cluster, plot }: Pick<World, "cluster" | "plot">): C
     const destinations = service.destinations.filter(
       (d) => here.has(d.realServer.name) && d.forwarding === plot.forwarding,
     );
-    const isTcp = service.match.kind === "fwmark" || service.match.protocol === "tcp";
-    return destinations.length > 0 && isTcp ? [{ ...service, destinations }] : [];
+    const { match } = service;
+    const isSpoken =
+      match.kind === "fwmark" || match.protocol === "tcp" || (match.protocol === "udp" && plot.datagrams.length > 0);
+    return destinations.length > 0 && isSpoken
+      ? [{ ...service, destinations, checks: service.checks.map(anyAnswer) }]
+      : [];
   });
   const instances = cluster.failover.instances.filter((i) => i.vips.every((vip) => wires.has(vip.network.name)));
   const names = new Set(instances.map((i) => i.name));
@@ -31,6 +35,13 @@ export function clusterIn({ cluster, plot }: Pick<World, "cluster" | "plot">): C
     failover: { ...cluster.failover, instances, syncGroups },
   };
 }
+
+/** What a server's answer says is not modelled: that it answers is what counts. */
+const anyAnswer = (check: Check): Check => {
+  if (check.type === "dns") return { ...check, expect: undefined };
+  if (check.type !== "http" && check.type !== "https") return check;
+  return { ...check, status: [{ first: 100, last: 599 }], bodyRegex: undefined, bodySha256: undefined };
+};
 
 export class SimDirector {
   readonly state: DirectorState;

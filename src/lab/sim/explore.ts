@@ -2,8 +2,8 @@
 import type { Cluster, LabFault } from "../../cluster/cluster.ts";
 import type { Plot } from "../plot.ts";
 import type { Law } from "./laws.ts";
-import { runOnce, samples } from "./sample.ts";
-import type { ScenarioOutcome } from "./scenario.ts";
+import { optionsOf, runOnce, samples } from "./sample.ts";
+import type { ScenarioOptions, ScenarioOutcome } from "./scenario.ts";
 import { scheduleOf } from "./schedule.ts";
 
 export interface ExploreOptions {
@@ -30,9 +30,12 @@ export interface Story {
   /** Faults of the schedule before it was cut down. */
   readonly faultsBefore: number;
   readonly outcome: ScenarioOutcome;
+  /** What `outcome` was told by: again, it tells the same. */
+  readonly options: ScenarioOptions;
 }
 
 export interface ExploreReport {
+  readonly forwarding: Plot["forwarding"];
   readonly seed: number;
   readonly runs: number;
   readonly durationMs: number;
@@ -98,8 +101,17 @@ export async function explore(cluster: Cluster, plot: Plot, options: ExploreOpti
       (await runOnce(cluster, plot, options, run, some)).breaches.some((b) => b.law === law && b.host === host);
     const shortest = await shrink(faults, breaks);
     const outcome = await runOnce(cluster, plot, options, run, shortest);
-    stories.push({ law, host, run, times, faults: shortest, faultsBefore: faults.length, outcome });
+    const again = optionsOf(options, run, shortest);
+    stories.push({ law, host, run, times, faults: shortest, faultsBefore: faults.length, outcome, options: again });
   }
   stories.sort((a, b) => a.faults.length - b.faults.length || b.times - a.times || (a.host < b.host ? -1 : 1));
-  return { seed: options.seed, runs, durationMs: options.durationMs, events, sound, stories };
+  return {
+    forwarding: plot.forwarding,
+    seed: options.seed,
+    runs,
+    durationMs: options.durationMs,
+    events,
+    sound,
+    stories,
+  };
 }

@@ -4,9 +4,9 @@ import type { FaultAction } from "../../cluster/words.ts";
 import type { HostFacts } from "../../model/facts.ts";
 import { withAddresses, withoutAddresses } from "../../sim/addresses.ts";
 import type { SimHost } from "../../sim/host.ts";
-import type { CableOptions } from "../../sim/lan.ts";
+import type { Cable, CableOptions } from "../../sim/lan.ts";
 import { addressOn } from "../topology.ts";
-import type { RealServerState, World } from "./build.ts";
+import { microseconds, ppmOf, type RealServerState, reorderUs, type World } from "./build.ts";
 import type { SimDirector } from "./directors.ts";
 
 interface Victim {
@@ -29,14 +29,28 @@ function edit({ host, realServer }: Victim, change: (facts: HostFacts) => HostFa
   else realServer.silenced.changedByOthers(change);
 }
 
-function recable({ host, world: { lan } }: Victim, options: Partial<CableOptions>): void {
-  for (const nic of host.nics) {
-    const cable = lan.cableOf(nic.port);
-    lan.setCable(cable, { ...cable.options, ...options });
-  }
+/** What a fault makes of the cables it happens to. */
+const ofCable: { readonly [Action in FaultAction]?: (value: number) => Partial<CableOptions> } = {
+  loss: (value) => ({ lossPpm: ppmOf(value) }),
+  duplicate: (value) => ({ duplicatePpm: ppmOf(value) }),
+  // held back for long enough that later frames overtake
+  reorder: (value) => ({ reorderPpm: ppmOf(value), reorderUs }),
+  delay: (value) => ({ delayUs: microseconds(value) }),
+  mtu: (value) => ({ mtuOctets: Math.max(68, Math.round(value)) }),
+};
+
+function recable({ lan }: World, cable: Cable, { action, value }: LabFault): boolean {
+  const change = ofCable[action];
+  if (change !== undefined) lan.setCable(cable, { ...cable.options, ...change(value) });
+  return change !== undefined;
 }
 
-const ppm = (percent: number): number => Math.round(Math.min(100, Math.max(0, percent)) * 10_000);
+/** The same for the trunk of a switch. */
+export function inflictOnUplink(world: World, uplink: Cable, fault: LabFault): void {
+  if (recable(world, uplink, fault)) return;
+  if (fault.action === "cut" || fault.action === "mend") uplink.up = fault.action === "mend";
+}
+
 const wireOf = (host: SimHost): string => host.nics[0]?.link ?? "eth0";
 
 function restart({ host, director, realServer, silenced }: Victim): void {
@@ -52,19 +66,13 @@ function restart({ host, director, realServer, silenced }: Victim): void {
 }
 
 /** One row a fault: a switch would say no more. */
-export const inflictions: { readonly [Action in FaultAction]?: (victim: Victim) => void } = {
+const inflictions: { readonly [Action in FaultAction]?: (victim: Victim) => void } = {
   crash: ({ host, director }) => (director === undefined ? host.crash() : director.crash()),
   restart,
   pause: ({ host }) => host.pause(),
   resume: ({ host }) => host.resume(),
   cut: ({ host }) => host.plugged(false),
   mend: ({ host }) => host.plugged(true),
-  loss: (v) => recable(v, { lossPpm: ppm(v.fault.value) }),
-  duplicate: (v) => recable(v, { duplicatePpm: ppm(v.fault.value) }),
-  // held back for long enough that later frames overtake
-  reorder: (v) => recable(v, { reorderPpm: ppm(v.fault.value), reorderUs: 2000 }),
-  delay: (v) => recable(v, { delayUs: Math.max(1, Math.round(v.fault.value * 1000)) }),
-  mtu: (v) => recable(v, { mtuOctets: Math.max(68, Math.round(v.fault.value)) }),
   drift: ({ host, fault }) => {
     host.driftPpm = Math.round(fault.value);
   },
@@ -90,19 +98,25 @@ export const inflictions: { readonly [Action in FaultAction]?: (victim: Victim) 
   },
 };
 
+export function inflict(victim: Victim): void {
+  const { host, world, fault } = victim;
+  const recabled = host.nics.map((nic) => recable(world, world.lan.cableOf(nic.port), fault));
+  if (!recabled.includes(true)) inflictions[fault.action]?.(victim);
+}
+
 const killed = (f: LabFault): string => (f.value > 0 ? `, and is killed at its call ${f.value}` : "");
-const words: { readonly [Action in FaultAction]: (f: LabFault) => string } = {
+const words: { readonly [Action in FaultAction]: (f: LabFault, cable: string) => string } = {
   crash: (f) => `${f.host} crashes`,
   restart: (f) => `${f.host} comes back`,
   pause: (f) => `${f.host} freezes`,
   resume: (f) => `${f.host} goes on`,
-  cut: (f) => `${f.host}'s cable is cut`,
-  mend: (f) => `${f.host}'s cable is mended`,
-  loss: (f) => `${f.host}'s cable loses ${f.value} % of its frames`,
-  duplicate: (f) => `${f.host}'s cable doubles ${f.value} % of its frames`,
-  reorder: (f) => `${f.host}'s cable holds ${f.value} % of its frames back`,
-  delay: (f) => `${f.host}'s cable takes ${f.value} ms`,
-  mtu: (f) => `${f.host}'s cable throws away packets of more than ${f.value} octets`,
+  cut: (f, cable) => `${f.host}'s ${cable} is cut`,
+  mend: (f, cable) => `${f.host}'s ${cable} is mended`,
+  loss: (f, cable) => `${f.host}'s ${cable} loses ${f.value} % of its frames`,
+  duplicate: (f, cable) => `${f.host}'s ${cable} doubles ${f.value} % of its frames`,
+  reorder: (f, cable) => `${f.host}'s ${cable} holds ${f.value} % of its frames back`,
+  delay: (f, cable) => `${f.host}'s ${cable} takes ${f.value} ms`,
+  mtu: (f, cable) => `${f.host}'s ${cable} throws away packets of more than ${f.value} octets`,
   drift: (f) => `${f.host}'s clock is ${f.value} millionths fast`,
   sysctl: (f) => `${f.host}: ${f.name} = ${f.value}`,
   "add-vip": (f) => `${f.host}: somebody puts the VIPs on its network card`,
@@ -115,4 +129,4 @@ const words: { readonly [Action in FaultAction]: (f: LabFault) => string } = {
   apply: (f) => `${f.host}: somebody runs vipward apply${killed(f)}`,
   undo: (f) => `${f.host}: somebody runs vipward undo${killed(f)}`,
 };
-export const describeFault = (fault: LabFault): string => words[fault.action](fault);
+export const describeFault = (fault: LabFault, cable = "cable"): string => words[fault.action](fault, cable);

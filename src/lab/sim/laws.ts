@@ -6,7 +6,8 @@ import type { Host } from "../../model/host.ts";
 import { linkIndex } from "../../model/host.ts";
 import { receive } from "../../model/receive.ts";
 import type { Frame } from "../../sim/frame.ts";
-import type { World } from "./build.ts";
+import { PROTOCOL } from "../../wire/ipv4.ts";
+import { together, type World } from "./build.ts";
 import type { SimDirector } from "./directors.ts";
 
 export const lawNames = ["one owner", "acceptance", "no leak", "no harm", "reversible"] as const;
@@ -78,7 +79,9 @@ export class Laws {
       return;
     }
     // behind a cut cable is another broadcast domain
-    const owners = this.#directors.filter((d) => d.isThere && d.holds(body.senderIp) !== undefined);
+    const owners = this.#directors.filter(
+      (d) => d.isThere && d.holds(body.senderIp) !== undefined && together(this.#world, d.name, from),
+    );
     const others = owners.filter((d) => d !== director);
     if (others.length === 0) return;
     const sinceUs = Math.max(this.#disturbedUs, ...this.#directors.map((d) => d.changedUs));
@@ -107,11 +110,11 @@ export class Laws {
   #acceptance(name: string, model: Host, link: string, rip: Ipv4): void {
     const { plot } = this.#world;
     const index = linkIndex(model, link);
-    for (const { service } of plot.services) {
+    for (const service of [...plot.services.map((s) => s.service), ...plot.datagrams]) {
       const packet = {
         source: this.#asker,
         destination: service.vip,
-        protocol: "tcp",
+        protocol: service.protocol === PROTOCOL.udp ? "udp" : "tcp",
         sourcePort: 40_000,
         destinationPort: service.port,
       };

@@ -4,7 +4,7 @@ import type { Cluster, LabFault } from "../../cluster/cluster.ts";
 import type { Plot } from "../plot.ts";
 import type { ExploreOptions } from "./explore.ts";
 import type { Law } from "./laws.ts";
-import { Scenario, type ScenarioOutcome } from "./scenario.ts";
+import { Scenario, type ScenarioOptions, type ScenarioOutcome } from "./scenario.ts";
 import { scheduleOf } from "./schedule.ts";
 
 /** What explore counts of one run. */
@@ -31,17 +31,19 @@ export const runOnce = (
   options: ExploreOptions,
   run: number,
   faults: readonly LabFault[],
-): Promise<ScenarioOutcome> =>
-  new Scenario(cluster, plot, {
-    seed: (options.seed ^ Math.imul(run + 1, 0x85ebca6b)) | 0,
-    durationMs: options.durationMs,
-    faults,
-    dropsGratuitous: options.dropsGratuitous,
-    silenced: options.silenced,
-    connectEveryMs: 60_000,
-    longLived: 0,
-    askEveryMs: 20_000,
-  }).run();
+): Promise<ScenarioOutcome> => new Scenario(cluster, plot, optionsOf(options, run, faults)).run();
+
+/** The scenario that a run is: little traffic, as the laws are what is looked at. */
+export const optionsOf = (options: ExploreOptions, run: number, faults: readonly LabFault[]): ScenarioOptions => ({
+  seed: (options.seed ^ Math.imul(run + 1, 0x85ebca6b)) >>> 0,
+  durationMs: options.durationMs,
+  faults,
+  dropsGratuitous: options.dropsGratuitous,
+  silenced: options.silenced,
+  connectEveryMs: 60_000,
+  longLived: 0,
+  askEveryMs: 20_000,
+});
 
 export async function sampleOf(cluster: Cluster, plot: Plot, options: ExploreOptions, run: number): Promise<Sample> {
   const faults = scheduleOf(cluster, plot, options.seed, run, options.durationMs);

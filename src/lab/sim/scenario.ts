@@ -1,8 +1,8 @@
 /** A cluster under faults, in virtual time: what clients saw, who owned the VIP, which laws broke, and when. */
 import type { AgentEvent } from "../../agent/event.ts";
-import { formatIpv4 } from "../../base/ipv4.ts";
-import { type Cluster, type LabFault, virtualServersOf } from "../../cluster/cluster.ts";
-import type { Frame } from "../../sim/frame.ts";
+import { formatIpv4, ipv4 } from "../../base/ipv4.ts";
+import { type Cluster, type LabFault, type Service, virtualServersOf } from "../../cluster/cluster.ts";
+import type { Frame, IpBody } from "../../sim/frame.ts";
 import type { SimHost } from "../../sim/host.ts";
 import { Pcap } from "../../sim/pcap.ts";
 import type { Plot } from "../plot.ts";
@@ -10,10 +10,10 @@ import { addressOn } from "../topology.ts";
 import type { ConnectionResult } from "../traffic.ts";
 import { buildWorld, type World } from "./build.ts";
 import { clusterIn, SimDirector } from "./directors.ts";
-import { describeFault, inflictions, runs } from "./faults.ts";
+import { describeFault, inflict, inflictOnUplink, runs } from "./faults.ts";
 import { type Breach, Laws } from "./laws.ts";
 import { askWhoHas } from "./stage.ts";
-import { converse, serveWeb } from "./traffic.ts";
+import { askByDatagram, converse, serveDatagrams, serveWeb } from "./traffic.ts";
 
 export interface ScenarioOptions {
   readonly seed: number;
@@ -50,6 +50,12 @@ export interface ScenarioOutcome {
     readonly misrouted: number;
     readonly servedBy: Readonly<Record<string, number>>;
   };
+  /** Questions by udp, where the cluster has such services: a server may have taken one whose answer was lost. */
+  readonly datagrams?: {
+    readonly asked: number;
+    readonly answered: number;
+    readonly takenBy: Readonly<Record<string, number>>;
+  };
   /** ARP requests in a VIP's name, by real server. */
   readonly leaks: Readonly<Record<string, number>>;
   readonly events: number;
@@ -84,6 +90,7 @@ export class Scenario {
   readonly #laws: Laws;
   readonly #results: ConnectionResult[] = [];
   readonly #leaks: Record<string, number> = {};
+  readonly #datagrams = { asked: 0, answered: 0, takenBy: {} as Record<string, number> };
   readonly #misrouted = new Set<string>();
   readonly #pcap: Pcap | undefined;
   readonly #faults: readonly LabFault[];
@@ -103,7 +110,9 @@ export class Scenario {
     const problems = lan.problems();
     if (problems[0] !== undefined) throw new RangeError(problems.join("; "));
     const here = clusterIn(this.world);
-    for (const port of portsOf(here)) for (const { host } of realServers) serveWeb(host, port);
+    for (const port of portsOf(here, "tcp")) for (const { host } of realServers) serveWeb(host, port);
+    for (const port of portsOf(here, "udp"))
+      for (const { host } of realServers) serveDatagrams(host, port, (packet) => this.#taken(host.name, packet));
     this.directors = this.world.directors.map((state) => new SimDirector(state, here, (who, e) => this.#heard(who, e)));
     this.#laws = new Laws({
       world: this.world,
@@ -119,6 +128,11 @@ export class Scenario {
       this.#laws.frame(from, frame);
       this.#count(from, frame);
     });
+  }
+
+  #taken(by: string, { destination }: IpBody): void {
+    const { takenBy } = this.#datagrams;
+    if (this.#laws.watching && this.world.plot.cast.vips.has(destination)) takenBy[by] = (takenBy[by] ?? 0) + 1;
   }
 
   #count(from: string, frame: Frame): void {
@@ -214,9 +228,10 @@ export class Scenario {
   }
 
   #doAtOnce(fault: LabFault): void {
-    this.#tell(describeFault(fault));
+    const isUplink = this.world.uplinks.has(fault.host);
+    this.#tell(describeFault(fault, isUplink ? "uplink" : "cable"));
     this.#inflict(fault);
-    if (this.directors.some((d) => d.name === fault.host)) this.#laws.disturbed();
+    if (isUplink || this.directors.some((d) => d.name === fault.host)) this.#laws.disturbed();
     this.#laws.hosts();
   }
 
@@ -238,11 +253,23 @@ export class Scenario {
     for (let i = 0; i < longLived; i++) lan.at(startUs + i * 1000, () => start("long", i));
     let n = 0;
     const next = (): void => {
+      this.#askByDatagram(client, n);
       start("short", n++);
       const at = lan.nowUs + connectEveryMs * 1000;
       if (at < untilUs - plot.traffic.patienceMs * 1000) lan.at(at, next);
     };
     lan.at(startUs + 500_000, next);
+  }
+
+  #askByDatagram(client: SimHost, n: number): void {
+    const { datagrams, traffic } = this.world.plot;
+    const target = datagrams[n % Math.max(1, datagrams.length)];
+    const from = traffic.from[n % traffic.from.length];
+    if (target === undefined || from === undefined) return;
+    this.#datagrams.asked++;
+    askByDatagram(client, n, target, ipv4(from), (answered) => {
+      if (answered) this.#datagrams.answered++;
+    });
   }
 
   /** A question for each VIP now and then: laws on the wire show only when somebody asks. */
@@ -267,9 +294,11 @@ export class Scenario {
   }
 
   #inflict(fault: LabFault): void {
+    const uplink = this.world.uplinks.get(fault.host);
+    if (uplink !== undefined) inflictOnUplink(this.world, uplink, fault);
     const host = this.world.hosts.get(fault.host);
     if (host === undefined) return; // not part of this chapter
-    inflictions[fault.action]?.({
+    inflict({
       fault,
       host,
       world: this.world,
@@ -314,6 +343,7 @@ export class Scenario {
         misrouted: this.#misrouted.size,
         servedBy,
       },
+      ...(plot.datagrams.length === 0 ? {} : { datagrams: this.#datagrams }),
       leaks: this.#leaks,
       events,
       ...(this.#pcap === undefined ? {} : { pcap: { octets: this.#pcap.octets(), frames: this.#pcap.frames } }),
@@ -321,14 +351,16 @@ export class Scenario {
   }
 }
 
-/** Ports that services and their checks ask for. */
-const portsOf = (cluster: Cluster): ReadonlySet<number> =>
-  new Set(
-    cluster.services.flatMap((service) => [
-      ...virtualServersOf(service).flatMap((v) => (v.kind === "port" ? [v.ports.first] : [])),
-      ...service.checks.flatMap((check) => ("port" in check ? [check.port] : [])),
-    ]),
-  );
+/** Ports that services and their checks ask for by that protocol. */
+function portsOf(cluster: Cluster, protocol: "tcp" | "udp"): ReadonlySet<number> {
+  const ofChecks = (service: Service): number[] =>
+    service.checks.flatMap((check) =>
+      "port" in check && (protocol === "udp") === (check.type === "dns" || check.type === "udp") ? [check.port] : [],
+    );
+  const ofServices = (service: Service): number[] =>
+    virtualServersOf(service).flatMap((v) => (v.kind === "port" && v.protocol === protocol ? [v.ports.first] : []));
+  return new Set(cluster.services.flatMap((s) => [...ofServices(s), ...ofChecks(s)]));
+}
 
 /** What failover may take: a master is missed, its successor announces itself, or hands over again. */
 const settleUsOf = ({ failover }: Cluster): number => {
@@ -336,20 +368,27 @@ const settleUsOf = ({ failover }: Cluster): number => {
   return 1000 * (1000 + Math.max(0, ...waits));
 };
 
-/** What a cluster file's own scenario means. Throws RangeError where it has none. */
-export function scenarioOptions(cluster: Cluster, seed: number, silenced: boolean, capture = false): ScenarioOptions {
+/** What a cluster file's own scenario means; `seed` where one is asked for. Throws RangeError where it has none. */
+export function scenarioOptions(
+  cluster: Cluster,
+  seed: number | undefined,
+  silenced: boolean,
+  capture = false,
+): ScenarioOptions {
   const { scenario, ignoresGratuitous } = cluster.lab;
   if (scenario === undefined) throw new RangeError("the cluster file holds no scenario");
+  const { durationMs, faults, longLived } = scenario;
+  // at most a few thousand connections, however long it lasts
+  const often = Math.round(durationMs / 500);
   return {
-    seed,
-    durationMs: scenario.durationMs,
-    faults: scenario.faults,
+    seed: seed ?? scenario.seed ?? 1,
+    durationMs,
+    faults,
     dropsGratuitous: ignoresGratuitous,
     silenced,
     capture,
-    // at most a few thousand connections, however long it lasts
-    connectEveryMs: Math.max(250, Math.round(scenario.durationMs / 500)),
-    longLived: 12,
-    askEveryMs: Math.max(2000, Math.round(scenario.durationMs / 500)),
+    connectEveryMs: scenario.connectEveryMs ?? Math.max(250, often),
+    longLived,
+    askEveryMs: scenario.askEveryMs ?? Math.max(2000, often),
   };
 }

@@ -115,6 +115,14 @@ const directed: readonly ((d: Draw) => Sketch[])[] = [
   ],
 ];
 
+/** A trunk that carries nothing for a while. */
+const split =
+  (uplink: string) =>
+  ({ dice, downMs }: Draw): Sketch[] => [
+    [0, "cut", uplink],
+    [dice.below(5 * downMs), "mend", uplink],
+  ];
+
 const hostsOf = (plot: Plot, role: Role): LabHost[] => plot.topology.hosts.filter((h) => h.role === role);
 
 function draw(cluster: Cluster, plot: Plot, dice: Dice, durationMs: number): LabFault[] {
@@ -124,7 +132,8 @@ function draw(cluster: Cluster, plot: Plot, dice: Dice, durationMs: number): Lab
   const server = dice.pick(hostsOf(plot, "realServer"));
   const downMs = Math.max(1000, ...cluster.failover.instances.map((i) => (i.downAdverts + 1) * i.intervalMs));
   const atMs = 1000 + dice.below(Math.max(1000, durationMs - 120_000));
-  const sketches = dice.pick(directed)({
+  const splits = plot.topology.switches.flatMap((s) => (s.uplink === undefined ? [] : [split(s.name)]));
+  const sketches = dice.pick([...directed, ...splits])({
     dice,
     atMs,
     downMs,

@@ -1,5 +1,6 @@
-/** The lab's client traffic on simulated TCP: the same plan, the same outcomes, in virtual time. */
-import { ipv4 } from "../../base/ipv4.ts";
+/** The lab's client traffic on simulated TCP: the same plan, the same outcomes, in virtual time; and questions by UDP. */
+import { type Ipv4, ipv4 } from "../../base/ipv4.ts";
+import type { IpBody } from "../../sim/frame.ts";
 import type { SimHost } from "../../sim/host.ts";
 import type { Connection, TcpUser } from "../../sim/tcp.ts";
 import type { ConnectionResult, Outcome, TrafficPlan, TrafficTarget } from "../traffic.ts";
@@ -18,6 +19,56 @@ export function serveWeb(host: SimHost, port: number): void {
     ended: (connection) => connection.close(),
   };
   host.tcp.listen(port, () => user);
+}
+
+/** Offset of the flags in a DNS header, and the bit that says "answer" (RFC 1035 4.1.1). */
+const DNS_FLAGS = 2;
+const DNS_RESPONSE = 0x80;
+
+/**
+ * A name server as far as anybody looks: every datagram comes back, marked as an answer without an error. `heard` is
+ * told of each.
+ */
+export function serveDatagrams(host: SimHost, port: number, heard: (packet: IpBody) => void): void {
+  host.udp.set(port, (packet) => {
+    heard(packet);
+    const answer = packet.payload.slice();
+    if (answer.length > DNS_FLAGS) answer[DNS_FLAGS] = (answer[DNS_FLAGS] as number) | DNS_RESPONSE;
+    return answer;
+  });
+}
+
+/** Ports of questions that wait for their answer, in turn. */
+const firstAskPort = 20_000;
+const askPorts = 20_000;
+const datagramPatienceUs = 5_000_000;
+
+/** One question by UDP; true: answered from the address that was asked, within five seconds. */
+export function askByDatagram(
+  client: SimHost,
+  turn: number,
+  target: { readonly vip: Ipv4; readonly port: number },
+  from: Ipv4,
+  done: (answered: boolean) => void,
+): void {
+  const { lan, udp } = client;
+  const port = firstAskPort + (turn % askPorts);
+  let isOver = false;
+  const end = (answered: boolean): void => {
+    if (isOver) return;
+    isOver = true;
+    udp.delete(port);
+    done(answered);
+  };
+  udp.set(port, (packet) => {
+    if (packet.source === target.vip && packet.sourcePort === target.port) end(true);
+    return undefined;
+  });
+  lan.at(lan.nowUs + datagramPatienceUs, () => end(false));
+  const question = new Uint8Array(17); // a DNS header and the root's name, type and class
+  question[1] = turn & 255;
+  question[5] = 1;
+  client.sendUdp(from, target.vip, port, target.port, question);
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
