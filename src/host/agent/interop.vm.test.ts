@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import { clusterText, DirectorLab, type DirectorName, keepalivedText, vip } from "../../testing/directorLab.ts";
 import { testsInVm } from "../../testing/vm.ts";
 
@@ -18,49 +18,52 @@ function start(lab: DirectorLab, name: DirectorName, program: "vipward" | "keepa
 }
 
 testsInVm(import.meta.url, "vipward and keepalived as the two directors, both ways round, VRRP 2 and 3", () => {
+  // Each pair on directors of its own; while one waits for VRRP's clock the other's programs start.
   for (const version of [2, 3] as const)
-    for (const [first, second] of [
-      ["vipward", "keepalived"],
-      ["keepalived", "vipward"],
-    ] as const)
-      test(`VRRP ${version}: ${first} is preferred to ${second}: election, take-over, hand back`, async () => {
-        const lab = new DirectorLab("vw-inter-");
-        let captured = "";
-        try {
-          const dump = lab.namespace("client").run(() =>
-            spawn("tcpdump", ["-l", "-nn", "-vv", "-i", "eth0", "proto", "112"], {
-              stdio: ["ignore", "pipe", "ignore"],
-            }),
-          );
-          dump.stdout.on("data", (piece: Buffer) => {
-            captured += piece.toString();
-          });
-          start(lab, "lb1", first, version);
-          await lab.until("lb1 holds the VIP", () => lab.holders().join() === "lb1", 60_000);
-          start(lab, "lb2", second, version);
-          await lab.until("lb2 runs", () => /backup|BACKUP/.test(lab.output.get("lb2") ?? ""), 60_000);
-          lab.process("lb1").kill("SIGTERM");
-          await lab.until("lb2 has taken over", () => lab.holders().join() === "lb2", 20_000);
-          await lab.ended("lb1", 15_000);
-          start(lab, "lb1", first, version);
-          await lab.until("lb1 has it back, alone", () => lab.holders().join() === "lb1", 60_000);
-          const by = first === "vipward" ? "lb1" : "lb2";
-          const status = await lab.status(by);
-          const [instance] = status.instances;
-          assert.equal(instance?.phase, first === "vipward" ? "master" : "backup");
-          const bad = Object.keys(instance?.counts ?? {}).filter((k) => k.startsWith("vrrp/"));
-          assert.deepEqual(bad, [], "nothing of keepalived's was refused");
-          assert.equal(instance?.vips.join(), vip);
-          assert.equal(instance?.peers?.[0]?.checksum, version === 3 ? "pseudo-header" : "message");
-          assert.match(lab.output.get(by) ?? "", /failover\/verified main: a neighbour has learned 10\.50\.0\.100/);
-          assert.match(captured, new RegExp(`VRRPv${version}, Advertisement`));
-          assert.doesNotMatch(captured, /bad vrrp cksum|truncated|\[\|vrrp\]/);
-          if (version === 3 && first === "vipward") await inTheRfcsForm(lab, () => captured);
-          dump.kill();
-        } finally {
-          await lab.close();
-        }
-      });
+    describe(`VRRP ${version}`, { concurrency: 2 }, () => {
+      for (const [first, second] of [
+        ["vipward", "keepalived"],
+        ["keepalived", "vipward"],
+      ] as const)
+        test(`${first} is preferred to ${second}: election, take-over, hand back`, async () => {
+          const lab = new DirectorLab(`vw-i${version}${first.slice(0, 1)}-`);
+          let captured = "";
+          try {
+            const dump = lab.namespace("client").run(() =>
+              spawn("tcpdump", ["-l", "-nn", "-vv", "-i", "eth0", "proto", "112"], {
+                stdio: ["ignore", "pipe", "ignore"],
+              }),
+            );
+            dump.stdout.on("data", (piece: Buffer) => {
+              captured += piece.toString();
+            });
+            start(lab, "lb1", first, version);
+            await lab.until("lb1 holds the VIP", () => lab.holders().join() === "lb1", 60_000);
+            start(lab, "lb2", second, version);
+            await lab.until("lb2 runs", () => /backup|BACKUP/.test(lab.output.get("lb2") ?? ""), 60_000);
+            lab.process("lb1").kill("SIGTERM");
+            await lab.until("lb2 has taken over", () => lab.holders().join() === "lb2", 20_000);
+            await lab.ended("lb1", 15_000);
+            start(lab, "lb1", first, version);
+            await lab.until("lb1 has it back, alone", () => lab.holders().join() === "lb1", 60_000);
+            const by = first === "vipward" ? "lb1" : "lb2";
+            const status = await lab.status(by);
+            const [instance] = status.instances;
+            assert.equal(instance?.phase, first === "vipward" ? "master" : "backup");
+            const bad = Object.keys(instance?.counts ?? {}).filter((k) => k.startsWith("vrrp/"));
+            assert.deepEqual(bad, [], "nothing of keepalived's was refused");
+            assert.equal(instance?.vips.join(), vip);
+            assert.equal(instance?.peers?.[0]?.checksum, version === 3 ? "pseudo-header" : "message");
+            assert.match(lab.output.get(by) ?? "", /failover\/verified main: a neighbour has learned 10\.50\.0\.100/);
+            assert.match(captured, new RegExp(`VRRPv${version}, Advertisement`));
+            assert.doesNotMatch(captured, /bad vrrp cksum|truncated|\[\|vrrp\]/);
+            if (version === 3 && first === "vipward") await inTheRfcsForm(lab, () => captured);
+            dump.kill();
+          } finally {
+            await lab.close();
+          }
+        });
+    });
 });
 
 /** keepalived refuses this form, and stands by all the same: vipward has heard it use the other one, and sends both. */
