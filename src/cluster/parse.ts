@@ -1,7 +1,8 @@
 import type { Cluster } from "./cluster.ts";
 import { Context, problemLimit } from "./context.ts";
+import { readPlainYaml } from "./plainYaml.ts";
 import { byPosition, makeProblem, type Problem, quote } from "./problem.ts";
-import { readYaml } from "./read.ts";
+import { type ReadResult, type ReadText, readYaml } from "./read.ts";
 import { resolve } from "./resolve.ts";
 import { shape } from "./shape.ts";
 
@@ -29,7 +30,7 @@ export function parseCluster(text: string, options: { readonly fileName?: string
   const tooLarge = refuseSize(text.length);
   if (tooLarge !== undefined) return { ok: false, problems: [tooLarge] };
   const bare = text.startsWith("\ufeff") ? text.slice(1) : text;
-  const reading = readYaml(bare);
+  const reading = readText(bare);
   if (!reading.ok) return { ok: false, problems: finish(reading.problems) };
   const { read } = reading;
   if (typeof read.data !== "object" || read.data === null || Array.isArray(read.data)) {
@@ -49,6 +50,22 @@ export function parseCluster(text: string, options: { readonly fileName?: string
   if (cluster === undefined || problems.some((p) => p.severity === "error"))
     return { ok: false, problems: finish(problems) };
   return { ok: true, cluster, warnings: finish(problems) };
+}
+
+/** A file that says its things plainly is read twenty times as fast; places are looked up when a problem needs one. */
+function readText(text: string): ReadResult {
+  const data = readPlainYaml(text);
+  if (data === undefined) return readYaml(text);
+  let places: ReadText["positionOf"] | undefined;
+  const positionOf: ReadText["positionOf"] = (path, of) => {
+    if (places === undefined) {
+      const again = readYaml(text);
+      if (!again.ok) throw new Error("the two readers of YAML differ");
+      places = again.read.positionOf;
+    }
+    return places(path, of);
+  };
+  return { ok: true, read: { data, positionOf }, problems: [] };
 }
 
 function finish(problems: readonly Problem[]): Problem[] {

@@ -62,7 +62,7 @@ interface Bundle {
  */
 function giveVips(context: Context, hosts: Hosts, services: readonly Service[]): void {
   const bundles = new Map<object, Bundle>();
-  const held = new Map<RealServer, Set<Bundle>>();
+  const held = new Map<RealServer, Bundle[]>();
   const onTunl0 = new Set<RealServer>();
   const onTun = new Set<RealServer>();
   const hold = (realServer: RealServer, bundle: Bundle, forwarding: Forwarding, isIpip: boolean) => {
@@ -70,8 +70,8 @@ function giveVips(context: Context, hosts: Hosts, services: readonly Service[]):
     if (forwarding === "tun") onTun.add(realServer);
     if (forwarding === "tun" && isIpip) onTunl0.add(realServer);
     const mine = held.get(realServer);
-    if (mine === undefined) held.set(realServer, new Set([bundle]));
-    else mine.add(bundle);
+    if (mine === undefined) held.set(realServer, [bundle]);
+    else if (mine.at(-1) !== bundle) mine.push(bundle); // a bundle's servers come one after the other
   };
   for (const service of services) {
     let bundle = bundles.get(service.destinations);
@@ -92,7 +92,7 @@ function giveVips(context: Context, hosts: Hosts, services: readonly Service[]):
   const order = new Map(hosts.vips.map((vip, i) => [vip, i]));
   const lists = new Map<string, readonly Vip[]>();
   for (const realServer of hosts.realServers) {
-    const mine = [...(held.get(realServer) ?? [])];
+    const mine = held.get(realServer) ?? [];
     const key = mine.map((b) => b.id).join(" ");
     let vips = lists.get(key);
     if (vips === undefined) {

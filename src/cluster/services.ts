@@ -75,7 +75,7 @@ export class ServiceReader {
     const forwarding = input.forwarding ?? this.#cluster.forwarding ?? defaults.forwarding;
     const tunnel = this.#tunnel(input.tunnel, [...path, "tunnel"]);
     const destinations = this.#readDestinations(input, path, { forwarding, tunnel, match });
-    const forwardings = new Set(destinations.map((d) => d.forwarding));
+    const forwardings = this.#forwardingsOf(destinations);
     if (input.tunnel !== undefined && forwarding !== "tun" && !forwardings.has("tun"))
       context.add("tunnel-without-tun", [...path, "tunnel"], `\`tunnel\` is given, but forwarding is ${forwarding}`);
     if (input.onePacket === true && match.protocol !== "udp")
@@ -115,6 +115,16 @@ export class ServiceReader {
       },
       engine,
     };
+  }
+
+  readonly #forwardings = new WeakMap<readonly Destination[], ReadonlySet<Forwarding>>();
+  #forwardingsOf(destinations: readonly Destination[]): ReadonlySet<Forwarding> {
+    let found = this.#forwardings.get(destinations);
+    if (found === undefined) {
+      found = new Set(destinations.map((d) => d.forwarding));
+      this.#forwardings.set(destinations, found);
+    }
+    return found;
   }
 
   #match(input: ServiceInput, path: Path): Match | undefined {
@@ -185,39 +195,50 @@ export class ServiceReader {
     return { type, port, checksum };
   }
 
+  /** Services that say the same share one list. */
   #readDestinations(input: ServiceInput, path: Path, inherited: Inherited): readonly Destination[] {
     const wanted = input.realServers ?? "all";
+    const { type, port, checksum } = inherited.tunnel;
+    const key = `${inherited.forwarding} ${type} ${port} ${checksum} ${JSON.stringify(wanted)}`;
+    const known = this.#shared.get(key);
+    if (known !== undefined) return known;
+    const problems = this.#context.problems.length;
+    const list = wanted === "all" ? this.#everyServer(path, inherited) : this.#listed(wanted, path, inherited);
+    // Whether a port may be another depends on the service's own; and what is wrong is said at each.
+    const isOwn = list.some((d) => d.port !== undefined) || this.#context.problems.length > problems;
+    if (!isOwn) this.#shared.set(key, list);
+    return list;
+  }
+  #everyServer(path: Path, inherited: Inherited): readonly Destination[] {
+    const { realServers } = this.#hosts;
+    if (!this.#room(realServers.length, path)) return [];
+    return realServers.map((realServer) => this.#destination(realServer, {}, () => path, inherited));
+  }
+  #listed(
+    wanted: Exclude<ServiceInput["realServers"], "all" | undefined>,
+    path: Path,
+    inherited: Inherited,
+  ): readonly Destination[] {
     const context = this.#context;
-    if (wanted === "all") {
-      const { type, port, checksum } = inherited.tunnel;
-      const key = `${inherited.forwarding} ${type} ${port} ${checksum}`;
-      const known = this.#shared.get(key);
-      if (known !== undefined) return known;
-      if (!this.#room(this.#hosts.realServers.length, path)) return [];
-      const all = this.#hosts.realServers.map((realServer) => this.#destination(realServer, {}, path, inherited));
-      this.#shared.set(key, all);
-      return all;
-    }
     const listPath = [...path, "realServers"];
-    const items = Array.isArray(wanted)
-      ? wanted.map((item, i) => ({ path: [...listPath, i], ...(typeof item === "string" ? { name: item } : item) }))
-      : Object.entries(wanted).map(([name, item]) => ({
-          name,
-          path: [...listPath, name],
-          ...(typeof item === "number" ? { weight: item } : item),
-        }));
+    const items: Named[] = Array.isArray(wanted)
+      ? wanted.map((item, i) => (typeof item === "string" ? { at: i, name: item } : { ...item, at: i }))
+      : Object.entries(wanted).map(([name, item]) =>
+          typeof item === "number" ? { at: name, name, weight: item } : { ...item, at: name, name },
+        );
     if (items.length === 0) context.add("no-real-servers", listPath, "the service has no real server");
     if (!this.#room(items.length, path)) return [];
     const seen = new Set<string>();
     const destinations: Destination[] = [];
     for (const item of items) {
-      if (seen.has(item.name)) context.add("duplicate-name", item.path, `the service names ${item.name} twice`);
+      const pathOf = (): Path => [...listPath, item.at];
+      if (seen.has(item.name)) context.add("duplicate-name", pathOf(), `the service names ${item.name} twice`);
       seen.add(item.name);
       const realServer = this.#hosts.realServerNames.get(item.name);
-      if (realServer !== undefined) destinations.push(this.#destination(realServer, item, item.path, inherited));
+      if (realServer !== undefined) destinations.push(this.#destination(realServer, item, pathOf, inherited));
       else if (!this.#hosts.realServerNames.has(item.name)) {
         const keys = this.#hosts.realServerNames.keys();
-        context.unknown("unknown-real-server", item.path, "real server", item.name, keys);
+        context.unknown("unknown-real-server", pathOf(), "real server", item.name, keys);
       }
     }
     return destinations;
@@ -234,7 +255,8 @@ export class ServiceReader {
     return false;
   }
 
-  #destination(realServer: RealServer, input: DestinationInput, path: Path, inherited: Inherited): Destination {
+  /** `pathOf` is asked when there is something to say: a file has tens of thousands of these. */
+  #destination(realServer: RealServer, input: DestinationInput, pathOf: () => Path, inherited: Inherited): Destination {
     const context = this.#context;
     const forwarding = input.forwarding ?? inherited.forwarding;
     this.#reach(realServer, forwarding);
@@ -242,25 +264,28 @@ export class ServiceReader {
     if (upperThreshold > 0 && lowerThreshold > upperThreshold)
       context.add(
         "threshold-reversed",
-        [...path, "lowerThreshold"],
+        [...pathOf(), "lowerThreshold"],
         `lower threshold ${lowerThreshold} above the upper, ${upperThreshold}`,
       );
     if (input.tunnel !== undefined && forwarding !== "tun")
-      context.add("tunnel-without-tun", [...path, "tunnel"], `\`tunnel\` is given, but forwarding is ${forwarding}`);
+      context.add(
+        "tunnel-without-tun",
+        [...pathOf(), "tunnel"],
+        `\`tunnel\` is given, but forwarding is ${forwarding}`,
+      );
     return {
       realServer,
       weight: input.weight ?? realServer.weight,
       forwarding,
-      port: this.#remap(input.port, [...path, "port"], forwarding, inherited.match),
+      port: input.port && this.#remap(input.port, [...pathOf(), "port"], forwarding, inherited.match),
       upperThreshold,
       lowerThreshold,
-      tunnel: input.tunnel === undefined ? inherited.tunnel : this.#tunnel(input.tunnel, [...path, "tunnel"]),
+      tunnel: input.tunnel === undefined ? inherited.tunnel : this.#tunnel(input.tunnel, [...pathOf(), "tunnel"]),
     };
   }
 
   /** The port on the real server, where it is another. */
-  #remap(port: number | undefined, path: Path, forwarding: Forwarding, match: Match): number | undefined {
-    if (port === undefined) return undefined;
+  #remap(port: number, path: Path, forwarding: Forwarding, match: Match): number | undefined {
     const only = match.kind === "ports" && match.ports.length === 1 ? match.ports[0] : undefined;
     if (only !== undefined && only.first === only.last) {
       if (only.first === port) return undefined;
@@ -361,7 +386,7 @@ export class ServiceReader {
       const message = `the sorry server ${given.address} has dr forwarding, but no director is in its subnet: DR cannot cross a router`;
       this.#context.add("dr-across-router", sorryPath, message);
     }
-    const port = this.#remap(given.port, [...sorryPath, "port"], forwarding, match);
+    const port = given.port && this.#remap(given.port, [...sorryPath, "port"], forwarding, match);
     return { address, realServer: named, port, forwarding };
   }
 }
@@ -374,6 +399,9 @@ type DestinationInput = {
   lowerThreshold?: number | undefined;
   tunnel?: TunnelInput | undefined;
 };
+
+/** One of a service's list, and where in it. */
+type Named = DestinationInput & { readonly name: string; readonly at: string | number };
 
 function nameFor(input: ServiceInput, match: Match): string {
   if (match.kind === "fwmark") return `fwmark-${match.fwmark}`;
@@ -427,7 +455,7 @@ class PortClaims {
         );
       return;
     }
-    const claims = match.ports.map((range) => ({ ...range, service, path }));
+    const claims = match.ports.map(({ first, last }) => ({ first, last, service, path }));
     if (service.vips === this.#all) push(this.#ofAll, match.protocol, claims);
     else for (const vip of service.vips) push(this.#ofVip, `${match.protocol} ${vip.address}`, claims);
   }

@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import fc from "fast-check";
+import "../testing/seed.ts";
+import { readPlainYaml } from "./plainYaml.ts";
+import { readYaml } from "./read.ts";
+
+const folder = new URL("../../examples/", import.meta.url);
+const examples = readdirSync(folder)
+  .filter((name) => name.endsWith(".yaml"))
+  .map((name) => readFileSync(new URL(name, folder), "utf8"));
+
+test("every example is plain, and means the same to both readers", () => {
+  for (const text of examples) {
+    const full = readYaml(text);
+    assert.ok(full.ok);
+    assert.deepStrictEqual(readPlainYaml(text), full.read.data);
+  }
+});
+
+const forms = [
+  'a: 1\nb:\n  - c\n  - d: 1\n    e: [1, 2,\n       {x: y}]\nf:\n- g\n- h: "q"\n',
+  "list: [a, b, 'c d', \"e\", 1.5, -2, true, null, 10.0.0.1]\nm:\n  n:\n    o: p # comment\n  # c\n  q:\n",
+  "{ a: b, c: [1, 2], d: { e: f } }\n",
+  "a: {\n  b: c,\n  d: [e,\n    f]\n}\n",
+  "---\n- a: b\n  c: d\n- e\n-\n  f: g\n- - h\n",
+];
+const pieces = [..."{}[],:#-\"'\n abz019._/\\|>&*!%@?~=+\té\u2014"].concat(
+  ...["\n  ", "\n    ", "- ", ": ", " #", "\n\n", "---\n", "...\n", "null", "0x1f", "1e3", "010", ".5", "-1", "<<"],
+  ...["__proto__", "toString: 1\n", "a: b\n", "- x\n", "{a: b}", "[a]", '"a"', "''", "&a ", "*a"],
+);
+
+/** What a bad editor does to a file in one stroke. */
+const stroke = fc.record({
+  kind: fc.constantFrom("insert", "delete", "replace", "indent", "copy"),
+  place: fc.nat(),
+  other: fc.nat(),
+  piece: fc.constantFrom(...pieces),
+  count: fc.nat(5),
+});
+type Stroke = typeof stroke extends fc.Arbitrary<infer S> ? S : never;
+function edit(text: string, { kind, place, other, piece, count }: Stroke): string {
+  const at = place % (text.length + 1);
+  if (kind === "insert") return text.slice(0, at) + piece + text.slice(at);
+  if (kind === "delete") return text.slice(0, at) + text.slice(at + 1 + count);
+  if (kind === "replace") return text.slice(0, at) + piece + text.slice(at + 1);
+  const lines = text.split("\n");
+  const line = place % lines.length;
+  if (kind === "indent") lines[line] = " ".repeat(count) + (lines[line] ?? "").trimStart();
+  else lines.splice(other % lines.length, 0, lines[line] ?? "");
+  return lines.join("\n");
+}
+/** Some lines of an example, so that small strokes hit. */
+const excerpt = fc
+  .record({ text: fc.constantFrom(...examples), from: fc.nat(), count: fc.integer({ min: 1, max: 12 }) })
+  .map(({ text, from, count }) => {
+    const lines = text.split("\n");
+    const first = from % lines.length;
+    return `${lines.slice(first, first + count).join("\n")}\n`;
+  });
+
+test("whatever is done to a text: what the plain reader gives, the full one gives without a word", (t) => {
+  let taken = 0;
+  const texts = fc.oneof(excerpt, fc.constantFrom(...forms, ...examples));
+  const runs = 4_000;
+  fc.assert(
+    fc.property(texts, fc.array(stroke, { maxLength: 4 }), (text, strokes) => {
+      const broken = strokes.reduce(edit, text);
+      const data = readPlainYaml(broken);
+      if (data === undefined) return;
+      taken++;
+      const full = readYaml(broken);
+      assert.ok(full.ok, "the full reader refuses it");
+      assert.deepEqual(full.problems, []);
+      assert.deepStrictEqual(data, full.read.data);
+    }),
+    { numRuns: runs },
+  );
+  t.diagnostic(`${taken} of ${runs} texts were plain`);
+  assert.ok(taken > runs / 20, "else nothing was compared");
+});
+
+test("what is not plain is declined, not guessed", () => {
+  const others = ["a: &x 1\nb: *x\n", "a: |\n  b\n", "a: b\n c\n", "a: 0x1f\n", "a: 010\n", "a: 1e3\n", "<<: {}\n"];
+  const faults = ["a: b: c\n", "a: 1\na: 2\n", "a: [\n", "a:\tb\n", "__proto__: 1\n", "a: 'b\n", "", "- a\nb: c\n"];
+  for (const text of [...others, ...faults]) assert.equal(readPlainYaml(text), undefined, JSON.stringify(text));
+});
