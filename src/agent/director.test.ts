@@ -47,7 +47,7 @@ ${extra}
 /** A director on a table in memory; real servers answer a connect unless they are in `dead`. */
 class Bench {
   nowMs = 0;
-  table: TableService[] = [];
+  table: readonly TableService[] = [];
   readonly dead = new Set<string>();
   readonly events: AgentEvent[] = [];
   readonly tracked: string[] = [];
@@ -66,7 +66,7 @@ class Bench {
   constructor(
     cluster: Cluster,
     before: {
-      readonly table?: TableService[];
+      readonly table?: readonly TableService[];
       readonly owned?: readonly string[];
       readonly gateRefused?: string;
       readonly drained?: readonly { service: string; server: string }[];

@@ -5,8 +5,8 @@
 import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import type { Cluster, Director as DirectorHost } from "../cluster/cluster.ts";
-import { type DesiredTable, desiredTable } from "../machine/desired.ts";
-import { applyChanges, difference, type TableChange } from "../machine/difference.ts";
+import { type DesiredTable, desiredKeys, desiredTable } from "../machine/desired.ts";
+import { applyChanges, difference, removals, type TableChange } from "../machine/difference.ts";
 import type { HttpTools } from "../machine/health/http.ts";
 import type { ProbeEvent } from "../machine/health/probe.ts";
 import { keyOf, serverKeyOf, type TableService } from "../machine/table.ts";
@@ -129,13 +129,12 @@ export class Director {
    */
   load(cluster: Cluster, host: DirectorHost, { force }: { readonly force: boolean }, nowMs: number): LoadResult {
     const services = cluster.services;
-    const none = { health: new Map(), quorum: new Map(), drains: new Map() };
-    const wish = desiredTable(services, none).services;
+    const wanted = new Set(desiredKeys(services).map(keyOf));
     const isFirst = this.#cluster === undefined;
     const actual = this.#actual ?? this.#ports.engine.read().services;
     const { maximumDeleteSharePercent } = cluster.reload;
-    const found = difference(wish, actual, { owned: this.#owned, maximumDeleteSharePercent, force });
-    if (!found.ok) return { ok: false, why: found.why, remedy: found.remedy };
+    const { refused } = removals(wanted, actual, { owned: this.#owned, maximumDeleteSharePercent, force });
+    if (refused !== undefined) return { ok: false, ...refused };
     this.#cluster = cluster;
     this.#host = host;
     this.#actual = actual;
@@ -377,8 +376,7 @@ export class Director {
   #entriesOf(name: string): readonly TableService[] {
     const service = this.#cluster?.services.find((s) => s.name === name);
     if (service === undefined) return [];
-    const none = { health: new Map(), quorum: new Map(), drains: new Map() };
-    const keys = new Set(desiredTable([service], none).services.map(keyOf));
+    const keys = new Set(desiredKeys([service]).map(keyOf));
     return this.#desired.services.filter((s) => keys.has(keyOf(s)));
   }
 

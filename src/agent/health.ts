@@ -111,6 +111,13 @@ const whyDrained = (drain: Extract<Drain, { kind: "drained" }>): string =>
 
 const mostAttempts = 4_000;
 
+/** Tables have tens of thousands of servers, and nearly all of them stand like this. */
+const inFull: Readonly<Record<Standing["kind"], ServerHealth>> = {
+  up: { kind: "up" },
+  down: { kind: "down" },
+  unknown: { kind: "unknown" },
+};
+
 /** What a host lacks when it cannot ask: descriptors, memory, ports, processes. */
 const ownFaults = new Set(["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EADDRNOTAVAIL", "EAGAIN"]);
 const ownFaultEveryMs = 60_000;
@@ -190,14 +197,6 @@ export class Health {
     };
     service.config = config;
     this.#services.set(config.name, service);
-    const names = new Set(config.destinations.map((d) => d.realServer.name));
-    for (const name of [...service.servers.keys()]) {
-      if (names.has(name)) continue;
-      const gone = service.servers.get(name);
-      if (gone !== undefined) this.#draining.delete(gone);
-      service.servers.delete(name);
-      this.#killSwitch(service, name, "gone", nowMs);
-    }
     for (const { realServer, weight } of config.destinations) {
       const server = service.servers.get(realServer.name);
       if (server !== undefined && server.rip === realServer.rip) {
@@ -217,6 +216,14 @@ export class Health {
         drain: noDrain,
         leaving: noDrain,
       });
+    }
+    if (service.servers.size === config.destinations.length) return;
+    const names = new Set(config.destinations.map((d) => d.realServer.name));
+    for (const [name, gone] of [...service.servers]) {
+      if (names.has(name)) continue;
+      this.#draining.delete(gone);
+      service.servers.delete(name);
+      this.#killSwitch(service, name, "gone", nowMs);
     }
   }
 
@@ -312,6 +319,7 @@ export class Health {
 
   /** What all checks and the silence watch say of one server; tells and counts when that changed. */
   #settle(service: ServiceHealth, server: Server, nowMs: number): void {
+    if (server.standings.size === 0 && server.guilty === undefined && server.combined === "up") return;
     const entries = [...server.standings.values()];
     const removed = server.guilty;
     const combined = removed === undefined ? combine(entries.map((e) => e.standing)) : "down";
@@ -553,9 +561,9 @@ export class Health {
           if (standing.kind === "up") weight = Math.min(weight, weightOf(user, standing, server.weight, nowMs));
           risesAtMs = Math.min(risesAtMs, riseDeadlineMs(user, standing, nowMs));
         }
-        servers.set(server.name, kind === "up" && weight !== server.weight ? { kind, weight } : { kind });
+        servers.set(server.name, kind === "up" && weight !== server.weight ? { kind, weight } : inFull[kind]);
         this.#leave(service, server, kind === "down", nowMs);
-        const drain = drainOf(server);
+        const drain = server.drain === noDrain && server.leaving === noDrain ? noDrain : drainOf(server);
         if (drain.kind !== "none") drained.set(server.name, drain);
       }
       health.set(name, servers);

@@ -142,24 +142,29 @@ const portAt = (key: TableKey, own: number | undefined): number => own ?? ("fwma
 function serversOf(service: ServiceView, key: TableKey, c: Circumstances): TableRealServer[] {
   const sorry = service.sorryServer;
   const isLost = c.quorum.get(service.name) === "lost" && sorry !== undefined;
-  const servers = service.destinations.flatMap((d): TableRealServer[] => {
+  const servers: TableRealServer[] = [];
+  for (const d of service.destinations) {
     const stand = standOf(service, d, c);
-    if (stand.kind === "out") return [];
-    return [
-      {
-        name: d.realServer.name,
-        rip: d.realServer.rip,
-        port: portAt(key, d.port),
-        // What is too few to serve is relieved: clients are told sorry instead of half of them being served.
-        weight: isLost ? 0 : stand.weight,
-        forwarding: d.forwarding,
-        upperThreshold: d.upperThreshold,
-        lowerThreshold: d.lowerThreshold,
+    if (stand.kind === "out") continue;
+    const server: TableRealServer = {
+      name: d.realServer.name,
+      rip: d.realServer.rip,
+      port: portAt(key, d.port),
+      // What is too few to serve is relieved: clients are told sorry instead of half of them being served.
+      weight: isLost ? 0 : stand.weight,
+      forwarding: d.forwarding,
+      upperThreshold: d.upperThreshold,
+      lowerThreshold: d.lowerThreshold,
+    };
+    const isUnsure = stand.unsure === true && !isLost;
+    if (d.forwarding !== "tun" && !isUnsure) servers.push(server);
+    else
+      servers.push({
+        ...server,
         ...(d.forwarding === "tun" && { tunnel: tunnelOf(d.tunnel) }),
-        ...(stand.unsure === true && !isLost && { unsure: true }),
-      },
-    ];
-  });
+        ...(isUnsure && { unsure: true }),
+      });
+  }
   if (!isLost) return servers;
   const entry: TableRealServer = {
     name: sorry.realServer?.name ?? "sorry",
@@ -172,9 +177,18 @@ function serversOf(service: ServiceView, key: TableKey, c: Circumstances): Table
   return [...servers.filter((s) => s.rip !== entry.rip || s.port !== entry.port), entry];
 }
 
+const marksFor = (services: readonly ServiceView[]): Marks =>
+  new Marks(services.flatMap(({ match }) => (match.kind === "fwmark" ? [match.fwmark] : [])));
+
+/** What names the services of the desired table: no circumstances change that. */
+export function desiredKeys(services: readonly ServiceView[]): TableKey[] {
+  const marks = marksFor(services);
+  return services.flatMap((service) => keysOf(service, marks));
+}
+
 /** Same input, same table, in the order of the file. */
 export function desiredTable(services: readonly ServiceView[], circumstances: Circumstances): DesiredTable {
-  const marks = new Marks(services.flatMap(({ match }) => (match.kind === "fwmark" ? [match.fwmark] : [])));
+  const marks = marksFor(services);
   const table = services.flatMap((service) => {
     const flags = service.schedulerFlags.flatMap((name) => flagNumbers[name] ?? []);
     const settings = {
@@ -183,13 +197,15 @@ export function desiredTable(services: readonly ServiceView[], circumstances: Ci
       onePacket: service.onePacket,
       ...(service.persistence && { persistence: service.persistence }),
     };
-    return keysOf(service, marks).map(
-      (key): TableService => ({
-        ...key,
-        ...settings,
-        realServers: serversOf(service, key, circumstances),
-      }),
-    );
+    return keysOf(service, marks).map((key): TableService => {
+      const realServers = serversOf(service, key, circumstances);
+      // Written out, as copying key and settings together costs more than all the rest of it.
+      if ("fwmark" in key) return { fwmark: key.fwmark, ...settings, realServers };
+      const { vip, protocol, port } = key;
+      const { scheduler, schedulerFlags, onePacket, persistence } = settings;
+      const wish = { vip, protocol, port, scheduler, schedulerFlags, onePacket, realServers };
+      return persistence === undefined ? wish : { ...wish, persistence };
+    });
   });
   return { services: table, marks: marks.rules };
 }

@@ -43,21 +43,21 @@ export type Difference =
 const bareKey = (s: TableKey): TableKey =>
   "fwmark" in s ? { fwmark: s.fwmark } : { vip: s.vip, protocol: s.protocol, port: s.port };
 
-type Same<T> = readonly (readonly [name: string, same: (a: T, b: T) => boolean])[];
+type Same<T> = readonly { readonly name: string; readonly same: (a: T, b: T) => boolean }[];
 
 const sameFlags = (a: readonly number[] = [], b: readonly number[] = []): boolean =>
   a.length === b.length && a.every((flag) => b.includes(flag));
 
 /** What counts of a service besides its servers. */
 const settings: Same<TableSettings> = [
-  ["scheduler", (a, b) => a.scheduler === b.scheduler],
-  ["flags", (a, b) => sameFlags(a.schedulerFlags, b.schedulerFlags)],
-  [
-    "persistence",
-    ({ persistence: a }, { persistence: b }) =>
+  { name: "scheduler", same: (a, b) => a.scheduler === b.scheduler },
+  { name: "flags", same: (a, b) => sameFlags(a.schedulerFlags, b.schedulerFlags) },
+  {
+    name: "persistence",
+    same: ({ persistence: a }, { persistence: b }) =>
       a?.timeoutSeconds === b?.timeoutSeconds && a?.netmaskLength === b?.netmaskLength,
-  ],
-  ["onePacket", (a, b) => (a.onePacket === true) === (b.onePacket === true)],
+  },
+  { name: "onePacket", same: (a, b) => (a.onePacket === true) === (b.onePacket === true) },
 ];
 
 function sameTunnel(a: TableRealServer, b: TableRealServer): boolean {
@@ -70,19 +70,32 @@ function sameTunnel(a: TableRealServer, b: TableRealServer): boolean {
 /** Of a server that is this host itself the kernel shows no way: whatever was asked for, it is that. */
 const isHere = (a: TableRealServer, b: TableRealServer): boolean => a.local === true || b.local === true;
 const serverSettings: Same<TableRealServer> = [
-  ["forwarding", (a, b) => a.forwarding === b.forwarding || isHere(a, b)],
-  ["upperThreshold", (a, b) => (a.upperThreshold ?? 0) === (b.upperThreshold ?? 0)],
-  ["lowerThreshold", (a, b) => (a.lowerThreshold ?? 0) === (b.lowerThreshold ?? 0)],
-  ["tunnel", (a, b) => sameTunnel(a, b) || isHere(a, b)],
+  { name: "forwarding", same: (a, b) => a.forwarding === b.forwarding || isHere(a, b) },
+  { name: "upperThreshold", same: (a, b) => (a.upperThreshold ?? 0) === (b.upperThreshold ?? 0) },
+  { name: "lowerThreshold", same: (a, b) => (a.lowerThreshold ?? 0) === (b.lowerThreshold ?? 0) },
+  { name: "tunnel", same: (a, b) => sameTunnel(a, b) || isHere(a, b) },
 ];
-function differing<T>(compared: Same<T>, a: T, b: T): string[] {
-  const found: string[] = [];
-  for (const [name, same] of compared) if (!same(a, b)) found.push(name);
-  return found;
+const nothing: readonly string[] = [];
+function differing<T>(compared: Same<T>, a: T, b: T): readonly string[] {
+  let found: string[] | undefined;
+  for (const { name, same } of compared)
+    if (!same(a, b)) {
+      found ??= [];
+      found.push(name);
+    }
+  return found ?? nothing;
 }
 
 /** serverKeyOf as a number: tables have tens of thousands of servers, and each is looked up at each change. */
 const numberOf = ({ rip, port }: TableRealServer): number => rip * 65_536 + port;
+
+/** Nearly all servers, seen at a glance; the table above has the last word on the others. */
+const isSame = (a: TableRealServer, b: TableRealServer): boolean =>
+  a.weight === b.weight &&
+  a.forwarding === b.forwarding &&
+  a.forwarding !== "tun" &&
+  a.upperThreshold === b.upperThreshold &&
+  a.lowerThreshold === b.lowerThreshold;
 
 /** Changes of one service's servers, by what they do to its capacity. */
 interface ServerChanges {
@@ -97,31 +110,70 @@ function serverChanges(
 ): ServerChanges {
   const more: TableChange[] = [];
   const less: TableChange[] = [];
+  const compare = (server: TableRealServer, before: TableRealServer): void => {
+    if (isSame(server, before)) return;
+    const weight = server.unsure === true ? before.weight : server.weight;
+    const others = differing(serverSettings, server, before);
+    if (others.length === 0 && weight === before.weight) return;
+    const what = weight === before.weight ? others : ["weight", ...others];
+    const change: TableChange = { kind: "editServer", service: key, server: { ...server, weight }, what };
+    (weight < before.weight ? less : more).push(change);
+  };
+  // Nearly always the same servers in the same order: those need no map to be found in.
+  let first = 0;
+  for (; first < wanted.length && first < actual.length; first++) {
+    const [server, before] = [wanted[first] as TableRealServer, actual[first] as TableRealServer];
+    if (numberOf(server) !== numberOf(before)) break;
+    compare(server, before);
+  }
+  if (first === wanted.length && first === actual.length) return { more, less };
   const standing = new Map<number, TableRealServer>();
-  for (const server of actual) standing.set(numberOf(server), server);
-  for (const server of wanted) {
+  for (const server of actual.slice(first)) standing.set(numberOf(server), server);
+  for (const server of wanted.slice(first)) {
     const before = standing.get(numberOf(server));
-    standing.delete(numberOf(server));
     if (before === undefined) {
       more.push({ kind: "addServer", service: key, server });
       continue;
     }
-    const weight = server.unsure === true ? before.weight : server.weight;
-    const what = differing(serverSettings, server, before);
-    if (weight !== before.weight) what.unshift("weight");
-    if (what.length === 0) continue;
-    const change: TableChange = { kind: "editServer", service: key, server: { ...server, weight }, what };
-    (weight < before.weight ? less : more).push(change);
+    standing.delete(numberOf(server));
+    compare(server, before);
   }
   for (const server of standing.values()) less.push({ kind: "removeServer", service: key, server });
   return { more, less };
+}
+
+export interface Removals {
+  /** Why not, when they are too many. */
+  readonly refused?: { readonly why: string; readonly remedy: string };
+  readonly removed: readonly TableKey[];
+  readonly foreign: readonly TableKey[];
+}
+
+/** What would go if just these keys stayed, and whether that is too much. */
+export function removals(
+  wanted: ReadonlySet<string>,
+  actual: readonly TableService[],
+  { owned, maximumDeleteSharePercent, force }: DifferenceOptions,
+): Removals {
+  const removed: TableKey[] = [];
+  const foreign: TableKey[] = [];
+  for (const service of actual) {
+    const key = keyOf(service);
+    if (!wanted.has(key)) (owned.has(key) ? removed : foreign).push(bareKey(service));
+  }
+  const ours = actual.length - foreign.length;
+  const share = ours === 0 ? 0 : (removed.length * 100) / ours;
+  if (share <= maximumDeleteSharePercent || force) return { removed, foreign };
+  const why = `${removed.length} of ${ours} services would be removed, more than ${maximumDeleteSharePercent} %`;
+  const remedy = "look at what the file no longer names; if that is meant, reload with --force";
+  return { refused: { why, remedy }, removed, foreign };
 }
 
 /** Pure; cost grows with the size of the two tables. */
 export function difference(
   wanted: readonly TableService[],
   actual: readonly TableService[],
-  { owned, maximumDeleteSharePercent, force }: DifferenceOptions,
+  options: DifferenceOptions,
 ): Difference {
   const standing = new Map(actual.map((service) => [keyOf(service), service]));
   const fresh: TableChange[] = [];
@@ -129,41 +181,39 @@ export function difference(
   const more: TableChange[] = [];
   const less: TableChange[] = [];
   const seen = new Set<string>();
-  for (const { realServers, ...service } of wanted) {
-    const text = keyOf(service);
+  for (const wish of wanted) {
+    const text = keyOf(wish);
     if (seen.has(text)) throw new RangeError(`the wish has ${text} twice`);
     seen.add(text);
-    const key = bareKey(service);
+    const key = bareKey(wish);
     const before = standing.get(text);
     if (before === undefined) {
+      const { realServers, ...service } = wish;
       fresh.push({ kind: "addService", service });
       for (const server of realServers) fresh.push({ kind: "addServer", service: key, server });
       continue;
     }
-    const what = differing(settings, service, before);
-    if (what.length > 0) edits.push({ kind: "editService", service, what });
-    const changes = serverChanges(key, realServers, before.realServers);
+    const what = differing(settings, wish, before);
+    if (what.length > 0) {
+      const { realServers: _, ...service } = wish;
+      edits.push({ kind: "editService", service, what });
+    }
+    const changes = serverChanges(key, wish.realServers, before.realServers);
     more.push(...changes.more);
     less.push(...changes.less);
   }
-  const extra = actual.filter((service) => !seen.has(keyOf(service)));
-  const removed = extra.filter((service) => owned.has(keyOf(service))).map(bareKey);
-  const foreign = extra.filter((service) => !owned.has(keyOf(service))).map(bareKey);
-  const ours = actual.length - foreign.length;
-  const share = ours === 0 ? 0 : (removed.length * 100) / ours;
-  if (share > maximumDeleteSharePercent && !force)
-    return {
-      ok: false,
-      why: `${removed.length} of ${ours} services would be removed, more than ${maximumDeleteSharePercent} %`,
-      remedy: "look at what the file no longer names; if that is meant, reload with --force",
-      removed,
-    };
+  const { refused, removed, foreign } = removals(seen, actual, options);
+  if (refused !== undefined) return { ok: false, ...refused, removed };
   const gone = removed.map((service): TableChange => ({ kind: "removeService", service }));
   return { ok: true, changes: [...more, ...edits, ...fresh, ...less, ...gone], foreign };
 }
 
 /** What the table is after these changes, for proofs and for the simulator. Throws RangeError where a kernel would refuse. */
-export function applyChanges(actual: readonly TableService[], changes: readonly TableChange[]): TableService[] {
+export function applyChanges(
+  actual: readonly TableService[],
+  changes: readonly TableChange[],
+): readonly TableService[] {
+  if (changes.length === 0) return actual;
   const table = new Map(actual.map((service) => [keyOf(service), service]));
   /** Of services that are touched alone: in order, and found at once. */
   const servers = new Map<string, Map<number, TableRealServer>>();

@@ -38,6 +38,8 @@ export function stepKillSwitch(
     | { readonly kind: "release" },
   nowMs: number,
 ): KillSwitchStep {
+  const isCalm = s.out.size === 0 && s.held.size === 0 && s.recent.length === 0;
+  if (isCalm && (e.kind === "up" || e.kind === "gone")) return { state: s, effects: [] };
   const out = new Set(s.out);
   const held = new Set(s.held);
   if (e.kind === "release") {
