@@ -129,16 +129,24 @@ export type IpvsRequests = ReturnType<typeof ipvsRequests>;
 /** All changes as requests, for single calls and batches; `family` is what familyId gave for "IPVS". */
 export function ipvsRequests(family: number) {
   /** `message` is whole; its netlink header goes, because the socket writes its own. */
-  const ask = (operation: string, object: string, message: Uint8Array, meanings = general): NetlinkRequest => ({
+  const ask = (
+    operation: string,
+    object: string | (() => string),
+    message: Uint8Array,
+    meanings = general,
+  ): NetlinkRequest => ({
     type: family,
     flags: 0,
     payload: message.subarray(NETLINK_HEADER_OCTETS),
     operation,
-    object,
+    // Only a refusal is told in words, and batches are long.
+    get object() {
+      return typeof object === "string" ? object : object();
+    },
     meanings,
   });
   const to = { type: family, sequence: 0 } as const;
-  const server = (service: ServiceKey, key: DestinationKey): string =>
+  const server = (service: ServiceKey, key: DestinationKey) => (): string =>
     `${formatDestination(key)} of ${formatService(service)}`;
   return {
     addService: (wish: ServiceWish): NetlinkRequest => {

@@ -67,7 +67,11 @@ export function attributes<const T extends AttributeTable>(name: string, table: 
     },
     encode(into, value) {
       const given = value as Readonly<Record<string, unknown>>;
-      for (const [key, row] of rows) if (given[key] !== undefined) row.write(into, row.type, given[key]);
+      for (let i = 0; i < rows.length; i++) {
+        const [key, row] = rows[i] as (typeof rows)[number];
+        const one = given[key];
+        if (one !== undefined) row.write(into, row.type, one);
+      }
     },
   };
 }
@@ -90,10 +94,9 @@ function scalar<V>(
         ? wrong(`has ${value.length} octets, needs ${sizeOctets}`)
         : { ok: true, value: read(value, 0) },
     write: (into, where, value) => {
-      const octets = new Uint8Array(sizeOctets);
-      put(octets, 0, value);
-      if (read(octets, 0) !== value) throw new RangeError(`${value} does not fit attribute ${where}`);
-      into.attribute(where, octets);
+      const at = into.room(where, sizeOctets);
+      put(into.octets, at, value);
+      if (read(into.octets, at) !== value) throw new RangeError(`${value} does not fit attribute ${where}`);
     },
   });
 }
@@ -116,9 +119,8 @@ export const ipv4: Row<Ipv4> = (type) => ({
     return value.length === 16 ? { ok: true, value: undefined } : wrong(`has ${value.length} octets, not 4`);
   },
   write: (into, where, value) => {
-    const octets = new Uint8Array(4);
-    writeU32(octets, 0, value);
-    into.attribute(where, octets);
+    const at = into.room(where, 4);
+    writeU32(into.octets, at, value);
   },
 });
 
@@ -174,7 +176,8 @@ export function struct<T extends Table>(type: number, format: Layout<T>): Attrib
     type,
     read: (value) => format.decode(value),
     write: (into, where, value) => {
-      into.attribute(where, format.encode(value));
+      const at = into.room(where, format.sizeOctets);
+      format.encode(value, into.octets, at);
     },
   };
 }

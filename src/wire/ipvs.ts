@@ -147,8 +147,8 @@ const serviceTable = attributes("ipvs-service", {
   stats64: nested(12, stats64),
 });
 
-/** IPVS_DEST_ATTR_*. */
-const destinationTable = attributes("ipvs-destination", {
+/** IPVS_DEST_ATTR_* without the counters, which are most of an answer. */
+const destinationRows = {
   address: inetAddress(1),
   port: be16(2),
   forwarding: host32(3),
@@ -158,12 +158,15 @@ const destinationTable = attributes("ipvs-destination", {
   activeConnections: host32(7),
   inactiveConnections: host32(8),
   persistentConnections: host32(9),
-  stats: nested(10, stats32),
   family: host16(11),
-  stats64: nested(12, stats64),
   tunnelType: u8(13),
   tunnelPort: be16(14),
   tunnelFlags: host16(15),
+} as const;
+const destinationTable = attributes("ipvs-destination", {
+  ...destinationRows,
+  stats: nested(10, stats32),
+  stats64: nested(12, stats64),
 });
 
 /** IPVS_DAEMON_ATTR_*. */
@@ -191,6 +194,10 @@ const command = message(
     tcpFinTimeoutSeconds: host32(5),
     udpTimeoutSeconds: host32(6),
   }),
+);
+const uncounted = message(
+  header,
+  attributes("ipvs", { destination: nested(2, attributes("ipvs-destination", destinationRows)) }),
 );
 /** IPVS_INFO_ATTR_*: numbers of their own, directly after the header. */
 const information = message(header, attributes("ipvs-info", { moduleVersion: host32(1), tableSize: host32(2) }));
@@ -308,11 +315,18 @@ const tunnelOf = (raw: RawDestination): Partial<DestinationSettings> => ({
   ...(raw.tunnelFlags !== undefined && { tunnelFlags: raw.tunnelFlags }),
 });
 
-/** A NEW_DEST answer to dumpDestinations. `serviceFamily` counts where a kernel before 3.18 names none. */
+/**
+ * A NEW_DEST answer to dumpDestinations, without its counters. `serviceFamily` counts where a kernel before 3.18 names none.
+ */
+export function decodeUncounted(payload: Uint8Array, serviceFamily: "ipv4" | "ipv6" = "ipv4"): Read<IpvsDestination> {
+  const read = uncounted.decode(payload);
+  return read.ok ? destinationOf(read.value.destination, serviceFamily) : read;
+}
 export function decodeDestination(payload: Uint8Array, serviceFamily: "ipv4" | "ipv6" = "ipv4"): Read<IpvsDestination> {
   const read = command.decode(payload);
-  if (!read.ok) return read;
-  const raw = read.value.destination;
+  return read.ok ? destinationOf(read.value.destination, serviceFamily) : read;
+}
+function destinationOf(raw: RawDestination | undefined, serviceFamily: "ipv4" | "ipv6"): Read<IpvsDestination> {
   if (raw === undefined) return missing("the destination");
   if (raw.address === undefined || raw.port === undefined) return missing("a destination's address or port");
   const address = toAddress(raw.address, raw.family ?? (serviceFamily === "ipv4" ? AF_INET : AF_INET6));
@@ -401,19 +415,20 @@ const rawDestinationKey = ({ address, port }: DestinationKey): RawDestination =>
   family: familyOf(address),
 });
 
-function rawDestination(key: DestinationKey, d: DestinationSettings): RawDestination {
-  const { forwarding, weight, upperThreshold, lowerThreshold } = d;
-  return {
-    ...rawDestinationKey(key),
-    forwarding,
-    weight,
-    upperThreshold,
-    lowerThreshold,
-    ...(d.tunnelType !== undefined && { tunnelType: d.tunnelType }),
-    ...(d.tunnelPort !== undefined && { tunnelPort: d.tunnelPort }),
-    ...(d.tunnelFlags !== undefined && { tunnelFlags: d.tunnelFlags }),
-  };
-}
+/** Written out, undefined members and all: a table of tens of thousands is made of these. */
+const rawDestination = ({ address, port }: DestinationKey, d: DestinationSettings): RawDestination =>
+  ({
+    address: toOctets(address),
+    port,
+    forwarding: d.forwarding,
+    weight: d.weight,
+    upperThreshold: d.upperThreshold,
+    lowerThreshold: d.lowerThreshold,
+    family: familyOf(address),
+    tunnelType: d.tunnelType,
+    tunnelPort: d.tunnelPort,
+    tunnelFlags: d.tunnelFlags,
+  }) as RawDestination;
 
 /** One function a command: octets of one request. All ask for an acknowledgement, or are dumps. */
 export const ipvs = {

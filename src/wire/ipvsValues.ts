@@ -265,14 +265,19 @@ function tunnelOf(d: wire.DestinationSettings): TunnelSettings | undefined {
   return { type, ...(d.tunnelPort ? { port: d.tunnelPort } : {}), ...(checksum === undefined ? {} : { checksum }) };
 }
 
+const methodNames = new Map<number, ForwardingMethod>(
+  (Object.keys(METHODS) as ForwardingMethod[]).map((name) => [METHODS[name], name]),
+);
+
 /** A payload of NEW_DEST as dumps give it; undefined when it is not one. */
 export function decodeDestination(payload: Uint8Array): Destination | undefined {
-  const read = wire.decodeDestination(payload);
-  const forwarding = read.ok ? nameOf(METHODS, read.value.forwarding) : undefined;
+  const read = wire.decodeUncounted(payload);
+  const forwarding = read.ok ? methodNames.get(read.value.forwarding) : undefined;
   if (!read.ok || forwarding === undefined) return undefined;
-  const { key, weight, upperThreshold, lowerThreshold, stats } = read.value;
+  const { key, weight, upperThreshold, lowerThreshold } = read.value;
   const { activeConnections, inactiveConnections, persistentConnections } = read.value;
   const tunnel = tunnelOf(read.value);
+  let statistics: IpvsStatistics | undefined;
   return {
     address: fromWire(key.address),
     port: key.port,
@@ -284,7 +289,14 @@ export function decodeDestination(payload: Uint8Array): Destination | undefined 
     activeConnections,
     inactiveConnections,
     persistentConnections,
-    statistics: statisticsOf(stats),
+    /** Read when asked for: whoever compares tables needs no counters, and they are most of an answer. */
+    get statistics(): IpvsStatistics {
+      if (statistics === undefined) {
+        const counted = wire.decodeDestination(payload);
+        statistics = statisticsOf(counted.ok ? counted.value.stats : undefined);
+      }
+      return statistics;
+    },
   };
 }
 

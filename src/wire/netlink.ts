@@ -127,14 +127,19 @@ export interface RequestHeader {
   readonly sequence: number;
 }
 
-/** Writes one message. Grows up to `largestOctets`, then throws RangeError: requests are ours, and ours are small. */
+/** Where one message is written at a time, all zero between two: a batch has thousands, and an array each is what costs. */
+let spare: Uint8Array | undefined = new Uint8Array(1024);
+
+/** Writes one message, to finish() and no further. Grows up to `largestOctets`, then throws RangeError: requests are ours, and ours are small. */
 export class MessageBuilder {
-  #octets = new Uint8Array(256);
+  #octets: Uint8Array;
   #end = 0;
   readonly #largestOctets: number;
 
   constructor(header: RequestHeader, largestOctets = 32768) {
     this.#largestOctets = largestOctets;
+    this.#octets = spare ?? new Uint8Array(256);
+    spare = undefined;
     this.fixed(netlinkHeader, { length: 0, ...header, flags: header.flags | NLM_F.request, port: 0 });
   }
 
@@ -160,12 +165,22 @@ export class MessageBuilder {
   }
 
   attribute(type: number, value: Uint8Array): this {
-    if (value.length > 0xffff - 4) throw new RangeError(`netlink attribute ${type} of ${value.length} octets`);
-    const at = this.#take(4 + value.length);
-    writeHost16(this.#octets, at, 4 + value.length);
-    writeHost16(this.#octets, at + 2, type);
-    this.#octets.set(value, at + 4);
+    const at = this.room(type, value.length);
+    this.#octets.set(value, at);
     return this;
+  }
+
+  /** An attribute of so many zero octets, to be filled in place: where they begin in `octets`. */
+  room(type: number, sizeOctets: number): number {
+    if (sizeOctets > 0xffff - 4) throw new RangeError(`netlink attribute ${type} of ${sizeOctets} octets`);
+    const at = this.#take(4 + sizeOctets);
+    writeHost16(this.#octets, at, 4 + sizeOctets);
+    writeHost16(this.#octets, at + 2, type);
+    return at + 4;
+  }
+  /** What is written so far; another array after the next attribute. */
+  get octets(): Uint8Array {
+    return this.#octets;
   }
 
   /** Attributes inside an attribute: those that `fill` adds. `flags` 0 for the few that must not say NLA_F_NESTED. */
@@ -189,7 +204,11 @@ export class MessageBuilder {
 
   finish(): Uint8Array {
     writeHost32(this.#octets, 0, this.#end);
-    return this.#octets.slice(0, this.#end);
+    const message = this.#octets.slice(0, this.#end);
+    spare = this.#octets.fill(0, 0, this.#end);
+    this.#octets = new Uint8Array(0);
+    this.#end = 0;
+    return message;
   }
 }
 

@@ -4,15 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { difference, type TableChange } from "../../machine/difference.ts";
-import {
-  fromKernel,
-  keyOf,
-  serverKeyOf,
-  type TableKey,
-  type TableService,
-  toKernelServer,
-  toKernelService,
-} from "../../machine/table.ts";
+import { fromKernel, keyOf, serverKeyOf, type TableKey, toKernelServer, toKernelService } from "../../machine/table.ts";
 import type {
   Engine,
   EngineCount,
@@ -76,18 +68,24 @@ const trafficOf = ({ statistics: s, activeConnections, inactiveConnections }: De
 });
 
 function readingOf(table: readonly ServiceWithDestinations[]): TableReading {
-  const services: TableService[] = [];
-  const traffic = new Map<string, Map<string, ServerTraffic>>();
-  for (const { service, destinations } of table) {
-    const known = fromKernel(service, destinations);
-    if (known === undefined) continue;
-    services.push(known);
-    const servers = new Map<string, ServerTraffic>();
-    for (const d of destinations)
-      if (typeof d.address === "number") servers.set(serverKeyOf({ rip: d.address, port: d.port }), trafficOf(d));
-    traffic.set(keyOf(known), servers);
-  }
-  return { services, traffic };
+  const known = table.flatMap(({ service, destinations }) => {
+    const found = fromKernel(service, destinations);
+    return found === undefined ? [] : [{ service: found, destinations }];
+  });
+  let traffic: TableReading["traffic"] | undefined;
+  return {
+    services: known.map(({ service }) => service),
+    get traffic() {
+      traffic ??= new Map(known.map(({ service, destinations }) => [keyOf(service), trafficByServer(destinations)]));
+      return traffic;
+    },
+  };
+}
+function trafficByServer(destinations: readonly Destination[]): Map<string, ServerTraffic> {
+  const servers = new Map<string, ServerTraffic>();
+  for (const d of destinations)
+    if (typeof d.address === "number") servers.set(serverKeyOf({ rip: d.address, port: d.port }), trafficOf(d));
+  return servers;
 }
 
 function applyTo(ipvs: Ipvs, changes: readonly TableChange[]): TableFailure[] {
