@@ -118,6 +118,33 @@ test("the service manager hears READY, RELOADING, the watchdog and STOPPING, eac
   }
 });
 
+test("a file that was edited and reloaded by hand is not loaded again when its change is noticed", async (t) => {
+  if (!needsRoot(t)) return;
+  const agent = new LivingAgent("twice");
+  const loads = (): number => agent.said.match(/agent\/reload/g)?.length ?? 0;
+  try {
+    agent.start();
+    await agent.until(
+      "it runs",
+      async () => ((await agent.status().catch(() => undefined))?.configuration.loadedAt ?? "") !== "",
+    );
+    await agent.until("the VIP is held", () => agent.holds());
+    for (const [i, text] of [`${cluster}# a word more\n`, cluster.replace("port: 80", "port: eighty")].entries()) {
+      writeFileSync(agent.file, text);
+      agent.signal("SIGHUP");
+      await agent.until("it is judged", () => loads() === i + 1);
+      await sleep(3_000); // the file is looked at once a second, and loaded half a second after its last change
+      assert.equal(loads(), i + 1, agent.said);
+    }
+    writeFileSync(agent.file, `${cluster}# a word more\n`);
+    await agent.until("the twin: without a signal it is loaded too", () => loads() === 3);
+    const again = await askAgent(agent.socket, { command: "reload" });
+    assert.match((again.value as { text: string }).text, /^the file is as it was when it was loaded; /);
+  } finally {
+    agent.close();
+  }
+});
+
 test("a file with errors changes nothing at a reload: the old one stays, and status and log say so", async (t) => {
   if (!needsRoot(t)) return;
   const agent = new LivingAgent("reload");

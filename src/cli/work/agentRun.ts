@@ -2,11 +2,11 @@
 import { unwatchFile, watchFile } from "node:fs";
 import type { StampedEvent } from "../../agent/status.ts";
 import type { Cluster } from "../../cluster/cluster.ts";
-import { Agent, type SilenceReport } from "../../host/agent/agent.ts";
+import { Agent, type Outcome, type ReloadCause, type SilenceReport } from "../../host/agent/agent.ts";
 import { HostError } from "../../host/errors.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
-import { clusterFromFile } from "./clusterFile.ts";
+import { clusterFromText, readClusterText } from "./clusterFile.ts";
 
 export interface RunFlags {
   readonly config: string;
@@ -22,13 +22,14 @@ const usage = (message: string, remedy: string): HostError => new HostError("run
 /** A file that is being written is complete when it has not changed for so long. */
 const fileRestMs = 500;
 
-function readCluster(path: string, io: Io): { ok: true; cluster: Cluster } | { ok: false; why: string } {
+/** `read` gives nothing when it has said why not; what it says else are warnings. */
+function outcomeOf<T>(io: Io, read: (quiet: Io) => T | undefined): Outcome<T> {
   const said: string[] = [];
   try {
-    const cluster = clusterFromFile(path, { ...io, err: (text) => void said.push(text.trimEnd()) });
-    if (cluster !== undefined) {
+    const value = read({ ...io, err: (text) => void said.push(text.trimEnd()) });
+    if (value !== undefined) {
       for (const warning of said) io.err(`${warning}\n`);
-      return { ok: true, cluster };
+      return { ok: true, value };
     }
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
@@ -52,17 +53,18 @@ function logger(form: "text" | "json", io: Io): (event: StampedEvent) => void {
 }
 
 /** SIGHUP and a changed file. The first Ctrl-C handler of io also ends on SIGHUP: here it means "read again". */
-function reloadWishes(path: string, reload: () => void): () => void {
+function reloadWishes(path: string, reload: (cause: ReloadCause) => void): () => void {
+  const onSignal = (): void => reload("asked");
   process.removeAllListeners("SIGHUP");
-  process.on("SIGHUP", reload);
+  process.on("SIGHUP", onSignal);
   let timer: NodeJS.Timeout | undefined;
   watchFile(path, { interval: 1000, persistent: false }, (now, before) => {
     if (now.mtimeMs === before.mtimeMs && now.ino === before.ino) return;
     if (timer !== undefined) clearTimeout(timer);
-    timer = setTimeout(reload, fileRestMs);
+    timer = setTimeout(() => reload("file"), fileRestMs);
   });
   return () => {
-    process.removeListener("SIGHUP", reload);
+    process.removeListener("SIGHUP", onSignal);
     unwatchFile(path);
     if (timer !== undefined) clearTimeout(timer);
   };
@@ -96,7 +98,8 @@ export async function runAgent(flags: RunFlags, io: Io): Promise<number> {
   if (!(seconds >= 1 && seconds <= 3600))
     throw usage(`--silence-interval ${flags.silenceInterval}: not 1 to 3600`, "give a number of seconds");
   const agent = new Agent({
-    readCluster: () => readCluster(flags.config, io),
+    readFile: () => outcomeOf(io, (quiet) => readClusterText(flags.config, quiet)),
+    clusterOf: (text) => outcomeOf(io, (quiet) => clusterFromText(text, flags.config, quiet)),
     as: flags.as,
     socket: flags.socket,
     stateDir: flags.stateDir,

@@ -11,13 +11,12 @@ export function clusterFromText(text: string, fileName: string, io: Io): Cluster
   return read.ok ? read.cluster : undefined;
 }
 
-/** Errors: cluster-file/no-input when it cannot be read at all. */
-export function clusterFromFile(path: string, io: Io): Cluster | undefined {
+/** Undefined after saying that it is too large. Errors: cluster-file/no-input when it cannot be read at all. */
+export function readClusterText(path: string, io: Io): string | undefined {
   const unreadable = (why: string): HostError =>
     new HostError("cluster-file/no-input", `cannot read ${path}: ${why}`, {
       remedy: "check the path and its permissions",
     });
-  let text: string;
   try {
     const stat = statSync(path);
     if (!stat.isFile()) throw unreadable("it is not a file");
@@ -26,11 +25,16 @@ export function clusterFromFile(path: string, io: Io): Cluster | undefined {
       io.err(`${formatProblem(refused, path, "")}\n`);
       return undefined;
     }
-    text = readFileSync(path, "utf8");
+    return readFileSync(path, "utf8");
   } catch (error) {
     if (error instanceof HostError) throw error;
     const code = (error as NodeJS.ErrnoException).code ?? String(error);
     throw unreadable({ ENOENT: "there is no such file", EACCES: "access denied" }[code] ?? code);
   }
-  return clusterFromText(text, path, io);
+}
+
+/** Errors: those of readClusterText. */
+export function clusterFromFile(path: string, io: Io): Cluster | undefined {
+  const text = readClusterText(path, io);
+  return text === undefined ? undefined : clusterFromText(text, path, io);
 }

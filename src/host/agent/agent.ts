@@ -23,11 +23,12 @@ import { FailoverWorker } from "./failoverWorker.ts";
 import { notifier } from "./notify.ts";
 import { attemptsLimitOf, ProbeSockets } from "./probeSockets.ts";
 
+/** What it was for, or the words of what is wrong with it. */
+export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly why: string };
+
 export interface AgentOptions {
-  /** Reads and checks the file; the words of what is wrong with it, when there is something. */
-  readonly readCluster: () =>
-    | { readonly ok: true; readonly cluster: Cluster }
-    | { readonly ok: false; readonly why: string };
+  readonly readFile: () => Outcome<string>;
+  readonly clusterOf: (text: string) => Outcome<Cluster>;
   readonly as: string | undefined;
   /** Instead of the file's. */
   readonly socket: string | undefined;
@@ -38,9 +39,11 @@ export interface AgentOptions {
   readonly silenceEveryMs: number;
   readonly clearOnStop: boolean;
   readonly signal: AbortSignal;
-  /** Calls back when a reload is wished for: a signal, a changed file. */
-  readonly onReloadWish: (reload: () => void) => () => void;
+  /** Calls back when a reload is wished for. */
+  readonly onReloadWish: (reload: (cause: ReloadCause) => void) => () => void;
 }
+/** Somebody asks for it, or the file seems to have changed. */
+export type ReloadCause = "asked" | "file";
 export interface SilenceReport {
   readonly state: "silent" | "changed" | "refused" | "failed" | "busy";
   readonly text: string;
@@ -84,6 +87,10 @@ export class Agent {
   readonly #notify = notifier();
   #sequence = 0;
   #cluster!: Cluster;
+  /** Of the file, as #cluster has it. */
+  #text: string | undefined;
+  /** Of the file, as it was last read: loaded or refused. */
+  #judged: string | undefined;
   #role: ActiveRole = { reason: "" };
   #loadedAt = "";
   #loadError: string | undefined;
@@ -122,23 +129,25 @@ export class Agent {
   // Beginning and end
 
   async #begin(): Promise<void> {
-    const read = this.#options.readCluster();
+    const read = this.#clusterOf(this.#options.readFile());
     if (!read.ok) throw new HostError("agent/bad-data", read.why, { remedy: "mend the cluster file and start again" });
-    this.#cluster = read.cluster;
-    this.#role = activeRole(read.cluster, this.#options.as);
-    this.#journal.setLimit(read.cluster.agent.journalMaxOctets);
+    const cluster = read.value;
+    this.#cluster = cluster;
+    this.#text = this.#judged;
+    this.#role = activeRole(cluster, this.#options.as);
+    this.#journal.setLimit(cluster.agent.journalMaxOctets);
     const before = this.#journal.last(eventsRemembered);
     this.#events.push(...before);
     this.#sequence = before.at(-1)?.sequence ?? 0;
     this.#report({ level: "info", code: "agent/start", subject: this.#hostName(), text: this.#role.reason });
-    const socket = this.#options.socket ?? read.cluster.agent.socket;
+    const socket = this.#options.socket ?? cluster.agent.socket;
     const control = await listenControl(socket, (request) => this.#handle(request));
     this.#closers.push(() => control.close());
     // A real server that is also a director is silent before it can be anything else.
     if (this.#role.realServer !== undefined) await this.#guard();
     if (this.#role.director !== undefined) await this.#direct(this.#role.director);
     await this.#openDoors();
-    this.#closers.push(this.#options.onReloadWish(() => void this.#reload(false)));
+    this.#closers.push(this.#options.onReloadWish((cause) => void this.#reload(false, cause)));
     if (this.#role.realServer !== undefined) {
       const timer = setInterval(() => void this.#guard(), this.#options.silenceEveryMs);
       this.#closers.push(() => clearInterval(timer));
@@ -146,6 +155,13 @@ export class Agent {
     this.#loadedAt = new Date().toISOString();
     this.#startWatchdog();
     this.#notify.say(`READY=1\nSTATUS=${this.#role.reason}`);
+  }
+
+  /** What the file means; the same words mean the same, and are not read twice. */
+  #clusterOf(file: Outcome<string>): Outcome<Cluster> {
+    if (!file.ok) return file;
+    this.#judged = file.value;
+    return file.value === this.#text ? { ok: true, value: this.#cluster } : this.#options.clusterOf(file.value);
   }
 
   async #openDoors(): Promise<void> {
@@ -335,37 +351,43 @@ export class Agent {
 
   // Configuration
 
-  async #reload(force: boolean): Promise<ControlAnswer> {
+  async #reload(force: boolean, cause: ReloadCause = "asked"): Promise<ControlAnswer> {
     const refused = (why: string, remedy: string): ControlAnswer => {
       this.#loadError = why;
       this.#report({ level: "alarm", code: "agent/reload-refused", subject: this.#hostName(), text: why, remedy });
       return { ok: false, error: { message: why, remedy } };
     };
     const keep = "the old configuration stays in force; mend the file and reload";
+    const file = this.#options.readFile();
+    // Who edits the file and asks for a reload has it loaded when its change is noticed.
+    if (cause === "file" && file.ok && file.value === this.#judged) return { ok: true, value: { text: unchanged } };
     this.#notify.say(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
     try {
-      const read = this.#options.readCluster();
+      const read = this.#clusterOf(file);
       if (!read.ok) return refused(read.why, keep);
-      const role = activeRole(read.cluster, this.#options.as);
+      const cluster = read.value;
+      const role = activeRole(cluster, this.#options.as);
       const sameRole =
         (role.director === undefined) === (this.#role.director === undefined) &&
         (role.realServer === undefined) === (this.#role.realServer === undefined);
       if (!sameRole) return refused("this host's role changes with the new file", "restart the agent for that");
       let text = "nothing to change on a real server but its silence";
       if (role.director !== undefined && this.#director !== undefined) {
-        const config = failoverConfig(read.cluster, role.director, requiredMac);
-        const loaded = this.#director.load(read.cluster, role.director, { force }, performance.now());
+        const config = failoverConfig(cluster, role.director, requiredMac);
+        const loaded = this.#director.load(cluster, role.director, { force }, performance.now());
         if (!loaded.ok) return refused(loaded.why, loaded.remedy);
-        this.#wires?.load(read.cluster, role.director);
+        this.#wires?.load(cluster, role.director);
         this.#failover?.reload(config);
         // Names may be new in the thread: what is tracked is told again, after the reload.
-        this.#director.tracking.load(read.cluster.failover.instances, performance.now());
+        this.#director.tracking.load(cluster.failover.instances, performance.now());
         text = `${loaded.changes} changes to the table`;
         this.#arm();
       }
-      this.#cluster = read.cluster;
+      if (this.#judged === this.#text) text = `${unchanged}; ${text}`;
+      this.#cluster = cluster;
+      this.#text = this.#judged;
       this.#role = role;
-      this.#journal.setLimit(read.cluster.agent.journalMaxOctets);
+      this.#journal.setLimit(cluster.agent.journalMaxOctets);
       this.#loadedAt = new Date().toISOString();
       this.#loadError = undefined;
       this.#report({ level: "info", code: "agent/reloaded", subject: this.#hostName(), text });
@@ -501,6 +523,7 @@ export class Agent {
   }
 }
 
+const unchanged = "the file is as it was when it was loaded";
 const no = (message: string, remedy: string): ControlAnswer => ({ ok: false, error: { message, remedy } });
 const notDirector = no("this host is no director", "run it on a director");
 const countOf = (value: unknown, most: number): number =>
