@@ -430,6 +430,13 @@ export class Failover {
       }
   }
 
+  /** What a link has now, where news of it were lost: what should be there and is not, somebody took. */
+  addressesAre(link: string, there: ReadonlySet<Ipv4>, nowMs: number): void {
+    const held = [...this.#members.values()].flatMap((m) => (m.config.link === link ? [...m.held] : []));
+    const sole = this.#sole.flatMap((s) => (s.link === link ? s.vips : []));
+    for (const vip of [...held, ...sole]) if (!there.has(vip)) this.addressRemoved(link, vip, nowMs);
+  }
+
   /** Weights and faults of what the instance tracks. Unknown names are ignored: a reload may have crossed this. */
   track(name: string, priorityDelta: number, fault: string | undefined, nowMs: number): void {
     const member = this.#members.get(name);

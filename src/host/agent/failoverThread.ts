@@ -247,11 +247,15 @@ function addressesNow(): Map<string, Set<Ipv4>> {
 /** Every link of the host: what is tracked need not be one that VRRP speaks on. */
 const linksNow = (): Map<string, boolean> => new Map(netlink.links().map((l) => [l.name, l.up && l.lowerUp]));
 
+/** After news were lost: everything is read, and what it says is taken as if it had just happened. */
 function resync(): void {
   guarded(() => {
+    const why = "changes of links and addresses came faster than they were read: all of them were read anew";
+    fault("netlink/lost", why, "find what changes them so often: ip monitor");
     const up = linksNow();
     post({ kind: "links", up: [...up] });
     for (const name of links.keys()) failover.linkChanged(name, up.get(name) === true, nowMs());
+    for (const [name, there] of addressesNow()) failover.addressesAre(name, there, nowMs());
   });
 }
 
