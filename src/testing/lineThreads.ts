@@ -5,6 +5,13 @@ import type { FromLine, ToLine } from "./lineThread.ts";
 
 type Order<T> = T extends { readonly id: number } ? Omit<T, "id"> : never;
 
+/** One open connection. */
+export interface Line {
+  /** Who answers on it; undefined: nobody, or it broke. */
+  say(): Promise<string | undefined>;
+  end(): Promise<void>;
+}
+
 export class LineThread {
   readonly #worker: Worker;
   readonly #waiting = new Map<number, (said: string | undefined) => void>();
@@ -35,11 +42,22 @@ export class LineThread {
   serve(port: number): Promise<string | undefined> {
     return this.#order({ kind: "serve", port }).said;
   }
+  serveDatagrams(address: string, port: number): Promise<string | undefined> {
+    return this.#order({ kind: "serveDatagrams", address, port }).said;
+  }
   /** An open connection; undefined when there is none to be had. */
-  async open(address: string, port: number): Promise<{ say(): Promise<string | undefined> } | undefined> {
-    const { id, said } = this.#order({ kind: "open", address, port });
+  async open(address: string, port: number, from?: string): Promise<Line | undefined> {
+    const { id, said } = this.#order({ kind: "open", address, port, from });
     if ((await said) === undefined) return undefined;
-    return { say: () => this.#order({ kind: "say", on: id, patienceMs: 5_000 }).said };
+    return {
+      say: () => this.#order({ kind: "say", on: id, patienceMs: 5_000 }).said,
+      end: async () => void (await this.#order({ kind: "end", on: id }).said),
+    };
+  }
+  /** Who answers so many datagrams that one socket sends one after the other; "-" for one without an answer. */
+  async ask(address: string, port: number, times: number): Promise<string[]> {
+    const said = await this.#order({ kind: "ask", address, port, times, patienceMs: 3_000 }).said;
+    return (said ?? "").split(" ");
   }
   async close(): Promise<void> {
     await this.#worker.terminate();

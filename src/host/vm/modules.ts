@@ -12,7 +12,7 @@ export const labModules = [...requiredModules, "ip_vs_rr", "ip_vs_wrr", "ip_vs_w
 
 /** What the image carries, so that the kernel's own requests (an nft expression, a scheduler, a link kind) are met. */
 const carried = [
-  /^kernel\/net\/(netfilter|ipv4|ipv6|bridge|802|8021q|llc|sched|packet|mpls)\//,
+  /^kernel\/net\/(netfilter|ipv4|ipv6|bridge|802|8021q|llc|sched|packet|mpls|sctp)\//,
   /^kernel\/drivers\/net\/(dummy|veth|ifb|vxlan|macvlan|macvtap|tun|tap|vrf|bonding|ipvlan|geneve|nlmon)/,
   /^kernel\/drivers\/virtio\//,
   /^kernel\/drivers\/char\/(virtio_console|hw_random\/virtio-rng)/,
