@@ -1,13 +1,20 @@
 // dist/bin/: the command as a few files. A hundred modules and their packages, each found, read and linked by itself,
 // cost a short command more time than its work does. Same code as dist/, made from it after each compilation.
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join, relative } from "node:path";
+import { basename, join, relative } from "node:path";
 import { build } from "esbuild";
 
 /** Packages that stay outside: koffi carries a binary that it looks for beside itself. */
 const external = ["koffi"];
 
-/** Workers and data are found from a module's own place; in a bundle that is not where the code stands. */
+/** Threads that a command waits for at its start: each is one file in dist/bin/, too. */
+const threads = ["host/agent/failoverThread.js", "host/packetWorkerThread.js", "host/sendLaneThread.js"];
+const threadPlace = new RegExp(
+  `(?<=new URL\\("\\./(?:${threads.map((path) => basename(path, ".js")).join("|")})\\.js", )import\\.meta\\.url`,
+  "g",
+);
+
+/** Other workers, and data, are found from a module's own place; in a bundle that is not where the code stands. */
 const ownPlace = (dist) => ({
   name: "own place",
   setup({ onLoad }) {
@@ -17,7 +24,11 @@ const ownPlace = (dist) => ({
       const text = readFileSync(path, "utf8");
       if (!text.includes("import.meta.url")) return undefined;
       const place = `new URL(${JSON.stringify(`../${below}`)}, import.meta.url).href`;
-      return { contents: text.replaceAll("import.meta.url", place), loader: "js" };
+      const bundled = text.replace(threadPlace, "\0");
+      return {
+        contents: bundled.replaceAll("import.meta.url", place).replaceAll("\0", "import.meta.url"),
+        loader: "js",
+      };
     });
   },
 });
@@ -75,5 +86,7 @@ export async function bundleCommand(root) {
   const { metafile } = await build({ ...shared, entryPoints, chunkNames: "[name]-[hash]", splitting: true });
   const quick = readdirSync(join(dist, "cli/quick")).filter((name) => name.endsWith(".js"));
   await build({ ...shared, entryPoints: quick.map((name) => join(dist, "cli/quick", name)) });
+  const alone = threads.map((path) => ({ in: join(dist, path), out: basename(path, ".js") }));
+  await build({ ...shared, entryPoints: alone });
   writeFileSync(join(outdir, "NOTICES.txt"), notices(Object.keys(metafile.inputs)).join(`\n${"-".repeat(78)}\n\n`));
 }
