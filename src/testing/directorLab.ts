@@ -3,7 +3,7 @@
  * agent, beside keepalived: who runs on a director is a process of its own, as in life.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -29,6 +29,7 @@ export type MachineName = keyof typeof addresses;
 export type DirectorName = "lb1" | "lb2";
 export const vip = "10.50.0.100";
 const vipAddress = ipv4(vip);
+const nobody = 65_534;
 
 const main = fileURLToPath(new URL("../bin/vipward.js", import.meta.url));
 
@@ -181,12 +182,22 @@ export class DirectorLab {
   clusterFile(name: DirectorName): string {
     return join(this.#folder, `${name}.yaml`);
   }
-  vipward(name: DirectorName, cluster: string): ChildProcess {
+  /** `unprivileged`: as nobody, with the two capabilities that docs/running-a-director.md names. */
+  vipward(name: DirectorName, cluster: string, how: "root" | "unprivileged" = "root"): ChildProcess {
     writeFileSync(this.clusterFile(name), cluster);
     const state = join(this.#folder, name);
     mkdirSync(state, { recursive: true });
     const args = ["run", "--config", this.clusterFile(name), "--socket", this.socket(name), "--state-dir", state];
-    return this.#spawn(name, process.execPath, [main, ...args, "--as", name]);
+    const command = [process.execPath, main, ...args, "--as", name];
+    if (how === "unprivileged") {
+      chmodSync(this.#folder, 0o777);
+      chownSync(state, nobody, nobody);
+      const rights = ["inh-caps", "ambient-caps", "bounding-set"].map((set) => `--${set}=-all,+net_admin,+net_raw`);
+      const account = [`--reuid=${nobody}`, `--regid=${nobody}`, "--clear-groups", "--no-new-privs"];
+      command.unshift("setpriv", ...account, ...rights);
+    }
+    const [program = "", ...rest] = command;
+    return this.#spawn(name, program, rest);
   }
   /** Its failover thread alone, on kernels without IPVS. */
   vipwardVrrp(name: DirectorName, cluster: string): ChildProcess {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { clusterText, DirectorLab } from "../../testing/directorLab.ts";
 import type { LoadReport } from "../../testing/loadThread.ts";
@@ -17,7 +18,8 @@ testsInVm(import.meta.url, "a planned switch-over under load loses no request", 
     const health = "[{ type: tcp, port: 80, intervalMs: 2000, timeoutMs: 1500, rise: 1, fall: 5 }]";
     const text = clusterText({ version: 3, intervalMs: 500 }, { health, silence: "{ intervalMs: 5000 }" });
     lab.vipward("lb1", text);
-    lab.vipward("lb2", text);
+    // Nobody can tell from outside which of the two is not root.
+    lab.vipward("lb2", text, "unprivileged");
     await lab.until("lb1 alone holds the VIP", () => lab.holders().join() === "lb1", 120_000);
     for (const lb of ["lb1", "lb2"] as const)
       await lab.until("both servers are in", () => (table(lb).match(/-w 1/g) ?? []).length === 2, 60_000);
@@ -37,6 +39,13 @@ testsInVm(import.meta.url, "a planned switch-over under load loses no request", 
     assert.equal(failures.join("\n"), "", `${what}\n${said}`);
     assert.ok(connections > 5 && requests > 20, `${connections} connections, ${requests} requests`);
   }
+
+  test("the second director is nobody, with CAP_NET_ADMIN and CAP_NET_RAW alone", () => {
+    const proc = readFileSync(`/proc/${lab.process("lb2").pid}/status`, "utf8");
+    assert.match(proc, /^Uid:\s+65534\s+65534/m);
+    for (const set of ["Eff", "Bnd"]) assert.match(proc, new RegExp(`^Cap${set}:\\s+0000000000003000$`, "m"));
+    assert.equal((lab.output.get("lb2") ?? "").match(/ (warning|alarm) .*(EPERM|denied|permitted)/g), null);
+  });
 
   for (let round = 1; round <= rounds; round++) {
     test(`round ${round}: switched over`, async () => {
