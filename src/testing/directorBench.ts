@@ -28,7 +28,7 @@ const settleForMs = 6_000;
 const vip = "10.60.0.100";
 const firstPort = 1000;
 const rip = (i: number): Ipv4 => ipv4FromNumber(ipv4("10.61.0.1") + i);
-const main = fileURLToPath(new URL("../cli/main.js", import.meta.url));
+const main = fileURLToPath(new URL("../bin/vipward.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "vipward-bench-"));
 
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
