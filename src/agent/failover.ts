@@ -70,6 +70,7 @@ interface Group {
 }
 
 const lowestDelta = -254;
+const nothingAwaited: ReadonlyMap<string, readonly Ipv4[]> = new Map();
 
 export class Failover {
   readonly #ports: FailoverPorts;
@@ -388,13 +389,15 @@ export class Failover {
   }
   /** VIPs by link whose announcement nobody has confirmed yet: traffic for these is worth a look. */
   get awaited(): ReadonlyMap<string, readonly Ipv4[]> {
-    const found = new Map<string, readonly Ipv4[]>();
+    let found: Map<string, readonly Ipv4[]> | undefined;
     const add = (link: string, { pending }: AnnouncerState): void => {
-      if (pending.size > 0) found.set(link, [...(found.get(link) ?? []), ...pending.keys()]);
+      if (pending.size === 0) return;
+      found ??= new Map();
+      found.set(link, [...(found.get(link) ?? []), ...pending.keys()]);
     };
     for (const { config, announcer } of this.#members.values()) add(config.link, announcer);
     for (const s of this.#sole) add(s.link, this.#soleAnnouncers.get(s.name) ?? initialAnnouncer);
-    return found;
+    return found ?? nothingAwaited;
   }
 
   linkChanged(link: string, up: boolean, nowMs: number): void {

@@ -6,7 +6,7 @@ import type { Ipv4 } from "../base/ipv4.ts";
 import { type Mac, ZERO_MAC } from "../base/mac.ts";
 import type { Cluster, Director } from "../cluster/cluster.ts";
 import type { Arp } from "../wire/arp.ts";
-import { arpRequest, ipv4Frame } from "../wire/frame.ts";
+import { arpRequest, type Hop } from "../wire/frame.ts";
 
 export interface NeighbourLink {
   readonly mac: Mac;
@@ -17,6 +17,8 @@ export interface NeighboursOptions {
   /** undefined: there is no such link. */
   readonly linkOf: (name: string) => NeighbourLink | undefined;
   readonly sendFrame: (link: string, frame: Uint8Array) => void;
+  /** An IPv4 packet, to go into a frame. */
+  readonly sendPacket: (link: string, hop: Hop, packet: Uint8Array) => void;
 }
 interface Neighbour {
   mac: Mac | undefined;
@@ -58,7 +60,7 @@ export class Neighbours {
     for (const packet of known.waiting.splice(0)) this.#send(link, own, arp.senderMac, packet);
   }
   #send(link: string, { mac: source }: NeighbourLink, destination: Mac, packet: Uint8Array): void {
-    this.#options.sendFrame(link, ipv4Frame({ source, destination }, packet));
+    this.#options.sendPacket(link, { source, destination }, packet);
   }
 
   /** To the neighbour's own MAC, at once or when it has told it. What cannot be sent is lost, as on any wire. */

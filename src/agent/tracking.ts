@@ -120,7 +120,9 @@ export class Tracking {
     }
   }
   get deadlineMs(): number {
-    const due = [...this.#scripts.values()].map((s) => (s.probe === undefined ? s.dueAtMs : probeDeadlineMs(s.probe)));
-    return Math.min(Number.POSITIVE_INFINITY, ...due);
+    let deadline = Number.POSITIVE_INFINITY;
+    for (const { probe, dueAtMs } of this.#scripts.values())
+      deadline = Math.min(deadline, probe === undefined ? dueAtMs : probeDeadlineMs(probe));
+    return deadline;
   }
 }

@@ -18,10 +18,20 @@ export function mac(text: string): Mac {
 
 const hex = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, "0"));
 
+/** Addresses by their 48 bits: whoever reads many frames reads the same few again and again. */
+const known = new Map<number, Mac>();
+const knownLimit = 4096;
+
 /** Reads six octets at `offset`; the caller has checked the length. */
 export function macFromOctets(octets: Uint8Array, offset = 0): Mac {
+  let bits = 0;
+  for (let i = 0; i < 6; i++) bits = bits * 256 + (octets[offset + i] as number);
+  const before = known.get(bits);
+  if (before !== undefined) return before;
   let text = hex[octets[offset] as number] as string;
   for (let i = 1; i < 6; i++) text += `:${hex[octets[offset + i] as number]}`;
+  if (known.size >= knownLimit) known.clear();
+  known.set(bits, text as Mac);
   return text as Mac;
 }
 

@@ -106,12 +106,11 @@ export const initialAnnouncer: AnnouncerState = {
   conflicts: new Map(),
 };
 
-export const announcerDeadlineMs = (s: AnnouncerState): number =>
-  Math.min(
-    s.round?.nextAtMs ?? Number.POSITIVE_INFINITY,
-    s.refreshAtMs,
-    ...[...s.pending.values()].map((p) => p.dueAtMs),
-  );
+export function announcerDeadlineMs(s: AnnouncerState): number {
+  let deadline = Math.min(s.round?.nextAtMs ?? Number.POSITIVE_INFINITY, s.refreshAtMs);
+  for (const { dueAtMs } of s.pending.values()) deadline = Math.min(deadline, dueAtMs);
+  return deadline;
+}
 
 const formsOf = (c: AnnouncerConfig): readonly ("request" | "reply")[] =>
   c.form === "both" ? ["request", "reply"] : [c.form];

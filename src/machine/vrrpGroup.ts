@@ -22,8 +22,11 @@ export interface GroupStep {
 export const initialGroup = (config: GroupConfig, links: { readonly linkUp: boolean }): GroupState =>
   new Map([...config.keys()].map((member) => [member, initialVrrp(links)]));
 
-export const groupDeadlineMs = (state: GroupState): number =>
-  Math.min(Number.POSITIVE_INFINITY, ...[...state.values()].map(vrrpDeadlineMs));
+export function groupDeadlineMs(state: GroupState): number {
+  let deadline = Number.POSITIVE_INFINITY;
+  for (const member of state.values()) deadline = Math.min(deadline, vrrpDeadlineMs(member));
+  return deadline;
+}
 
 /** What keeps this member from running, apart from the others. */
 const isObstructed = (s: VrrpState): boolean => s.started && (!s.linkUp || s.trackFault !== undefined);

@@ -108,6 +108,7 @@ export class SimAgent {
         return mac === undefined || own === undefined ? undefined : { mac, own };
       },
       sendFrame: (link, frame) => this.#sendFrame(link, frame),
+      sendPacket: (link, { destination }, packet) => this.#sendPacket(link, destination, packet),
     });
     this.#probes = new SimProbes({
       host,
@@ -286,11 +287,12 @@ export class SimAgent {
   }
 
   #sendAdvert(link: string, octets: Uint8Array, to: Ipv4): void {
+    if (to === VRRP_GROUP) {
+      this.#sendPacket(link, VRRP_GROUP_MAC, octets);
+      return;
+    }
     const packet = packetOf(octets);
-    const nic = this.#nic(link);
-    if (packet === undefined || nic === undefined) return;
-    if (to === VRRP_GROUP) this.#options.host.sendPacket(nic, VRRP_GROUP_MAC, packet);
-    else this.#options.host.output(packet);
+    if (packet !== undefined && this.#nic(link) !== undefined) this.#options.host.output(packet);
   }
 
   #sendFrame(link: string, octets: Uint8Array): void {
@@ -300,6 +302,12 @@ export class SimAgent {
     if (frame === undefined || nic === undefined) return;
     if (frame.arp !== undefined) host.sendArp(nic, { ...frame.arp, to: frame.to });
     else if (frame.packet !== undefined) host.sendPacket(nic, frame.to, frame.packet);
+  }
+
+  #sendPacket(link: string, to: Mac, octets: Uint8Array): void {
+    const packet = packetOf(octets);
+    const nic = this.#nic(link);
+    if (packet !== undefined && nic !== undefined) this.#options.host.sendPacket(nic, to, packet);
   }
 
   #addVips(link: string, vips: readonly Ipv4[]): void {

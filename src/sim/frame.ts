@@ -8,7 +8,7 @@ import { arp } from "../wire/arp.ts";
 import { ETHERTYPE, encodeEthernet } from "../wire/ethernet.ts";
 import { encodeIcmp, type Icmp } from "../wire/icmp.ts";
 import { encodeIpv4, PROTOCOL } from "../wire/ipv4.ts";
-import { encodeTcp } from "../wire/tcp.ts";
+import { encodeTcp, TCP_FLAG } from "../wire/tcp.ts";
 import { encodeUdp } from "../wire/udp.ts";
 
 /** Number of a MAC in one simulation (`Macs`); 0 is the broadcast address. */
@@ -95,21 +95,15 @@ export interface Frame {
 
 export const nothing: Uint8Array = new Uint8Array(0);
 
-const around = (
-  ip: IpBody,
-): { source: Ipv4; destination: Ipv4; protocol: number; ttl: number; id: number; dontFragment: boolean } => ({
-  source: ip.source,
-  destination: ip.destination,
-  protocol: ip.protocol,
-  ttl: ip.ttl,
-  id: ip.id,
-  dontFragment: ip.dontFragment,
-});
+const ethernetMss = { mssOctets: 1460 };
+const noOptions = {};
 
 function payloadOf(ip: IpBody): Uint8Array {
   if (ip.tcp !== undefined) {
-    const opens = (ip.tcp.flags & 2) !== 0;
-    return encodeTcp({ ...ip.tcp, ...(opens ? { options: { mssOctets: 1460 } } : {}) }, ip, ip.payload);
+    const { sourcePort, destinationPort, sequence, acknowledgment, flags } = ip.tcp;
+    const options = (flags & TCP_FLAG.syn) !== 0 ? ethernetMss : noOptions;
+    const fields = { sourcePort, destinationPort, sequence, acknowledgment, flags, options };
+    return encodeTcp(fields, ip, ip.payload);
   }
   if (ip.inner !== undefined) return encodePacket(ip.inner);
   if (ip.icmp !== undefined) {
@@ -121,7 +115,7 @@ function payloadOf(ip: IpBody): Uint8Array {
 }
 
 /** The packet's octets, IPv4 header first. */
-export const encodePacket = (ip: IpBody): Uint8Array => encodeIpv4(around(ip), payloadOf(ip));
+export const encodePacket = (ip: IpBody): Uint8Array => encodeIpv4(ip, payloadOf(ip));
 
 /** The frame's octets as they are on the wire. */
 export function encodeFrame(frame: Frame, macs: Macs): Uint8Array {

@@ -11,47 +11,43 @@ import { type IpBody, nothing } from "./frame.ts";
 
 type Inside = Partial<Pick<IpBody, "sourcePort" | "destinationPort" | "tcp" | "icmp" | "payload" | "inner">>;
 
+const cut = (octets: Uint8Array, from: number, end: number): Uint8Array =>
+  from === end ? nothing : octets.slice(from, end);
+
 function insideOf(octets: Uint8Array, ip: Ipv4Packet): Inside {
   const { payloadOffset, payloadEnd, protocol } = ip;
-  const payload = octets.slice(payloadOffset, payloadEnd);
+  const unread = (): Inside => ({ payload: cut(octets, payloadOffset, payloadEnd) });
   if (protocol === PROTOCOL.tcp) {
     const read = decodeTcp(octets, ip, payloadOffset, payloadEnd);
-    if (!read.ok) return { payload };
-    const {
-      sourcePort,
-      destinationPort,
-      sequence,
-      acknowledgment,
-      flags,
-      payloadOffset: at,
-      payloadEnd: end,
-    } = read.value;
+    if (!read.ok) return unread();
+    const { sourcePort, destinationPort, sequence, acknowledgment, flags, payloadOffset: from } = read.value;
     const tcp = { sourcePort, destinationPort, sequence, acknowledgment, flags };
-    return { sourcePort, destinationPort, tcp, payload: octets.slice(at, end) };
+    return { sourcePort, destinationPort, tcp, payload: cut(octets, from, read.value.payloadEnd) };
   }
   if (protocol === PROTOCOL.udp) {
     const read = decodeUdp(octets, ip, payloadOffset, payloadEnd);
-    if (!read.ok) return { payload };
-    const { sourcePort, destinationPort, payloadOffset: at, payloadEnd: end } = read.value;
-    return { sourcePort, destinationPort, payload: octets.slice(at, end) };
+    if (!read.ok) return unread();
+    const { sourcePort, destinationPort, payloadOffset: from } = read.value;
+    return { sourcePort, destinationPort, payload: cut(octets, from, read.value.payloadEnd) };
   }
   if (protocol === PROTOCOL.icmp) {
     const read = decodeIcmp(octets, payloadOffset, payloadEnd);
-    if (!read.ok) return { payload };
+    if (!read.ok) return unread();
     return { icmp: { message: read.value.message, data: octets.slice(read.value.dataOffset, payloadEnd) } };
   }
   if (protocol === PROTOCOL.ipip) {
-    const inner = packetOf(payload);
-    return inner === undefined ? { payload } : { inner };
+    const inner = packetOf(octets.subarray(0, payloadEnd), payloadOffset);
+    return inner === undefined ? unread() : { inner };
   }
-  return { payload };
+  return unread();
 }
 
 /** A whole IPv4 packet; undefined: none that could be read. What is not tcp, udp, icmp or ipip stays as payload. */
-export function packetOf(octets: Uint8Array): IpBody | undefined {
-  const read = decodeIpv4(octets);
+export function packetOf(octets: Uint8Array, offset = 0): IpBody | undefined {
+  const read = decodeIpv4(octets, offset);
   if (!read.ok) return undefined;
   const ip = read.value;
+  const inside = insideOf(octets, ip);
   return {
     kind: "ip",
     source: ip.source,
@@ -60,14 +56,13 @@ export function packetOf(octets: Uint8Array): IpBody | undefined {
     ttl: ip.ttl,
     id: ip.id,
     dontFragment: ip.dontFragment,
-    lengthOctets: ip.payloadEnd,
-    sourcePort: 0,
-    destinationPort: 0,
-    tcp: undefined,
-    icmp: undefined,
-    payload: nothing,
-    inner: undefined,
-    ...insideOf(octets, ip),
+    lengthOctets: ip.payloadEnd - offset,
+    sourcePort: inside.sourcePort ?? 0,
+    destinationPort: inside.destinationPort ?? 0,
+    tcp: inside.tcp,
+    icmp: inside.icmp,
+    payload: inside.payload ?? nothing,
+    inner: inside.inner,
   };
 }
 
@@ -82,6 +77,6 @@ export function frameOf(
     const arp = decodeArp(octets, payloadOffset);
     return arp.ok ? { to, from, arp: arp.value } : undefined;
   }
-  const packet = packetOf(octets.subarray(payloadOffset));
+  const packet = packetOf(octets, payloadOffset);
   return packet === undefined ? undefined : { to, from, packet };
 }

@@ -1,10 +1,26 @@
-import type { Mac } from "../base/mac.ts";
+import { type Mac, macFromOctets } from "../base/mac.ts";
 import { fault, type Read } from "./fault.ts";
-import { type Decoded, layout, mac, u16 } from "./layout.ts";
+import { type Decoded, layout, mac, putMac, putU16, u16 } from "./layout.ts";
 import { readU16, writeU16 } from "./octets.ts";
 
 /** Ethernet II, without preamble and frame check sequence. */
-export const ethernet = layout("ethernet", 14, { destination: mac(0), source: mac(6), etherType: u16(12) });
+export const ethernet = layout(
+  "ethernet",
+  14,
+  { destination: mac(0), source: mac(6), etherType: u16(12) },
+  {
+    read: (octets, at) => ({
+      destination: macFromOctets(octets, at),
+      source: macFromOctets(octets, at + 6),
+      etherType: readU16(octets, at + 12),
+    }),
+    write(header, octets, at) {
+      putMac(octets, at, header.destination);
+      putMac(octets, at + 6, header.source);
+      putU16(octets, at + 12, header.etherType);
+    },
+  },
+);
 export type EthernetHeader = Decoded<typeof ethernet.table>;
 
 export const ETHERTYPE = { ipv4: 0x0800, arp: 0x0806, vlan: 0x8100, ipv6: 0x86dd, serviceVlan: 0x88a8 } as const;

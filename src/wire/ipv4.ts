@@ -1,22 +1,52 @@
 import type { Ipv4 } from "../base/ipv4.ts";
 import { checksum } from "./checksum.ts";
 import { fault, type Read } from "./fault.ts";
-import { ipv4 as address, type Decoded, layout, u8, u16 } from "./layout.ts";
-import { writeU16 } from "./octets.ts";
+import { ipv4 as address, type Decoded, layout, putU8, putU16, u8, u16 } from "./layout.ts";
+import { readU8, readU16, readU32, writeU16, writeU32 } from "./octets.ts";
 
 /** The 20 octets every IPv4 header has. RFC 791 section 3.1. */
-export const ipv4Fixed = layout("ipv4", 20, {
-  versionAndLength: u8(0),
-  tos: u8(1),
-  totalLength: u16(2),
-  id: u16(4),
-  flagsAndOffset: u16(6),
-  ttl: u8(8),
-  protocol: u8(9),
-  checksum: u16(10),
-  source: address(12),
-  destination: address(16),
-});
+export const ipv4Fixed = layout(
+  "ipv4",
+  20,
+  {
+    versionAndLength: u8(0),
+    tos: u8(1),
+    totalLength: u16(2),
+    id: u16(4),
+    flagsAndOffset: u16(6),
+    ttl: u8(8),
+    protocol: u8(9),
+    checksum: u16(10),
+    source: address(12),
+    destination: address(16),
+  },
+  {
+    read: (octets, at) => ({
+      versionAndLength: readU8(octets, at),
+      tos: readU8(octets, at + 1),
+      totalLength: readU16(octets, at + 2),
+      id: readU16(octets, at + 4),
+      flagsAndOffset: readU16(octets, at + 6),
+      ttl: readU8(octets, at + 8),
+      protocol: readU8(octets, at + 9),
+      checksum: readU16(octets, at + 10),
+      source: readU32(octets, at + 12) as Ipv4,
+      destination: readU32(octets, at + 16) as Ipv4,
+    }),
+    write(f, octets, at) {
+      putU8(octets, at, f.versionAndLength);
+      putU8(octets, at + 1, f.tos);
+      putU16(octets, at + 2, f.totalLength);
+      putU16(octets, at + 4, f.id);
+      putU16(octets, at + 6, f.flagsAndOffset);
+      putU8(octets, at + 8, f.ttl);
+      putU8(octets, at + 9, f.protocol);
+      putU16(octets, at + 10, f.checksum);
+      writeU32(octets, at + 12, f.source);
+      writeU32(octets, at + 16, f.destination);
+    },
+  },
+);
 export type Ipv4Fixed = Decoded<typeof ipv4Fixed.table>;
 
 export const PROTOCOL = { icmp: 1, ipip: 4, tcp: 6, udp: 17, gre: 47, vrrp: 112, sctp: 132 } as const;
@@ -76,12 +106,14 @@ export function decodeIpv4(octets: Uint8Array, offset = 0, { quoted = false }: I
       dontFragment: (f.flagsAndOffset & 0x4000) !== 0,
       moreFragments: (f.flagsAndOffset & 0x2000) !== 0,
       fragmentOffsetOctets: (f.flagsAndOffset & 0x1fff) * 8,
-      options: octets.subarray(offset + 20, offset + headerOctets),
+      options: headerOctets === 20 ? noOptions : octets.subarray(offset + 20, offset + headerOctets),
       payloadOffset: offset + headerOctets,
       payloadEnd: offset + Math.min(f.totalLength, there),
     },
   };
 }
+
+const noOptions = new Uint8Array(0);
 
 /** Only a first fragment holds the transport header. */
 export const isFragment = (p: Ipv4Packet): boolean => p.moreFragments || p.fragmentOffsetOctets > 0;
@@ -103,7 +135,7 @@ export interface Ipv4Fields {
 
 /** A whole packet, header checksum filled in. */
 export function encodeIpv4(f: Ipv4Fields, payload: Uint8Array): Uint8Array {
-  const options = f.options ?? new Uint8Array(0);
+  const options = f.options ?? noOptions;
   const fragmentOffsetOctets = f.fragmentOffsetOctets ?? 0;
   if (options.length > 40 || options.length % 4 !== 0) throw new RangeError(`IPv4 options of ${options.length} octets`);
   if (fragmentOffsetOctets % 8 !== 0 || fragmentOffsetOctets > 0xfff8 || fragmentOffsetOctets < 0)
@@ -126,7 +158,7 @@ export function encodeIpv4(f: Ipv4Fields, payload: Uint8Array): Uint8Array {
     },
     packet,
   );
-  packet.set(options, 20);
+  if (options.length > 0) packet.set(options, 20);
   writeU16(packet, 10, checksum(packet, 0, headerOctets));
   packet.set(payload, headerOctets);
   return packet;

@@ -173,3 +173,34 @@ test("64-bit host integers survive being written and read", () => {
     }),
   );
 });
+
+test("what a format writes out beside its table must say the same, or the module does not load", () => {
+  const table = { first: rows.u8(0), second: rows.u16(1) };
+  type Pair = { readonly first: number; readonly second: number };
+  const read = (octets: Uint8Array, at: number): Pair => ({
+    first: octets[at] as number,
+    second: ((octets[at + 1] as number) << 8) | (octets[at + 2] as number),
+  });
+  const write = ({ first, second }: Pair, octets: Uint8Array, at: number): void => {
+    rows.putU8(octets, at, first);
+    rows.putU16(octets, at + 1, second);
+  };
+  const made = rows.layout("pair", 3, table, { read, write });
+  assert.deepEqual(made.decode(hex("ff010203"), 1), { ok: true, value: { first: 1, second: 0x0203 } });
+  assert.equal(toHex(made.encode({ first: 1, second: 0x0203 })), "010203");
+  assert.throws(() => made.encode({ first: 256, second: 0 }), RangeError);
+  const says = /what is written out is not what the table says/;
+  const swapped = (octets: Uint8Array, at: number): Pair => ({ first: read(octets, at).second, second: 0 });
+  assert.throws(() => rows.layout("pair", 3, table, { read: swapped, write }), says);
+  const short = (value: Pair, octets: Uint8Array, at: number): void => rows.putU8(octets, at, value.first);
+  assert.throws(() => rows.layout("pair", 3, table, { read, write: short }), says);
+});
+
+test("addresses read again and again are the same text, and many others do not change them", () => {
+  for (let round = 0; round < 2; round++)
+    for (let n = 0; n < 10_000; n++) {
+      const octets = Uint8Array.of(2, 0, n >> 8, n & 255, 7, n & 255);
+      const text = `02:00:${[n >> 8, n & 255, 7, n & 255].map((o) => o.toString(16).padStart(2, "0")).join(":")}`;
+      assert.equal(macFromOctets(octets), text);
+    }
+});

@@ -1,20 +1,48 @@
 import { fault, type Read } from "./fault.ts";
-import { type Decoded, layout, u8, u16, u32 } from "./layout.ts";
-import { readU16, readU32, writeU16, writeU32 } from "./octets.ts";
+import { type Decoded, layout, putU8, putU16, putU32, u8, u16, u32 } from "./layout.ts";
+import { readU8, readU16, readU32, writeU16 } from "./octets.ts";
 import { type Addresses, type ChecksumState, transportChecksum } from "./udp.ts";
 
 /** The 20 octets every TCP header has. RFC 9293 section 3.1. */
-export const tcpFixed = layout("tcp", 20, {
-  sourcePort: u16(0),
-  destinationPort: u16(2),
-  sequence: u32(4),
-  acknowledgment: u32(8),
-  dataOffset: u8(12),
-  flags: u8(13),
-  window: u16(14),
-  checksum: u16(16),
-  urgent: u16(18),
-});
+export const tcpFixed = layout(
+  "tcp",
+  20,
+  {
+    sourcePort: u16(0),
+    destinationPort: u16(2),
+    sequence: u32(4),
+    acknowledgment: u32(8),
+    dataOffset: u8(12),
+    flags: u8(13),
+    window: u16(14),
+    checksum: u16(16),
+    urgent: u16(18),
+  },
+  {
+    read: (octets, at) => ({
+      sourcePort: readU16(octets, at),
+      destinationPort: readU16(octets, at + 2),
+      sequence: readU32(octets, at + 4),
+      acknowledgment: readU32(octets, at + 8),
+      dataOffset: readU8(octets, at + 12),
+      flags: readU8(octets, at + 13),
+      window: readU16(octets, at + 14),
+      checksum: readU16(octets, at + 16),
+      urgent: readU16(octets, at + 18),
+    }),
+    write(f, octets, at) {
+      putU16(octets, at, f.sourcePort);
+      putU16(octets, at + 2, f.destinationPort);
+      putU32(octets, at + 4, f.sequence);
+      putU32(octets, at + 8, f.acknowledgment);
+      putU8(octets, at + 12, f.dataOffset);
+      putU8(octets, at + 13, f.flags);
+      putU16(octets, at + 14, f.window);
+      putU16(octets, at + 16, f.checksum);
+      putU16(octets, at + 18, f.urgent);
+    },
+  },
+);
 export type TcpFixed = Decoded<typeof tcpFixed.table>;
 
 export const TCP_FLAG = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32, ece: 64, cwr: 128 } as const;
@@ -52,20 +80,33 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] };
 type OptionReader = (o: Writable<TcpOptions>, octets: Uint8Array, at: number) => void;
 
 /** By kind and whole length, so that an option of another length is as unknown as one of another kind. */
-const optionReaders: Readonly<Record<string, OptionReader>> = {
-  "2/4": (o, octets, at) => {
-    o.mssOctets = readU16(octets, at + 2);
-  },
-  "3/3": (o, octets, at) => {
-    o.windowScale = Math.min(14, octets[at + 2] as number); // more than 14 is taken as 14 (RFC 7323 section 2.3)
-  },
-  "4/2": (o) => {
-    o.sackPermitted = true;
-  },
-  "8/10": (o, octets, at) => {
-    o.timestamp = { value: readU32(octets, at + 2), echo: readU32(octets, at + 6) };
-  },
-};
+const optionKey = (kind: number, lengthOctets: number): number => kind * 256 + lengthOctets;
+const optionReaders: ReadonlyMap<number, OptionReader> = new Map<number, OptionReader>([
+  [
+    optionKey(2, 4),
+    (o, octets, at) => {
+      o.mssOctets = readU16(octets, at + 2);
+    },
+  ],
+  [
+    optionKey(3, 3),
+    (o, octets, at) => {
+      o.windowScale = Math.min(14, octets[at + 2] as number); // more than 14 is taken as 14 (RFC 7323 section 2.3)
+    },
+  ],
+  [
+    optionKey(4, 2),
+    (o) => {
+      o.sackPermitted = true;
+    },
+  ],
+  [
+    optionKey(8, 10),
+    (o, octets, at) => {
+      o.timestamp = { value: readU32(octets, at + 2), echo: readU32(octets, at + 6) };
+    },
+  ],
+]);
 
 function decodeOptions(octets: Uint8Array, from: number, end: number): TcpOptions {
   const options: Writable<TcpOptions> = {};
@@ -79,7 +120,7 @@ function decodeOptions(octets: Uint8Array, from: number, end: number): TcpOption
     }
     const length = at + 1 < end ? (octets[at + 1] as number) : 0;
     if (length < 2 || at + length > end) break; // the rest cannot be told apart
-    optionReaders[`${kind}/${length}`]?.(options, octets, at);
+    optionReaders.get(optionKey(kind, length))?.(options, octets, at);
     at += length;
   }
   return options;
@@ -115,19 +156,20 @@ export function decodeTcp(octets: Uint8Array, addresses: Addresses, offset = 0, 
   };
 }
 
-function encodeOptions(o: TcpOptions): Uint8Array {
+const noOptions: readonly number[] = [];
+
+function encodeOptions(o: TcpOptions): readonly number[] {
   const octets: number[] = [];
   if (o.mssOctets !== undefined) octets.push(2, 4, o.mssOctets >>> 8, o.mssOctets & 255);
   if (o.sackPermitted) octets.push(4, 2);
   if (o.timestamp !== undefined) {
-    const times = new Uint8Array(8);
-    writeU32(times, 0, o.timestamp.value);
-    writeU32(times, 4, o.timestamp.echo);
-    octets.push(8, 10, ...times);
+    octets.push(8, 10);
+    for (const time of [o.timestamp.value, o.timestamp.echo])
+      octets.push(time >>> 24, (time >>> 16) & 255, (time >>> 8) & 255, time & 255);
   }
   if (o.windowScale !== undefined) octets.push(3, 3, o.windowScale);
   while (octets.length % 4 !== 0) octets.push(0);
-  return Uint8Array.from(octets);
+  return octets;
 }
 
 export interface TcpFields {
@@ -143,7 +185,7 @@ export interface TcpFields {
 }
 
 export function encodeTcp(f: TcpFields, addresses: Addresses, payload: Uint8Array = new Uint8Array(0)): Uint8Array {
-  const options = encodeOptions(f.options ?? {});
+  const options = f.options === undefined ? noOptions : encodeOptions(f.options);
   const headerOctets = 20 + options.length;
   const octets = new Uint8Array(headerOctets + payload.length);
   tcpFixed.encode(
@@ -160,8 +202,8 @@ export function encodeTcp(f: TcpFields, addresses: Addresses, payload: Uint8Arra
     },
     octets,
   );
-  octets.set(options, 20);
-  octets.set(payload, headerOctets);
+  for (let i = 0; i < options.length; i++) octets[20 + i] = options[i] as number;
+  if (payload.length > 0) octets.set(payload, headerOctets);
   writeU16(octets, 16, transportChecksum(addresses, 6, octets, 0, octets.length));
   return octets;
 }

@@ -196,7 +196,7 @@ export function encodeVrrp(
     const at = 8 + 4 * addresses.length;
     for (let i = 0; i < (password?.length ?? 0); i++) octets[at + i] = password?.charCodeAt(i) ?? 0;
   } else vrrp3.encode({ ...head, reservedAndInterval: units }, octets);
-  for (const [i, address] of addresses.entries()) writeU32(octets, 8 + 4 * i, address);
+  for (let i = 0; i < addresses.length; i++) writeU32(octets, 8 + 4 * i, addresses[i] as Ipv4);
   const pseudo =
     version === 3 && form === "pseudo-header"
       ? pseudoSum(around.source, around.destination, PROTOCOL.vrrp, octets.length)

@@ -6,6 +6,7 @@ import type { Cluster, Director } from "../../cluster/cluster.ts";
 import type { Arp } from "../../wire/arp.ts";
 import { decodeArp } from "../../wire/arp.ts";
 import { decodeEthernet, ETHERTYPE } from "../../wire/ethernet.ts";
+import { ipv4Frame } from "../../wire/frame.ts";
 import { decodeIpv4, PROTOCOL } from "../../wire/ipv4.ts";
 import { readU16 } from "../../wire/octets.ts";
 import { filterProgram, isArp, isIpv4To } from "../../wire/packetFilter.ts";
@@ -33,6 +34,7 @@ export class DirectorWires {
   readonly #neighbours = new Neighbours({
     linkOf: (name) => this.#wires.get(name),
     sendFrame: (link, frame) => this.sendFrame(link, frame),
+    sendPacket: (link, hop, packet) => this.sendFrame(link, ipv4Frame(hop, packet)),
   });
 
   constructor(options: DirectorWiresOptions) {

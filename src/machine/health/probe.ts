@@ -85,12 +85,14 @@ export interface ProbeStep<S> {
   readonly effects: readonly ProbeEffect[];
 }
 
-function take<S>(probe: Probe<S>, turn: Turn<S>, nowMs: number): ProbeStep<S> {
-  const effects = turn.effects ?? [];
-  if (turn.judgement === undefined) return { probe: { ...probe, state: turn.state }, effects };
-  const verdict = { ...turn.judgement, tookMs: Math.max(0, nowMs - probe.startedAtMs) };
-  return { probe: { ...probe, state: turn.state, verdict }, effects: [...effects, { kind: "release" }] };
+function take<S>(probe: Probe<S>, { state, effects = none, judgement }: Turn<S>, nowMs: number): ProbeStep<S> {
+  const { checker, startedAtMs, deadlineMs } = probe;
+  if (judgement === undefined)
+    return { probe: { checker, state, startedAtMs, deadlineMs, verdict: undefined }, effects };
+  const verdict = { ...judgement, tookMs: Math.max(0, nowMs - startedAtMs) };
+  return { probe: { checker, state, startedAtMs, deadlineMs, verdict }, effects: [...effects, { kind: "release" }] };
 }
+const none: readonly ProbeEffect[] = [];
 
 export function startProbe<S>(checker: Checker<S>, timeoutMs: number, nonce: number, nowMs: number): ProbeStep<S> {
   const turn = checker.begin(nonce >>> 0);

@@ -8,9 +8,9 @@
  */
 import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
 import type { Mac } from "../../base/mac.ts";
-import { dissectIpv4, tcpPacket, tcpSynPacket } from "../../wire/frame.ts";
+import { dissectIpv4, type Inside, tcpPacket, tcpSynPacket } from "../../wire/frame.ts";
 import { encodeIpip } from "../../wire/ipip.ts";
-import { decodeIpv4, PROTOCOL } from "../../wire/ipv4.ts";
+import { PROTOCOL } from "../../wire/ipv4.ts";
 import { readU16 } from "../../wire/octets.ts";
 import { TCP_FLAG } from "../../wire/tcp.ts";
 import { type Checker, down, type ProbeEffect, type Turn, up } from "./probe.ts";
@@ -58,8 +58,7 @@ export function vipPathCheck(q: VipPathQuestion): Checker<VipPathState> {
     );
 
   /** An ICMP error that quotes our SYN (or the packet it travelled in) is an answer too. */
-  function unreachable(state: VipPathState, octets: Uint8Array): Turn<VipPathState> {
-    const seen = dissectIpv4(octets);
+  function unreachable(state: VipPathState, octets: Uint8Array, seen: Inside): Turn<VipPathState> {
     if (seen.kind !== "ipv4" || seen.inside.kind !== "icmp" || seen.inside.quoted === undefined) return { state };
     const { icmp, quoted } = seen.inside;
     if (quoted.source !== q.dip) return { state };
@@ -77,12 +76,10 @@ export function vipPathCheck(q: VipPathQuestion): Checker<VipPathState> {
   }
 
   function heard(state: VipPathState, octets: Uint8Array, from: Mac | undefined): Turn<VipPathState> {
-    const packet = decodeIpv4(octets);
-    if (!packet.ok || packet.value.destination !== q.dip) return { state };
-    if (packet.value.protocol === PROTOCOL.icmp) return unreachable(state, octets);
-    if (packet.value.source !== q.vip) return { state };
     const seen = dissectIpv4(octets);
-    if (seen.kind !== "ipv4" || seen.inside.kind !== "tcp") return { state };
+    if (seen.kind !== "ipv4" || seen.ipv4.destination !== q.dip) return { state };
+    if (seen.ipv4.protocol === PROTOCOL.icmp) return unreachable(state, octets, seen);
+    if (seen.ipv4.source !== q.vip || seen.inside.kind !== "tcp") return { state };
     const { tcp } = seen.inside;
     const isOurs = tcp.sourcePort === q.port && tcp.destinationPort === state.sourcePort;
     if (!isOurs || tcp.acknowledgment !== (state.sequence + 1) >>> 0) return { state };
