@@ -148,6 +148,10 @@ export class UdpServices {
     return this.#service;
   }
 
+  touch(): number {
+    return this.#port;
+  }
+
   set(port: number, service: UdpService): void {
     this.#all ??= new Map();
     this.#all.set(port, service);
@@ -428,7 +432,7 @@ export class SimHost implements Station {
   }
 
   touch(): number {
-    return this.#inSource ^ this.#outPort;
+    return this.#inSource ^ this.#outPort ^ (this.#sniffers === undefined ? 0 : 1) ^ this.udp.touch();
   }
 
   #isAsBefore(nicIndex: number, frame: Frame, body: IpBody): boolean {

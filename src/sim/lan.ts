@@ -11,16 +11,19 @@ import {
   Cable,
   type CableOptions,
   DELAY,
+  ethernetMtu,
   FAULTY,
   FLAGS,
   JITTER,
-  MTU,
+  LAST,
+  NARROW,
   NIC,
   OWNER,
   PEER,
   PORT_WIDTH,
   Ports,
   plainCable,
+  TIMES_WIDTH,
   UP,
 } from "./ports.ts";
 import { EventQueue } from "./queue.ts";
@@ -52,6 +55,10 @@ const TIMER = 1;
 const CALL = 2;
 /** An ARP broadcast is at the ends of all cables of a switch that are equally long. */
 const FLOOD = 3;
+
+/** So many hosts fit into a core's own cache: reading ahead would only cost. Looked at again after so many events. */
+const manyHosts = 5000;
+const manyEvents = 100_000;
 
 const lossSalt = 0x10551055;
 const duplicateSalt = 0x0d0b1e00;
@@ -112,8 +119,8 @@ export class Lan {
   readonly #ports = new Ports();
   /** By port. */
   readonly #cables: Cable[] = [];
-  /** Longest packet a host has sent so far. */
-  #longestOctets = 0;
+  /** A host has sent a packet that is longer than Ethernet's. */
+  #hasLonger = false;
 
   #serial = 0;
   /** Ports of the NIC with that MAC (several, where two hosts have one). */
@@ -130,7 +137,7 @@ export class Lan {
   }
 
   addSwitch(name: string, options: SwitchOptions = plainSwitch): Switch {
-    const made = new Switch(name, this.switches.length, options);
+    const made = new Switch(name, this.switches.length, options, this.#ports);
     this.switches.push(made);
     this.#hearers.push(new Hearers());
     return made;
@@ -258,16 +265,15 @@ export class Lan {
     if ((numbers[at + OWNER] as number) >= 0) {
       const jitterUs = numbers[at + JITTER] as number;
       if (jitterUs > 0) timeUs += hash32(this.seed, frame.serial, port) % (jitterUs + 1);
-      const { lastUs } = this.#ports;
-      const last = lastUs[port] as number;
+      const { times } = this.#ports;
+      const last = times[port * TIMES_WIDTH + LAST] as number;
       if (timeUs < last) timeUs = last;
-      else lastUs[port] = timeUs;
+      else times[port * TIMES_WIDTH + LAST] = timeUs;
       const { body } = frame;
-      if (body.kind === "ip" && body.lengthOctets > this.#longestOctets) this.#longestOctets = body.lengthOctets;
+      if (body.kind === "ip" && body.lengthOctets > ethernetMtu) this.#hasLonger = true;
     }
     const peer = numbers[at + PEER] as number;
-    if ((flags & FAULTY) !== 0 || (numbers[at + MTU] as number) < this.#longestOctets)
-      this.#transmitFaulty(port, frame, timeUs);
+    if ((flags & (FAULTY | NARROW)) !== 0 || this.#hasLonger) this.#transmitFaulty(port, frame, timeUs);
     else this.#queue.push(timeUs, ARRIVE, peer, frame);
   }
 
@@ -342,6 +348,7 @@ export class Lan {
    * come together. Gives how many.
    */
   #fetch(): number {
+    if (this.stations.length < manyHosts) return manyEvents;
     const ahead = this.#ahead;
     const { places, items } = ahead;
     const count = this.#queue.upcoming(ARRIVE, places, items);
@@ -352,7 +359,14 @@ export class Lan {
       const owner = numbers[(places[i] as number) * PORT_WIDTH + OWNER] as number;
       if (owner >= 0) sum += (this.stations[owner] as Station).touch();
     }
-    for (let i = 0; i < count; i++) sum += (items[i] as Frame).body.kind.length;
+    for (let i = 0; i < count; i++) {
+      const { body } = items[i] as Frame;
+      sum += body.kind === "ip" ? body.destinationPort + body.payload.length : 1;
+    }
+    for (let i = 0; i < count; i++) {
+      const owner = numbers[(places[i] as number) * PORT_WIDTH + OWNER] as number;
+      if (owner < 0) sum += (this.switches[-1 - owner] as Switch).touch(items[i] as Frame);
+    }
     ahead.sum = sum;
     return count;
   }

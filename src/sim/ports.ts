@@ -24,42 +24,48 @@ export const plainCable: CableOptions = {
   mtuOctets: 1500,
 };
 
-// Of one port, in `Ports.numbers`.
+// Of one port, in `Ports.numbers`: half a line of cache, and nothing else is asked of a port on the way of a frame.
 /** Station index, or -1 - switch index. */
 export const OWNER = 0;
-/** Number of the NIC on its host. */
+/** Of a host's port: number of the NIC on its host. */
 export const NIC = 1;
+/** Of a switch's port: the VLAN of an access port, 0 for a trunk, -1 as long as it is neither. */
+export const VLAN = 1;
 /** Port at the other end. */
 export const PEER = 2;
-/** UP, FAULTY. */
+/** UP, FAULTY, NARROW. */
 export const FLAGS = 3;
 export const DELAY = 4;
 export const JITTER = 5;
-export const MTU = 6;
 export const PORT_WIDTH = 8;
+/** Of one port, in `Ports.times`: when the last frame sent by it arrives, as none overtakes it. Words 6 and 7. */
+export const LAST = 3;
+export const TIMES_WIDTH = PORT_WIDTH / 2;
 
 export const UP = 1;
 /** Loses, doubles or reorders frames. */
 export const FAULTY = 2;
+/** Throws away packets that Ethernet carries. */
+export const NARROW = 4;
+/** Longest packet of Ethernet: what is longer is looked at on every cable. */
+export const ethernetMtu = 1500;
 
 export class Ports {
   numbers = new Int32Array(64 * PORT_WIDTH);
-  /** When the last frame sent by this port arrives: none overtakes it. */
-  lastUs = new Float64Array(64);
+  /** The same memory. */
+  times = new Float64Array(this.numbers.buffer);
   count = 0;
 
-  add(owner: number, nic: number): number {
+  add(owner: number, nicOrVlan: number): number {
     const port = this.count++;
-    if (port === this.lastUs.length) {
+    if (port * PORT_WIDTH === this.numbers.length) {
       const numbers = new Int32Array(this.numbers.length * 2);
       numbers.set(this.numbers);
       this.numbers = numbers;
-      const lastUs = new Float64Array(this.lastUs.length * 2);
-      lastUs.set(this.lastUs);
-      this.lastUs = lastUs;
+      this.times = new Float64Array(numbers.buffer);
     }
     this.numbers[port * PORT_WIDTH + OWNER] = owner;
-    this.numbers[port * PORT_WIDTH + NIC] = nic;
+    this.numbers[port * PORT_WIDTH + NIC] = nicOrVlan;
     this.numbers[port * PORT_WIDTH + PEER] = -1;
     return port;
   }
@@ -98,11 +104,11 @@ export class Cable {
   set options(options: CableOptions) {
     this.#options = options;
     const faulty = options.lossPpm > 0 || options.duplicatePpm > 0 || options.reorderPpm > 0;
+    const flags = (faulty ? FAULTY : 0) | (options.mtuOctets < ethernetMtu ? NARROW : 0);
     for (const end of this.ends) {
-      this.#ports.set(end, FLAGS, (this.#ports.get(end, FLAGS) & ~FAULTY) | (faulty ? FAULTY : 0));
+      this.#ports.set(end, FLAGS, (this.#ports.get(end, FLAGS) & UP) | flags);
       this.#ports.set(end, DELAY, options.delayUs);
       this.#ports.set(end, JITTER, options.jitterUs);
-      this.#ports.set(end, MTU, options.mtuOctets);
     }
   }
 

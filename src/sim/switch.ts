@@ -1,4 +1,5 @@
 import { BROADCAST_ID, type Frame, type Macs } from "./frame.ts";
+import { PORT_WIDTH, type Ports, VLAN } from "./ports.ts";
 
 /** What one switch port carries. `access`: untagged frames of one VLAN; `trunk`: tagged frames of these VLANs, or of all. */
 export type SwitchPort =
@@ -14,34 +15,36 @@ export interface SwitchOptions {
 
 export const plainSwitch: SwitchOptions = { ageingUs: 300_000_000, dropsGratuitous: false };
 
-/** MACs of one VLAN: where each was heard last, and when. Arrays by MAC number. */
+/** MACs of one VLAN: where each was heard last, and when, side by side. By MAC number. */
 class MacTable {
-  #ports = new Int32Array(64).fill(-1);
-  #times = new Float64Array(64);
+  #entries = new Float64Array(128).fill(-1);
 
   learn(mac: number, port: number, nowUs: number, macs: Macs): void {
-    if (mac >= this.#ports.length) {
-      const length = Math.max(macs.size, this.#ports.length * 2);
-      const ports = new Int32Array(length).fill(-1);
-      ports.set(this.#ports);
-      const times = new Float64Array(length);
-      times.set(this.#times);
-      this.#ports = ports;
-      this.#times = times;
+    if (2 * mac >= this.#entries.length) {
+      const entries = new Float64Array(Math.max(2 * macs.size, this.#entries.length * 2)).fill(-1);
+      entries.set(this.#entries);
+      this.#entries = entries;
     }
-    this.#ports[mac] = port;
-    this.#times[mac] = nowUs;
+    this.#entries[2 * mac] = port;
+    this.#entries[2 * mac + 1] = nowUs;
   }
 
   /** -1: not known, or too long ago. */
   portOf(mac: number, nowUs: number, ageingUs: number): number {
-    if (mac >= this.#ports.length) return -1;
-    const port = this.#ports[mac] as number;
-    return port >= 0 && nowUs - (this.#times[mac] as number) <= ageingUs ? port : -1;
+    if (2 * mac >= this.#entries.length) return -1;
+    const port = this.#entries[2 * mac] as number;
+    return port >= 0 && nowUs - (this.#entries[2 * mac + 1] as number) <= ageingUs ? port : -1;
   }
 
   clear(): void {
-    this.#ports.fill(-1);
+    this.#entries.fill(-1);
+  }
+
+  /** Reads both ends' entries; gives the port of the second, -1: never heard. */
+  touch(from: number, to: number): number {
+    const entries = this.#entries;
+    if (2 * from >= entries.length || 2 * to >= entries.length) return -1;
+    return (entries[2 * from] as number) < 0 ? -1 : (entries[2 * to] as number);
   }
 }
 
@@ -53,26 +56,29 @@ export class Switch {
   /** LAN port numbers, in order. */
   readonly ports: number[] = [];
   readonly trunks: number[] = [];
-  /** By LAN port number: the VLAN of an access port, 0 for a trunk, -1 for another switch's port. */
-  readonly #vlans: number[] = [];
+  readonly #lanPorts: Ports;
   /** What a trunk carries, where it is not all. */
   readonly #allowed = new Map<number, ReadonlySet<number>>();
   readonly #tables = new Map<number, MacTable>();
   #one: MacTable | undefined;
   #oneVlan = -1;
 
-  constructor(name: string, index: number, options: SwitchOptions) {
+  constructor(name: string, index: number, options: SwitchOptions, lanPorts: Ports) {
     this.name = name;
     this.index = index;
     this.options = options;
+    this.#lanPorts = lanPorts;
   }
 
   addPort(port: number, kind: SwitchPort): void {
     this.ports.push(port);
     if (kind.kind === "trunk") this.trunks.push(port);
-    while (this.#vlans.length <= port) this.#vlans.push(-1);
-    this.#vlans[port] = kind.kind === "trunk" ? 0 : kind.vlan;
+    this.#lanPorts.set(port, VLAN, kind.kind === "trunk" ? 0 : kind.vlan);
     if (kind.kind === "trunk" && kind.vlans !== undefined) this.#allowed.set(port, kind.vlans);
+  }
+
+  #vlanAt(port: number): number {
+    return this.#lanPorts.numbers[port * PORT_WIDTH + VLAN] as number;
   }
 
   #table(vlan: number): MacTable {
@@ -89,15 +95,14 @@ export class Switch {
 
   /** The VLAN a frame belongs to that came in by `port`; -1: not taken (a tag on an access port). */
   vlanOf(port: number, frame: Frame): number {
-    const own = this.#vlans[port];
-    if (own === undefined) return -1;
+    const own = this.#vlanAt(port);
     if (own === 0) return this.#trunkCarries(port, frame.vlan) ? frame.vlan : -1;
     return frame.vlan === 0 ? own : -1;
   }
 
   /** True if frames of that VLAN leave by the port. */
   carries(port: number, vlan: number): boolean {
-    const own = this.#vlans[port];
+    const own = this.#vlanAt(port);
     return own === vlan || (own === 0 && this.#trunkCarries(port, vlan));
   }
 
@@ -107,7 +112,7 @@ export class Switch {
 
   /** The tag a frame of `vlan` has when it leaves by `port`. */
   tagFor(port: number, vlan: number): number {
-    return this.#vlans[port] === 0 ? vlan : 0;
+    return this.#vlanAt(port) === 0 ? vlan : 0;
   }
 
   /** Learns the sender and says where the frame goes: a port, -1 for all others, -2 for nowhere. */
@@ -121,6 +126,12 @@ export class Switch {
     if (frame.to === BROADCAST_ID) return -1;
     const out = table.portOf(frame.to, nowUs, this.options.ageingUs);
     return out === port ? -2 : out;
+  }
+
+  /** Any number that lies where place() and the way out look; see Lan.#fetch. */
+  touch(frame: Frame): number {
+    const port = this.#one?.touch(frame.from, frame.to) ?? -1;
+    return port < 0 ? port : this.#vlanAt(port);
   }
 
   /** Where a MAC is, for reports; -1: not known. */
