@@ -25,6 +25,14 @@ export type ToLine =
       readonly patienceMs: number;
     }
   | { readonly id: number; readonly kind: "end"; readonly on: number }
+  /** A connection to a server that speaks first: what it says, "refused", or "silence". */
+  | {
+      readonly id: number;
+      readonly kind: "knock";
+      readonly address: string;
+      readonly port: number;
+      readonly patienceMs: number;
+    }
   /** One line there and back on the connection that `open` made. */
   | { readonly id: number; readonly kind: "say"; readonly on: number; readonly patienceMs: number };
 /** `said`: who answered; undefined: nobody, or the connection broke. */
@@ -87,6 +95,18 @@ function ask({ id, address, port: to, times, patienceMs }: Extract<ToLine, { kin
   next();
 }
 
+function knock({ id, address, port: to, patienceMs }: Extract<ToLine, { kind: "knock" }>): void {
+  const socket = connect({ host: address, port: to });
+  const end = (what: string): void => {
+    clearTimeout(timer);
+    socket.removeAllListeners("data").destroy();
+    tell(id, what);
+  };
+  const timer = setTimeout(() => end("silence"), patienceMs);
+  socket.once("data", (octets) => end(octets.toString().trim()));
+  socket.once("error", ({ code = "" }: NodeJS.ErrnoException) => end(code === "ECONNREFUSED" ? "refused" : code));
+}
+
 port.on("message", (message: ToLine) => {
   switch (message.kind) {
     case "serve": {
@@ -115,6 +135,9 @@ port.on("message", (message: ToLine) => {
     }
     case "ask":
       ask(message);
+      break;
+    case "knock":
+      knock(message);
       break;
     case "end":
       open.get(message.on)?.end();

@@ -54,6 +54,10 @@ export class LineThread {
       end: async () => void (await this.#order({ kind: "end", on: id }).said),
     };
   }
+  /** What a client meets at a port where servers speak first: their word, "refused" or "silence". */
+  async knock(address: string, port: number): Promise<string | undefined> {
+    return this.#order({ kind: "knock", address, port, patienceMs: 3_000 }).said;
+  }
   /** Who answers so many datagrams that one socket sends one after the other; "-" for one without an answer. */
   async ask(address: string, port: number, times: number): Promise<string[]> {
     const said = await this.#order({ kind: "ask", address, port, times, patienceMs: 3_000 }).said;

@@ -8,6 +8,7 @@ import type { InstanceReport } from "../../agent/status.ts";
 import { ipv4 } from "../../base/ipv4.ts";
 import { BROADCAST_MAC, mac } from "../../base/mac.ts";
 import { DirectorLab, type DirectorName, vip } from "../../testing/directorLab.ts";
+import { LineThread } from "../../testing/lineThreads.ts";
 import { testsInVm } from "../../testing/vm.ts";
 import { WireTap } from "../../testing/wireTap.ts";
 import { ARP_REPLY } from "../../wire/arp.ts";
@@ -47,6 +48,7 @@ testsInVm(
   "kinds of directors: groups, tracking, unicast, preemption, owners, accept, sync, one-box",
   () => {
     let lab: DirectorLab;
+    let client: LineThread;
     let folder: string;
     /** What the tracked script asks: it fails where this file is. */
     const flag = (name: DirectorName): string => join(folder, `${name}-is-bad`);
@@ -65,6 +67,11 @@ testsInVm(
         - { type: quorum, service: http, weight: -90 }
     - { name: inner, id: 52, vips: [inner], interface: eth1, unicast: [10.51.0.2, 10.51.0.3] }`,
       });
+    async function knocks(port: number, times: number): Promise<(string | undefined)[]> {
+      const said = [];
+      for (let i = 0; i < times; i++) said.push(await client.knock(vip, port));
+      return said;
+    }
     const both = (name: DirectorName) => (): boolean =>
       lab.holders().join() === name && lab.holders("eth1", inner).join() === name;
     const instance = async (name: DirectorName, which = 0): Promise<InstanceReport | undefined> =>
@@ -80,6 +87,7 @@ testsInVm(
         lab.run(lb, "ip", "link", "set", "track0", "up");
         lab.run(lb, "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0");
       }
+      client = await LineThread.start(lab.namespace("client"), "client");
       await lab.serve("web1");
       await lab.serve("web2");
       for (const lb of ["lb1", "lb2"] as const) lab.vipward(lb, grouped(lb));
@@ -87,6 +95,7 @@ testsInVm(
       await lab.until("lb2 stands by", async () => (await instance("lb2"))?.phase === "backup", 90_000);
     });
     after(async () => {
+      await client?.close();
       await lab?.close();
       rmSync(folder, { recursive: true, force: true });
     });
@@ -149,12 +158,12 @@ testsInVm(
     });
 
     test("accept: false: IPVS serves, and nothing else for the VIP is taken", async () => {
-      assert.equal(knock(lab, 9999), "refused", "the twin: with accept the host answers");
+      assert.equal(await client.knock(vip, 9999), "refused", "the twin: with accept the host answers");
       const text = cluster({ failover: "{ vrrp: { id: 51, intervalMs: 1000, accept: false } }" });
       for (const lb of ["lb2", "lb1"] as const) await lab.reload(lb, text);
       await lab.until("lb1 has it", () => lab.holders().join() === "lb1", 90_000);
-      assert.equal(knock(lab, 9999), "silence");
-      assert.match(knock(lab, 80), /web/);
+      assert.equal(await client.knock(vip, 9999), "silence");
+      assert.match((await client.knock(vip, 80)) ?? "", /web/);
       assert.match(lab.run("lb1", "nft", "list", "table", "ip", "vipward_gate"), /@closed drop/);
     });
 
@@ -210,7 +219,7 @@ testsInVm(
       await lab.reload("lb1", cluster({ failover, service: ", forwarding: tun", health }));
       const table = (): string => lab.run("lb1", "ipvsadm", "-S", "-n");
       await lab.until("both are in", () => (table().match(/-i -w 1/g) ?? []).length === 2, 90_000);
-      assert.match(knock(lab, 80), /web/);
+      assert.match((await client.knock(vip, 80)) ?? "", /web/);
       lab.run("web2", "ip", "address", "del", `${vip}/32`, "dev", "lo");
       await lab.until("web2 is out", () => !table().includes("10.50.0.12"), 90_000);
       lab.run("web2", "ip", "address", "add", `${vip}/32`, "dev", "lo");
@@ -235,13 +244,13 @@ testsInVm(
       await lab.until("lb2 stands by", () => /^backup/m.test(lab.run("lb2", "ipvsadm", "--list", "--daemon")), 90_000);
       assert.match(lab.run("lb2", "ip", "address"), /10\.50\.0\.100\/32/, "it holds the VIP as a real server does");
       assert.deepEqual(await owners(lab), ["02:00:00:00:00:01"]);
-      assert.deepEqual(new Set([1, 2, 3].map(() => knock(lab, 80))), new Set(["lb1", "lb2", "web1"]));
-      assert.equal(knock(lab, 9999), "silence", "accept: false leaves only the service open");
+      assert.deepEqual(new Set(await knocks(80, 3)), new Set(["lb1", "lb2", "web1"]));
+      assert.equal(await client.knock(vip, 9999), "silence", "accept: false leaves only the service open");
       lab.wire("lb1", "down");
       await lab.until("lb2 has it", () => lab.holders().includes("lb2"), 90_000);
       assert.deepEqual(await owners(lab), ["02:00:00:00:00:02"]);
       await lab.until("lb1 is out", () => servers("lb2") === 2, 90_000);
-      assert.deepEqual(new Set([1, 2].map(() => knock(lab, 80))), new Set(["lb2", "web1"]));
+      assert.deepEqual(new Set(await knocks(80, 2)), new Set(["lb2", "web1"]));
       lab.wire("lb1", "up");
       await lab.until("lb1 has it again", () => lab.holders().join() === "lb1", 90_000);
       await sleep(3000);
@@ -268,15 +277,3 @@ async function owners(lab: DirectorLab): Promise<string[]> {
   }
   return [...found];
 }
-
-const knocker = `
-const [host, port] = process.argv.slice(1);
-const end = (what) => { console.log(what); process.exit(); };
-setTimeout(() => end("silence"), 3000);
-require("node:net").connect({ host, port })
-  .on("data", (octets) => end(octets.toString().trim()))
-  .on("error", (error) => end(error.code === "ECONNREFUSED" ? "refused" : error.code));
-`;
-/** What the client meets at a port of the VIP: a name, "refused" or "silence". */
-const knock = (lab: DirectorLab, port: number): string =>
-  lab.run("client", process.execPath, "-e", knocker, vip, `${port}`).trim();
