@@ -43,7 +43,7 @@ export interface LabSpec {
   }[];
   readonly realServers: readonly SpecRealServer[];
   readonly services: readonly EngineService[];
-  readonly client: { readonly name: string; readonly address: Ipv4 | undefined };
+  readonly client: { readonly name: string; readonly address: Ipv4 | undefined; readonly network: string };
   readonly routerName: string;
   /** How the machines are plugged together. */
   readonly wires: LabWires;
@@ -134,13 +134,14 @@ export function plotOf(
   ]);
   const named = spec.client.address === undefined ? [] : [spec.client.address];
   for (const address of named) taken.add(address);
-  const more = freeAddresses(lanNetwork.prefix, taken, clientAddresses - named.length);
+  const home = networkOfName(spec.client.network);
+  const more = freeAddresses(home.prefix, taken, clientAddresses - named.length);
   const clientIps = [...named, ...more];
-  if (clientIps.length === 0) throw new RangeError("no free address on the VIP's network for a client");
+  if (clientIps.length === 0) throw new RangeError("no free address on its network for a client");
 
   const gatewayOf = (wire: string): { gateway: Ipv4 } => ({ gateway: networkOfName(wire).router });
-  const client = machine({ name: spec.client.name, role: "client", ...gatewayOf(lan) }, () => [
-    link(spec.client.name, "eth0", lan, clientIps),
+  const client = machine({ name: spec.client.name, role: "client", ...gatewayOf(home.name) }, () => [
+    link(spec.client.name, "eth0", home.name, clientIps),
   ]);
   const router = machine({ name: spec.routerName, role: "router" }, () =>
     spec.networks.map((n, i) => link(spec.routerName, `eth${i}`, n.name, [n.router], i)),

@@ -1,7 +1,14 @@
 /** What a chapter of the story takes from a cluster file. */
 import { ipv4FromNumber } from "../base/ipv4.ts";
 import { networkOf } from "../base/prefix.ts";
-import { type Cluster, type Director, type LabWires, type Service, virtualServersOf } from "../cluster/cluster.ts";
+import {
+  type Cluster,
+  type Director,
+  type LabWires,
+  type Network,
+  type Service,
+  virtualServersOf,
+} from "../cluster/cluster.ts";
 import { plugOf } from "../cluster/wires.ts";
 import type { EngineService, ForwardingMethod } from "../ports/engine.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
@@ -10,10 +17,10 @@ import type { LabSpec } from "./plot.ts";
 /** So many virtual servers, of each protocol, are tried. */
 const portsTried = 4;
 
-/** The lab's story speaks tcp alone; a scenario of the simulator udp, too. */
-export type Spoken = "tcp" | "udp";
-export const storySpeaks: readonly Spoken[] = ["tcp"];
-export const scenarioSpeaks: readonly Spoken[] = ["tcp", "udp"];
+/** What the chapter is for: the lab's story, or a scenario of the simulator. */
+export type Purpose = "story" | "scenario";
+type Spoken = "tcp" | "udp";
+const speaks: Readonly<Record<Purpose, readonly Spoken[]>> = { story: ["tcp"], scenario: ["tcp", "udp"] };
 
 function engineServices(service: Service, forwarding: ForwardingMethod, spoken: readonly Spoken[]): EngineService[] {
   return virtualServersOf(service).flatMap((virtual) => {
@@ -50,11 +57,8 @@ export const methodsOf = (cluster: Cluster): ForwardingMethod[] =>
   );
 
 /** One chapter's part of the cluster, or a sentence that says why there is nothing to tell. */
-export function specOf(
-  cluster: Cluster,
-  forwarding: ForwardingMethod,
-  spoken: readonly Spoken[] = storySpeaks,
-): LabSpec | string {
+export function specOf(cluster: Cluster, forwarding: ForwardingMethod, purpose: Purpose = "story"): LabSpec | string {
+  const spoken = speaks[purpose];
   const [director] = cluster.directors;
   if (director === undefined) return "the cluster has no director";
   const lan = director.network;
@@ -73,13 +77,14 @@ export function specOf(
   const realServers = [...machineOf.values()].filter((r) => names.has(r.name));
   if (!realServers.some((r) => r.network.name === lan.name))
     return `no real server by ${forwarding} is on ${lan.name} as the VIP is, so there is no ARP problem to show`;
+  const client = clientOf(cluster, lan, purpose);
+  const used = new Set([lan, client?.network, ...realServers.map((r) => r.network)].map((n) => n?.name));
   const networks = cluster.networks
-    .filter((n) => n.name === lan.name || realServers.some((r) => r.network.name === n.name))
+    .filter((n) => used.has(n.name))
     .map(({ name, prefix }) => {
       const drawn = cluster.lab.router.addresses.find((a) => a.network.name === name)?.address;
       return { name, prefix, router: drawn ?? ipv4FromNumber(networkOf(prefix) + 1) };
     });
-  const client = cluster.lab.clients.find((c) => c.network.name === lan.name);
   return {
     name: cluster.name,
     forwarding,
@@ -97,13 +102,22 @@ export function specOf(
       policy: r.policy.name,
     })),
     services,
-    client: { name: client?.name ?? "client", address: client?.address },
+    client: { name: client?.name ?? "client", address: client?.address, network: client?.network.name ?? lan.name },
     routerName: cluster.lab.router.name,
     wires: withClient(cluster, director, client?.name),
     kernels: kernelsOf(cluster),
     dropsGratuitous: cluster.lab.ignoresGratuitous,
     ...(cluster.lab.redirectPort === undefined ? {} : { redirectPort: cluster.lab.redirectPort }),
   };
+}
+
+/**
+ * One on the VIPs' network, else in a scenario any: behind the router, as most are in the field. The story asks who has
+ * the VIP from its client, which must be there.
+ */
+function clientOf({ lab }: Cluster, lan: Network, purpose: Purpose): Cluster["lab"]["clients"][number] | undefined {
+  const near = lab.clients.find((c) => c.network.name === lan.name);
+  return near ?? (purpose === "scenario" ? lab.clients[0] : undefined);
 }
 
 /** A client that the file does not name stands where the director does. */

@@ -96,3 +96,42 @@ test("a fault in the file is said with line, column and remedy; a bad flag with 
     assert.equal(flag.status, 64);
     assert.match(flag.stderr, /remedy/);
   }));
+
+test("an impossible topology and scenario: everything wrong with them at once, each with its place and remedy", () =>
+  inFolder(async (folder) => {
+    const file = join(folder, "bad.yaml");
+    const text = readFileSync(example("trunk-cut"), "utf8");
+    const bad = (from: string, to: string): void => writeFileSync(file, text.replace(from, to));
+    const codesOf = async (...more: string[]): Promise<string[]> => {
+      const { status, stdout, stderr } = await vipward(["sim", file, ...more]);
+      assert.equal(status, 65, stderr);
+      assert.equal(stdout, "");
+      const said = [...stderr.matchAll(/bad\.yaml:\d+:\d+: error: .*\[([a-z-]+)\]$/gm)].map((m) => m[1] ?? "");
+      assert.equal(stderr.match(/= remedy: \S/g)?.length, said.length, stderr);
+      return said;
+    };
+    bad("    core: {}\n", "    core: edge\n");
+    assert.deepEqual(await codesOf(), ["switch-loop"]);
+    bad("    web1: core\n", "");
+    assert.deepEqual(await codesOf(), ["host-without-link"]);
+    bad("lb2: edge", "lb2: { switch: edge, vlan: 20 }");
+    assert.deepEqual(await codesOf(), ["link-unreachable"]);
+    const cut = "{ at: 15, do: cut, host: edge }";
+    bad(cut, "{ at: 61, do: loss, host: core }");
+    assert.deepEqual(await codesOf(), ["bad-fault", "bad-fault", "unknown-host"]);
+    bad(cut, "{ at: -1, do: cut, host: edge }");
+    assert.deepEqual(await codesOf(), ["number-range"]);
+  }));
+
+test("vipward lab refuses by name what only the simulator can do, with status 69", () =>
+  inFolder(async (folder) => {
+    const file = join(folder, "lossy.yaml");
+    const text = readFileSync(example("trunk-cut"), "utf8");
+    writeFileSync(file, text.replace("web2: edge", "web2: { switch: edge, lossPercent: 1 }"));
+    for (const backend of ["netns", "vm"]) {
+      const { status, stderr } = await vipward(["lab", file, "--backend", backend]);
+      assert.equal(status, 69, stderr);
+      assert.match(stderr, /lab\.links\.web2\.lossPercent/);
+      assert.match(stderr, /--backend sim/);
+    }
+  }));

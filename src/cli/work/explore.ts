@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os";
 import { HostError } from "../../host/errors.ts";
 import { plotOf } from "../../lab/plot.ts";
 import { type ExploreOptions, explore, replay } from "../../lab/sim/explore.ts";
-import { methodsOf, scenarioSpeaks, specOf } from "../../lab/spec.ts";
+import { methodsOf, specOf } from "../../lab/spec.ts";
 import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
@@ -33,7 +33,7 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
   const reports: unknown[] = [];
   let broken = false;
   const line = progress(io, process.stderr.isTTY === true);
-  const specs = methodsOf(cluster).map((method) => specOf(cluster, method, scenarioSpeaks));
+  const specs = methodsOf(cluster).map((method) => specOf(cluster, method, "scenario"));
   for (const spec of specs) {
     if (typeof spec === "string") {
       io.err(`left out: ${spec}\n`);

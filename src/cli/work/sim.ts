@@ -5,7 +5,7 @@ import type { Cure } from "../../lab/report.ts";
 import type { Chapter } from "../../lab/run.ts";
 import { runSimLab } from "../../lab/sim/run.ts";
 import { Scenario, scenarioOptions } from "../../lab/sim/scenario.ts";
-import { scenarioSpeaks, specOf } from "../../lab/spec.ts";
+import { specOf } from "../../lab/spec.ts";
 import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
@@ -49,7 +49,7 @@ async function runScenarios(
   const reports: unknown[] = [];
   let broken = false;
   for (const { cluster, forwarding } of chapters) {
-    const spec = specOf(cluster, forwarding, scenarioSpeaks);
+    const spec = specOf(cluster, forwarding, "scenario");
     const { scenario } = cluster.lab;
     if (scenario === undefined) continue;
     if (typeof spec === "string") {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseCluster } from "../../cluster/index.ts";
 import { plotOf } from "../plot.ts";
-import { scenarioSpeaks, specOf } from "../spec.ts";
+import { specOf } from "../spec.ts";
 import { Scenario, scenarioOptions } from "./scenario.ts";
 
 const kinds: readonly (readonly [check: string, protocol?: "udp"])[] = [
@@ -29,7 +29,7 @@ services: [{ name: it, protocol: ${protocol}, port: 443, health: ${check} }]
 lab: { scenario: { seconds: 30, faults: [{ at: 5, do: crash, host: web2 }] } }
 `);
     assert.ok(read.ok, JSON.stringify(read));
-    const spec = specOf(read.cluster, "dr", scenarioSpeaks);
+    const spec = specOf(read.cluster, "dr", "scenario");
     assert.ok(typeof spec !== "string");
     const plot = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
     const { timeline } = await new Scenario(read.cluster, plot, scenarioOptions(read.cluster, 1, true)).run();

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseCluster } from "../../cluster/index.ts";
 import { plotOf } from "../plot.ts";
-import { scenarioSpeaks, specOf } from "../spec.ts";
+import { specOf } from "../spec.ts";
 import { Scenario, type ScenarioOutcome, scenarioOptions } from "./scenario.ts";
 
 const file = (faults: string, change: (text: string) => string = (text) => text): string =>
@@ -28,7 +28,7 @@ lab:
 async function storyOf(text: string, method: "dr" | "tun" = "dr"): Promise<ScenarioOutcome> {
   const read = parseCluster(text);
   assert.ok(read.ok, JSON.stringify(read));
-  const spec = specOf(read.cluster, method, scenarioSpeaks);
+  const spec = specOf(read.cluster, method, "scenario");
   assert.ok(typeof spec !== "string", String(spec));
   const plot = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
   return new Scenario(read.cluster, plot, scenarioOptions(read.cluster, 1, true)).run();
@@ -70,7 +70,7 @@ test("without silence a client asks the servers directly", async () => {
   const text = file("").replace("policy: arp-sysctl", "policy: noarp-carrier");
   const read = parseCluster(text);
   assert.ok(read.ok);
-  const spec = specOf(read.cluster, "dr", scenarioSpeaks);
+  const spec = specOf(read.cluster, "dr", "scenario");
   assert.ok(typeof spec !== "string");
   const plot = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
   const o = await new Scenario(read.cluster, plot, scenarioOptions(read.cluster, 1, false)).run();

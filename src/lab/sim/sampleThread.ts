@@ -1,13 +1,13 @@
 /** One thread's share of an exploration; see sample.ts. */
 import { parentPort, workerData } from "node:worker_threads";
 import { plotOf } from "../plot.ts";
-import { scenarioSpeaks, specOf } from "../spec.ts";
+import { specOf } from "../spec.ts";
 import { type Share, type ShareNews, sampleOf } from "./sample.ts";
 
 const tell = (news: ShareNews): void => parentPort?.postMessage(news);
 const { cluster, forwarding, options, first, step } = workerData as Share;
 try {
-  const spec = specOf(cluster, forwarding, scenarioSpeaks);
+  const spec = specOf(cluster, forwarding, "scenario");
   if (typeof spec === "string") throw new Error(spec);
   const plot = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
   for (let run = first; run < options.runs; run += step) tell({ sample: await sampleOf(cluster, plot, options, run) });

@@ -6,7 +6,7 @@ import type { Frame, IpBody } from "../../sim/frame.ts";
 import type { SimHost } from "../../sim/host.ts";
 import { Pcap } from "../../sim/pcap.ts";
 import type { Plot } from "../plot.ts";
-import { addressOn } from "../topology.ts";
+import { addressOn, linkOn } from "../topology.ts";
 import type { ConnectionResult } from "../traffic.ts";
 import { buildWorld, type World } from "./build.ts";
 import { clusterIn, SimDirector } from "./directors.ts";
@@ -39,7 +39,7 @@ export interface ScenarioOutcome {
   readonly breaches: readonly Breach[];
   /** Machines that answer who-has for each VIP at the end, quickest first. */
   readonly owners: Readonly<Record<string, readonly string[]>>;
-  /** Whose MAC client and router have for each VIP at the end. */
+  /** Whose MAC client and router have for each VIP at the end; a client behind the router has none. */
   readonly caches: Readonly<Record<string, Readonly<Record<string, string>>>>;
   readonly connections: {
     readonly total: number;
@@ -141,10 +141,17 @@ export class Scenario {
     if (body.kind === "arp") {
       if (body.operation === 1 && plot.cast.vips.has(body.senderIp))
         if (realServers.some((r) => r.host.name === from)) this.#leaks[from] = (this.#leaks[from] ?? 0) + 1;
-    } else if (from === plot.client.name && body.tcp !== undefined && plot.cast.vips.has(body.destination)) {
+    } else if (this.#isForVip(from, body)) {
       const machine = plot.cast.nameOfMac.get(lan.macs.nameOf(frame.to));
       if (realServers.some((r) => r.host.name === machine)) this.#misrouted.add(`${body.source}:${body.sourcePort}`);
     }
+  }
+
+  /** What a client sends to a VIP over tcp, as it comes onto the LAN. */
+  #isForVip(from: string, { tcp, destination, source }: IpBody): boolean {
+    const { client, router, cast } = this.world.plot;
+    if (tcp === undefined || !cast.vips.has(destination)) return false;
+    return from === client.name || (from === router.name && cast.nameOfAddress.get(source) === client.name);
   }
 
   get #nowMs(): number {
@@ -313,14 +320,18 @@ export class Scenario {
     const { lan } = this.world;
     const nameOf = (mac: string | undefined): string =>
       mac === undefined ? "nobody" : (plot.cast.nameOfMac.get(mac as never) ?? mac);
+    // a client behind the router has no neighbour on the VIPs' network
+    const near = [plot.client, plot.router].filter((h) => linkOn(h, plot.lan) !== undefined).map((h) => h.name);
     const caches = Object.fromEntries(
-      [plot.client.name, plot.router.name].map((name) => [
+      near.map((name) => [
         name,
         Object.fromEntries(plot.vips.map((v) => [formatIpv4(v), nameOf(this.#host(name).neighbourOf(v)?.mac)])),
       ]),
     );
     const { events } = lan;
-    const asked = askWhoHas(this.#host(plot.client.name), plot.vips, 3, (ms) => lan.run(lan.nowUs + ms * 1000));
+    const asked = askWhoHas(this.#host(near[0] ?? plot.router.name), plot.vips, 3, (ms) =>
+      lan.run(lan.nowUs + ms * 1000),
+    );
     const owners = Object.fromEntries(
       asked.map((a) => [
         formatIpv4(a.target),

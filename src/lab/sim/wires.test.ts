@@ -22,7 +22,7 @@ function clusterOf(text: string): Cluster {
   return read.cluster;
 }
 function plotIn(cluster: Cluster, method: "dr" | "tun" = "dr"): Plot {
-  const spec = specOf(cluster, method);
+  const spec = specOf(cluster, method, "scenario");
   assert.ok(typeof spec !== "string", String(spec));
   return plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
 }
@@ -53,6 +53,27 @@ test("examples/trunk-cut.yaml, tun: the server in VLAN 20 is reached through the
   const o = await scenarioOf(trunkCut.replace(/ {4}faults:[\s\S]*/, ""), "tun");
   assert.deepEqual(Object.keys(o.connections.servedBy).sort(), ["web3", "web4"]);
   assert.deepEqual([o.connections.broken, o.connections.refused, o.breaches.length], [0, 0, 0]);
+});
+
+/** The client in VLAN 20: its packets for the VIP come through the router. */
+const farClient = trunkCut.replace("client: 10.10.0.200", "client: 10.20.0.200");
+
+test("clients behind the router: the router's cache is the one that counts, and answers come back through it", async () => {
+  const o = await scenarioOf(farClient.replace(/ {4}faults:[\s\S]*/, ""));
+  assert.deepEqual([o.connections.broken, o.connections.refused, o.connections.misrouted], [0, 0, 0]);
+  assert.ok(o.connections.completed > 50);
+  assert.deepEqual(o.caches, { router: { "10.10.0.100": "lb1" } });
+  assert.deepEqual(Object.keys(o.connections.servedBy).sort(), ["web1", "web2"]);
+});
+
+const flushAt = (s: number) => ({ atMs: s * 1000, action: "flush" as const, host: "router", name: "", value: 0 });
+
+test("clients behind the router: once it has the wrong MAC, all of them go past the director", async () => {
+  const text = farClient.replace(/policy: arp-sysctl/g, "policy: noarp-carrier");
+  const cluster = clusterOf(text);
+  const options = { ...scenarioOptions(cluster, 3, false), faults: [1, 2, 3, 4, 5].map((n) => flushAt(10 * n)) };
+  const o = await new Scenario(cluster, plotIn(cluster), options).run();
+  assert.ok(o.connections.misrouted > 0, JSON.stringify(o.connections));
 });
 
 for (const forwarding of ["dr", "tun"] as const)
