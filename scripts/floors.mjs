@@ -26,7 +26,7 @@ const height = new Map(floors.flatMap((row, level) => row.map((folder) => [folde
 const firstWithIo = height.get("host");
 
 // Pure folders may use these and nothing else from outside the tree.
-const pureAllowed = new Set(["yaml", "zod"]);
+const pureAllowed = new Set(["js-yaml", "yaml", "zod"]);
 const impureGlobals =
   /\b(process|Date\.now|new Date\(\)|Math\.random|setTimeout|setInterval|setImmediate|performance\.now|fetch)\b/;
 

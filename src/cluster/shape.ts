@@ -1,5 +1,4 @@
 import type * as z from "zod";
-import { accepterOf } from "./accept.ts";
 import { type Code, codes } from "./codes.ts";
 import { nearest } from "./near.ts";
 import { makeProblem, type Path, type Problem, quote } from "./problem.ts";
@@ -55,13 +54,9 @@ export interface Shaped {
   readonly input: ClusterInput | undefined;
 }
 
-const accepts = accepterOf(clusterSchema);
-
 /** Holds the data against the schema; one problem for each fault, in the file's terms. */
 export function shape(read: ReadText): Shaped {
-  const first = accepts(read.data)
-    ? ({ success: true, data: read.data as ClusterInput } as const)
-    : clusterSchema.safeParse(read.data);
+  const first = clusterSchema.safeParse(read.data);
   const problems = emptySections(read);
   if (first.success) return { problems, input: problems.length === 0 ? first.data : undefined };
   const cuts: Cut[] = [];
