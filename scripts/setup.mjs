@@ -62,6 +62,8 @@ export const debianPackages = {
   "ansible-core": { program: "ansible-playbook", for: ["test"] },
   "net-tools": { program: "ifconfig", for: ["test"] },
   "arp-scan": { program: "arp-scan", for: ["test", "bench"] },
+  // brings no program of its own, but the compiler that its users need
+  "libns3-dev": { program: "g++", for: ["bench"] },
 };
 
 /** Packages that come with a service. Nobody who runs tests wants a load balancer's daemon from the next boot on. */
