@@ -188,6 +188,19 @@ test("a connection lives fifteen minutes from its last packet, a closed one two"
   assert.equal(deliver(segment(1, ACK)), true);
 });
 
+test("connection sync: what the third packet tells waits for two seconds, and then for the thread that looks once a second", () => {
+  const { lan, ipvs, deliver } = director();
+  ipvs.synchronise([{ role: "master", interface: "eth0", id: 0, group: ipv4("224.0.0.81"), port: 8848, ttl: 1 }]);
+  const toldMs: number[] = [];
+  lan.taps.push((atUs, _, { body }) => {
+    if (body.kind === "ip" && body.destinationPort === 8848) toldMs.push(Math.floor(atUs / 1000));
+  });
+  lan.run(300_000);
+  for (const flags of [SYN, ACK, ACK]) deliver(segment(1, flags));
+  lan.run(10_000_000);
+  assert.deepEqual(toldMs, [3000]);
+});
+
 test("C-DIR-04: a packet with DF that is too long for the tunnel is answered with the smaller MTU", () => {
   const { ipvs, sent, deliver } = director();
   const realServers = [{ name: "web1", rip: ipv4("10.0.0.11"), port: 80, weight: 1, forwarding: "tun" as const }];

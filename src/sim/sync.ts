@@ -23,8 +23,10 @@ export interface SyncWay {
   readonly port: number;
 }
 
-/** IPVS_SYNC_FLUSH_TIME: what is not full waits for so long. */
+/** IPVS_SYNC_FLUSH_TIME: what is not full waits for so long at least, */
 const flushUs = 2_000_000;
+/** IPVS_SYNC_CHECK_PERIOD: and then for the master's thread, which looks this often. */
+const checkUs = 1_000_000;
 
 /** RFC 1112 section 6.4: the lower 23 bits of the group. */
 const hex = (n: number): string => (n & 255).toString(16).padStart(2, "0");
@@ -44,6 +46,7 @@ export class SyncDaemons {
   readonly #forwardingOf: (c: Connection) => Forwarding;
   readonly #take: (c: Connection) => void;
   #master: SyncWay | undefined;
+  #masterSinceUs = 0;
   #backup: SyncWay | undefined;
   #waiting: Connection[] = [];
   #flush: Task | undefined;
@@ -63,6 +66,7 @@ export class SyncDaemons {
   }
 
   set(master: SyncWay | undefined, backup: SyncWay | undefined): void {
+    if (this.#master === undefined) this.#masterSinceUs = this.#host.lan.nowUs;
     this.#master = master;
     this.#backup = backup;
     if (backup === undefined || this.#listening) return;
@@ -87,7 +91,8 @@ export class SyncDaemons {
         this.#sendWaiting(way);
       });
       this.#flush = task;
-      this.#host.after(flushUs, task);
+      const waitedUs = this.#host.lan.nowUs - this.#masterSinceUs + flushUs;
+      this.#host.after(flushUs + ((checkUs - (waitedUs % checkUs)) % checkUs), task);
     }
   }
   #sendWaiting(way: SyncWay): void {

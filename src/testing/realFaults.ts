@@ -19,7 +19,7 @@ function ports({ network }: RealScenario, name: string, change: { up: boolean })
     for (const [port, owner] of machineOfPort) if (owner === name) netlink.setLink(port, change);
 }
 /** A switch's name means its uplink. */
-const plugged = (s: RealScenario, name: string, up: boolean): void => {
+export const plugged = (s: RealScenario, name: string, up: boolean): void => {
   if (!s.network.plugUplink(name, up)) ports(s, name, { up });
 };
 /** The cable stays up, and nothing gets through. */
@@ -38,12 +38,27 @@ function withoutVips({ netlink }: BuiltMachine, { plot }: RealScenario): void {
     if (plot.vips.includes(a.address))
       netlink.removeAddress(names.get(a.linkIndex) ?? "lo", { address: a.address, length: a.prefixLength });
 }
+/** As `vipward switchover` there. */
+async function switchOver({ directors }: RealScenario, name: string, more = {}): Promise<void> {
+  const answer = await directors.get(name)?.ask("switchover", more);
+  if (answer?.ok !== true) throw new Error(`${name}: ${answer?.error?.message}`);
+}
 const linkOf = ({ host }: BuiltMachine): string => host.links[0]?.name ?? "eth0";
 
 const deeds: { readonly [Action in FaultAction]?: Deed } = {
   crash: (s, { host }) => {
-    s.agents.get(host)?.kill("SIGKILL");
+    s.directors.get(host)?.signal("SIGKILL");
     plugged(s, host, false);
+  },
+  // A namespace's kernel does not stop: its programs do, and its cables carry nothing.
+  pause: (s, { host }) => {
+    s.paused.add(host);
+    deaf(s, host, true);
+    s.directors.get(host)?.signal("SIGSTOP");
+  },
+  resume: (s, { host }) => {
+    deaf(s, host, false);
+    s.directors.get(host)?.signal("SIGCONT");
   },
   cut: (s, { host }) => plugged(s, host, false),
   mend: (s, { host }) => plugged(s, host, true),
@@ -70,6 +85,13 @@ const deeds: { readonly [Action in FaultAction]?: Deed } = {
       for (const vip of s.plot.vips) sendDatagram(vip, to, DISCARD_PORT, new TextEncoder().encode("vipward"));
     });
   },
+  "take-over": async (s, { host }) => {
+    await switchOver(s, host, { release: true });
+    for (const name of s.holders()) if (name !== host) await switchOver(s, name);
+  },
+  release: (s, { host }) => switchOver(s, host),
+  apply: (s, { host }) => s.vipward(host, "apply"),
+  undo: (s, { host }) => s.vipward(host, "undo"),
   announce: (s, { host }) => {
     const machine = s.machine(host);
     const [link] = machine.host.links;

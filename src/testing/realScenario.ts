@@ -1,18 +1,15 @@
 /**
- * A scenario on the running kernel: the machines of a cluster file as namespaces, the agent's failover thread on each
- * director beside the nft engine, the
- * policies of `vipward apply` on the real servers, and the faults of realFaults.ts. What lab/sim/scenario.ts is on the model.
+ * A scenario on the running kernel: the machines of a cluster file as namespaces, directors by realDirectors.ts, the
+ * policies of `vipward apply` on the real servers, and the faults of realFaults.ts. What lab/sim/scenario.ts is on the
+ * model.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { run } from "../apply/run.ts";
 import { formatIpv4 } from "../base/ipv4.ts";
 import type { Cluster } from "../cluster/cluster.ts";
-import { nftEngine } from "../host/engine/nft.ts";
 import { machinePorts } from "../host/perform/machine.ts";
 import { programsHere } from "../host/perform/readFacts.ts";
 import { whoHas } from "../host/whoHas.ts";
@@ -24,15 +21,15 @@ import { LabWorker } from "../lab/netns/workers.ts";
 import type { Plot } from "../lab/plot.ts";
 import type { ScenarioOptions } from "../lab/sim/scenario.ts";
 import { addressOn } from "../lab/topology.ts";
-import type { TrafficPlan } from "../lab/traffic.ts";
+import type { ConnectionResult, TrafficPlan } from "../lab/traffic.ts";
 import { kernelModel } from "../plan/kernelModel.ts";
-import type { Plan } from "../plan/plan.ts";
+import { makePlan, type Plan } from "../plan/plan.ts";
 import { planFor } from "../policy/auto.ts";
+import { nothingWanted } from "../policy/hide.ts";
 import { wishOf } from "../policy/wishOf.ts";
-import { dropGratuitous, inflict } from "./realFaults.ts";
+import type { Directing, RealDirector } from "./realDirectors.ts";
+import { dropGratuitous, inflict, plugged } from "./realFaults.ts";
 import type { Seen } from "./truth.ts";
-
-const program = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 const settleMs = 90_000;
 /** In a race each machine is the quickest for so long; with sch_netem the wires see to that. */
@@ -41,15 +38,24 @@ const stirMs = 300;
 export class RealScenario {
   readonly plot: Plot;
   readonly network: BuiltNetwork;
-  readonly agents = new Map<string, ChildProcess>();
+  readonly directors = new Map<string, RealDirector>();
+  /** Frozen for a while: that it says so afterwards is part of the story. */
+  readonly paused = new Set<string>();
+  readonly #directing: Directing;
   readonly #cluster: Cluster;
   readonly #text: string;
   readonly #options: ScenarioOptions;
   readonly #folder = mkdtempSync(join(tmpdir(), "vipward-truth-"));
-  readonly #output = new Map<string, string>();
   readonly #closers: (() => void | Promise<void>)[] = [];
 
-  constructor(cluster: Cluster, text: string, plot: Plot, options: ScenarioOptions, prefix: string) {
+  constructor(
+    cluster: Cluster,
+    text: string,
+    plot: Plot,
+    options: ScenarioOptions,
+    { prefix, directing }: { readonly prefix: string; readonly directing: Directing },
+  ) {
+    this.#directing = directing;
     this.#cluster = cluster;
     this.#text = text;
     this.plot = plot;
@@ -68,7 +74,7 @@ export class RealScenario {
     if (this.#options.dropsGratuitous) dropGratuitous(this);
     for (const { host } of plot.realServers) await this.#realServer(host.name);
     const client = await this.#programs();
-    for (const { name } of this.#cluster.directors) this.#director(name);
+    for (const { name } of this.#cluster.directors) await this.#director(name);
     await this.#settled();
     const tap = openTap(plot.cast, this.network.switches);
     this.#closers.push(() => tap.close());
@@ -77,7 +83,8 @@ export class RealScenario {
     const until = (atMs: number): Promise<void> => sleep(Math.max(0, startMs + atMs - performance.now()));
     const lengthMs = durationMs - plot.traffic.patienceMs;
     const shortLived = Math.floor(lengthMs / connectEveryMs);
-    const traffic = client.ask({ ...plot.traffic, pauseMs: 1000, longLived, shortLived, durationMs: lengthMs });
+    const size = { longLived, shortLived, durationMs: lengthMs, longForMs: durationMs };
+    const traffic = client.ask({ ...plot.traffic, pauseMs: 1000, ...size });
     const stirring = this.#options.silenced ? undefined : setInterval(() => this.network.stir(), stirMs);
     this.#closers.push(() => clearInterval(stirring));
     const asking = this.#asking(askEveryMs, Math.floor(durationMs / askEveryMs));
@@ -87,29 +94,36 @@ export class RealScenario {
     }
     await until(durationMs);
     clearInterval(stirring);
+    const caches = this.#caches();
     await asking;
     const reply = await traffic;
     if (reply.kind !== "done") throw new Error(`the client answered ${reply.kind}`);
-    return this.#seen(reply.result.connections, tap);
+    return this.#seen(reply.result.connections, caches, tap);
   }
 
-  /** With its VIPs and its policy, by the code of `vipward apply`; unsilenced: the VIPs on its carrier, as they are. */
+  /** With its VIPs and its policy; unsilenced: the VIPs on lo, as they are. */
   async #realServer(name: string): Promise<void> {
+    if (this.#options.silenced) await this.vipward(name, "apply");
+    else
+      for (const address of this.plot.vips)
+        this.machine(name).netlink.addAddress("lo", { prefix: { address, length: 32 } });
+  }
+
+  /** `vipward apply` or `undo` on a real server, by their own code. */
+  async vipward(name: string, direction: "apply" | "undo"): Promise<void> {
     const realServer = this.#cluster.realServers.find((r) => r.name === name);
     if (realServer === undefined) throw new RangeError(`no real server ${name}`);
-    const { netlink, namespace } = this.machine(name);
-    if (!this.#options.silenced) {
-      for (const vip of this.plot.vips) netlink.addAddress("lo", { prefix: { address: vip, length: 32 } });
-      return;
-    }
     const isAll = realServer.policy.name === "redirect" && this.plot.redirectPort === undefined;
     const wished = { ...wishOf(this.#cluster, realServer), programs: programsHere() };
     const wish = isAll ? { ...wished, services: [] } : wished;
+    const { namespace } = this.machine(name);
     const outcome = await run(machinePorts({ namespace, stateDir: join(this.#folder, name) }), {
-      direction: "apply",
+      direction,
       paths: [],
       kernel: kernelModel,
       plan: (world, owned): Plan => {
+        if (direction === "undo")
+          return makePlan({ world, owned, wanted: [], goal: nothingWanted, kernel: kernelModel });
         const choice = planFor(realServer.policy.name, { world, owned, wish, kernel: kernelModel });
         if ("plan" in choice) return choice.plan;
         throw new Error(choice.considered.map((c) => `${c.policy}: ${c.why}`).join("; "));
@@ -136,40 +150,13 @@ export class RealScenario {
     return client;
   }
 
-  #director(name: string): void {
-    const file = join(this.#folder, `${name}.yaml`);
+  async #director(name: string): Promise<void> {
+    const folder = join(this.#folder, name);
+    const file = join(folder, "cluster.yaml");
+    mkdirSync(folder);
     writeFileSync(file, this.#text);
-    this.#forward(name);
-    const args = [program("./vrrpNode.js"), file, name];
-    const child = this.machine(name).namespace.run(() =>
-      spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] }),
-    );
-    const keep = (piece: Buffer): void => {
-      this.#output.set(name, `${this.#output.get(name) ?? ""}${piece.toString()}`.slice(-20_000));
-    };
-    child.stdout?.on("data", keep);
-    child.stderr?.on("data", keep);
-    this.agents.set(name, child);
-  }
-
-  /** Without IPVS: both directors choose by one hash, as two that share their tables would. */
-  #forward(name: string): void {
-    const { namespace, host } = this.machine(name);
-    const [link] = host.links;
-    if (link === undefined) throw new RangeError(`${name} has no link`);
-    const macOf = new Map(this.plot.realServers.map(({ host: h, wire }) => [addressOn(h, wire), h.links[0]?.mac]));
-    const engine = nftEngine({
-      inside: (body) => namespace.run(body),
-      link: link.name,
-      linkMac: link.mac,
-      macOf: (rip) => {
-        const mac = macOf.get(rip);
-        if (mac === undefined) throw new RangeError(`no machine has ${formatIpv4(rip)}`);
-        return mac;
-      },
-    });
-    engine.program(this.plot.services.map((s) => s.service));
-    this.#closers.push(() => engine.close());
+    const place = { machine: this.machine(name), file, folder, plot: this.plot };
+    this.directors.set(name, await this.#directing(place));
   }
 
   holders(): string[] {
@@ -182,11 +169,12 @@ export class RealScenario {
       );
   }
 
-  /** The first director alone is master. */
+  /** The first director alone is master, and all have found every server. */
   async #settled(): Promise<void> {
     const endMs = performance.now() + settleMs;
     for (;;) {
-      if (this.holders().join() === this.plot.director.name) break;
+      const ready = await Promise.all([...this.directors.values()].map((d) => d.inService()));
+      if (this.holders().join() === this.plot.director.name && !ready.includes(false)) break;
       if (performance.now() > endMs)
         throw new Error(`not settled in ${settleMs} ms: ${this.holders()}\n${this.said()}`);
       await sleep(200);
@@ -221,7 +209,7 @@ export class RealScenario {
   #nameOf = (mac: string | undefined): string =>
     mac === undefined ? "nobody" : (this.plot.cast.nameOfMac.get(mac as never) ?? mac);
 
-  async #seen(connections: readonly { readonly outcome: string; readonly servedBy: readonly string[] }[], tap: Tap) {
+  #caches(): Record<string, Record<string, string>> {
     const { plot } = this;
     const neighbours = (name: string): Record<string, string> => {
       const known = this.machine(name).netlink.neighbours();
@@ -229,35 +217,40 @@ export class RealScenario {
         plot.vips.map((vip) => [formatIpv4(vip), this.#nameOf(known.find((n) => n.address === vip)?.mac)]),
       );
     };
-    const caches = Object.fromEntries([plot.client.name, plot.router.name].map((n) => [n, neighbours(n)]));
+    return Object.fromEntries([plot.client.name, plot.router.name].map((n) => [n, neighbours(n)]));
+  }
+
+  async #seen(connections: readonly ConnectionResult[], caches: Seen["caches"], tap: Tap): Promise<Seen> {
+    const { plot } = this;
     const { leaks, bypassed } = tap.report();
-    const count = (...outcomes: string[]): number => connections.filter((c) => outcomes.includes(c.outcome)).length;
+    const broken = connections.filter((c) => c.outcome === "reset" || c.outcome === "hang");
     const ofServers = (counts: Readonly<Record<string, number>>): string[] =>
       plot.realServers.map((r) => r.host.name).filter((name) => (counts[name] ?? 0) > 0);
-    const seen: Seen = {
+    return {
       owners: await this.#whoHas(plot.client.name, 3),
       caches,
       total: connections.length,
-      broken: count("reset", "hang"),
-      refused: count("refused"),
+      broken: broken.length,
+      brokenLongLived: broken.filter((c) => c.kind === "long").length,
+      refused: connections.filter((c) => c.outcome === "refused").length,
       misrouted: ofServers(bypassed).length > 0,
       leaks: ofServers(leaks),
       served: [...new Set(connections.flatMap((c) => c.servedBy))],
     };
-    return seen;
   }
 
-  /** What the agents said, for whoever has to find out why. */
-  said = (): string => [...this.#output].map(([name, text]) => `--- ${name}\n${text.slice(-5000)}`).join("\n");
+  /** What the directors said, for whoever has to find out why. */
+  said = (): string => [...this.directors].map(([name, d]) => `--- ${name}\n${d.said().slice(-5000)}`).join("\n");
+  /** A director whose process stood still for seconds says so: the machine is busy, and that was another story. */
+  stoodStill = (): boolean =>
+    [...this.directors].some(([name, d]) => !this.paused.has(name) && /woke-late/.test(d.said()));
 
   async close(): Promise<void> {
-    for (const child of this.agents.values()) {
-      if (child.exitCode !== null || child.signalCode !== null) continue;
-      child.kill("SIGKILL");
-      await new Promise((resolve) => child.once("exit", resolve));
-    }
     try {
-      const ends = await Promise.allSettled(this.#closers.splice(0).map(async (close) => close()));
+      // without a cable there is nobody to hand over to, and no reason to wait for him
+      for (const name of this.directors.keys()) plugged(this, name, false);
+      const closers = [...[...this.directors.values()].map((d) => () => d.close()), ...this.#closers.splice(0)];
+      const ends = await Promise.allSettled(closers.map(async (close) => close()));
       for (const end of ends) if (end.status === "rejected") throw end.reason;
     } finally {
       this.network.remove({ keep: false });

@@ -8,6 +8,8 @@ export interface Seen {
   readonly caches: Readonly<Record<string, Readonly<Record<string, string>>>>;
   readonly total: number;
   readonly broken: number;
+  /** Of these, those that lasted through the whole story. */
+  readonly brokenLongLived: number;
   readonly refused: number;
   /** The client sent to a real server behind the director's back. */
   readonly misrouted: boolean;
@@ -22,6 +24,7 @@ export const seenOnModel = ({ owners, caches, connections: c, leaks }: ScenarioO
   caches,
   total: c.total,
   broken: c.broken,
+  brokenLongLived: c.brokenLongLived,
   refused: c.refused,
   misrouted: c.misrouted > 0,
   leaks: Object.keys(leaks),
@@ -33,17 +36,24 @@ const sizeOf = (part: number, of: number): string => {
   return part * 2 > of ? "most" : "some";
 };
 
+/** What is chance in a story, and not compared. */
+export interface Chance {
+  readonly without: readonly string[];
+  /** So many short connections may have begun while something happened to them. */
+  readonly caught: number;
+}
+
 /**
  * How many connections a race breaks differs from run to run on any LAN; whether none, some or most does not. Of several
- * that answer, any may have been the last to tell a neighbour. `without`: what is not compared.
+ * that answer, or ask in a VIP's name, any may have been the last that a neighbour heard.
  */
 export function essence(
-  { owners, caches, total, broken, refused, misrouted, leaks, served }: Seen,
-  without: readonly string[] = [],
+  { owners, caches, total, broken, brokenLongLived, refused, misrouted, leaks, served }: Seen,
+  { without, caught }: Chance,
 ): unknown {
   const cacheOf = (vip: string, name: string): string => {
-    const of = owners[vip] ?? [];
-    return of.length > 1 && of.includes(name) ? "one of the owners" : name;
+    const heard = new Set([...(owners[vip] ?? []), ...leaks]);
+    return heard.size > 1 && heard.has(name) ? "one of those heard" : name;
   };
   // who wins a race, and so who is asked and who answers, is chance
   const isRace = misrouted && Object.values(owners).some((names) => names.length > 2);
@@ -56,7 +66,7 @@ export function essence(
         Object.fromEntries(Object.entries(known).map(([vip, name]) => [vip, cacheOf(vip, name)])),
       ]),
     ),
-    broken: sizeOf(broken, total),
+    broken: brokenLongLived === 0 && broken <= caught ? "none" : sizeOf(broken, total),
     refused: sizeOf(refused, total),
     misrouted,
     leaks: who(leaks),

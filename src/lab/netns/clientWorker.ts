@@ -81,13 +81,16 @@ function converse(
     });
     // a server that closes in good order, while nothing is asked of it, has not broken anything
     socket.on("end", () => end(asked ? "reset" : "completed"));
-    socket.on("error", () => end(sourcePort === 0 ? "refused" : "reset"));
+    // ECONNRESET: it had come about, even where a busy machine has not said so yet
+    socket.on("error", ({ code }: NodeJS.ErrnoException) =>
+      end(sourcePort === 0 && code !== "ECONNRESET" ? "refused" : "reset"),
+    );
   });
 }
 
 async function run(plan: TrafficPlan): Promise<TrafficResult> {
   const startMs = performance.now();
-  const untilMs = startMs + plan.durationMs;
+  const untilMs = startMs + (plan.longForMs ?? plan.durationMs);
   const start = (kind: "long" | "short", i: number): Promise<ConnectionResult> => {
     const target = plan.targets[i % plan.targets.length];
     const from = plan.from[Math.floor(i / plan.targets.length) % plan.from.length];

@@ -45,6 +45,7 @@ export interface ScenarioOutcome {
     readonly total: number;
     readonly completed: number;
     readonly broken: number;
+    readonly brokenLongLived: number;
     readonly refused: number;
     /** Connections of which a packet reached a real server behind the director's back. */
     readonly misrouted: number;
@@ -338,7 +339,8 @@ export class Scenario {
         [...a.by].sort((x, y) => y.first - x.first || (x.mac < y.mac ? -1 : 1)).map((b) => nameOf(b.mac)),
       ]),
     );
-    const count = (...outcomes: string[]): number => this.#results.filter((r) => outcomes.includes(r.outcome)).length;
+    const ended = (...outcomes: string[]) => this.#results.filter((r) => outcomes.includes(r.outcome));
+    const broken = ended("reset", "hang");
     const servedBy: Record<string, number> = {};
     for (const { servedBy: by } of this.#results) for (const name of by) servedBy[name] = (servedBy[name] ?? 0) + 1;
     return {
@@ -348,9 +350,10 @@ export class Scenario {
       caches,
       connections: {
         total: this.#results.length,
-        completed: count("completed"),
-        broken: count("reset", "hang"),
-        refused: count("refused"),
+        completed: ended("completed").length,
+        broken: broken.length,
+        brokenLongLived: broken.filter((r) => r.kind === "long").length,
+        refused: ended("refused").length,
         misrouted: this.#misrouted.size,
         servedBy,
       },
