@@ -10,6 +10,8 @@ import type { Plain } from "./read.ts";
  * controls, and what is more than one UTF-16 unit.
  */
 const unusual = /[&*!%|>?]|<<|^ *(?:---|\.\.\.)|\d\.?[eE][-+]?\d|[^\n -~\u00a1-\u1fff\u2010-\u2027\u2030-\ud7ff]/m;
+/** What stands in a comment does not matter to either; a # inside quotes only makes this look at less of a text. */
+const comment = /(?:^|[ \n])#.*/g;
 /** Others may be numbers or null to the one and texts to the other. */
 const plainKey = /^[A-Za-z_][\w.-]{0,99}$/;
 const otherKeys = /^(?:null|true|false)$|^__proto__$/i;
@@ -29,7 +31,7 @@ function isPlain(value: unknown, depth: number): boolean {
 
 /** undefined: to be read by read.ts. */
 export function readQuickly(text: string): Plain | undefined {
-  if (unusual.test(text)) return undefined;
+  if (unusual.test(text.replace(comment, ""))) return undefined;
   let data: unknown;
   try {
     data = load(text, { schema: CORE_SCHEMA });

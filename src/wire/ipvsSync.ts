@@ -78,7 +78,7 @@ export function readConnection(line: string): Connection | undefined {
   if (found === null) return undefined;
   const number = (i: number): number => Number.parseInt(found[i] as string, 16);
   const tcp = found[1] === "TCP";
-  const state = tcp ? TCP_STATES.findIndex((name) => name === found[8]) : 0;
+  const state = tcp ? TCP_STATES.indexOf(found[8] as (typeof TCP_STATES)[number]) : 0;
   if (state < 0 || number(3) === 0) return undefined;
   return {
     protocol: tcp ? PROTOCOL.tcp : PROTOCOL.udp,

@@ -145,6 +145,21 @@ test("a file that was edited and reloaded by hand is not loaded again when its c
   }
 });
 
+test("a SIGHUP that comes while the agent starts is kept until it runs, and ends nothing", async (t) => {
+  if (!needsRoot(t)) return;
+  const agent = new LivingAgent("early");
+  try {
+    agent.start();
+    await agent.until("it starts", () => agent.said.includes("agent/start"));
+    writeFileSync(agent.file, cluster.replace("port: 80", "port: eighty"));
+    agent.signal("SIGHUP");
+    await agent.until("the file was read again", () => agent.said.includes("agent/reload"));
+    assert.ok(agent.holds(), agent.said);
+  } finally {
+    agent.close();
+  }
+});
+
 test("a file with errors changes nothing at a reload: the old one stays, and status and log say so", async (t) => {
   if (!needsRoot(t)) return;
   const agent = new LivingAgent("reload");

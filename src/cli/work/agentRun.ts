@@ -52,11 +52,32 @@ function logger(form: "text" | "json", io: Io): (event: StampedEvent) => void {
   };
 }
 
-/** SIGHUP and a changed file. The first Ctrl-C handler of io also ends on SIGHUP: here it means "read again". */
-function reloadWishes(path: string, reload: (cause: ReloadCause) => void): () => void {
-  const onSignal = (): void => reload("asked");
+/**
+ * SIGHUP from now on means "read again", and no longer the end that io makes of it. One that comes before anybody takes
+ * it is kept: the file may have been read already.
+ */
+function takeHangups(): (reload: () => void) => () => void {
+  let kept = false;
+  let take = (): void => {
+    kept = true;
+  };
+  const onSignal = (): void => take();
   process.removeAllListeners("SIGHUP");
   process.on("SIGHUP", onSignal);
+  return (reload) => {
+    take = reload;
+    if (kept) setImmediate(reload); // when the start is over
+    return () => process.removeListener("SIGHUP", onSignal);
+  };
+}
+
+/** SIGHUP and a changed file. */
+function reloadWishes(
+  path: string,
+  onHangup: ReturnType<typeof takeHangups>,
+  reload: (cause: ReloadCause) => void,
+): () => void {
+  const leave = onHangup(() => reload("asked"));
   let timer: NodeJS.Timeout | undefined;
   watchFile(path, { interval: 1000, persistent: false }, (now, before) => {
     if (now.mtimeMs === before.mtimeMs && now.ino === before.ino) return;
@@ -64,7 +85,7 @@ function reloadWishes(path: string, reload: (cause: ReloadCause) => void): () =>
     timer = setTimeout(() => reload("file"), fileRestMs);
   });
   return () => {
-    process.removeListener("SIGHUP", onSignal);
+    leave();
     unwatchFile(path);
     if (timer !== undefined) clearTimeout(timer);
   };
@@ -94,6 +115,7 @@ async function applySilence(cluster: Cluster, flags: RunFlags, io: Io): Promise<
 }
 
 export async function runAgent(flags: RunFlags, io: Io): Promise<number> {
+  const onHangup = takeHangups();
   const seconds = Number(flags.silenceInterval);
   if (!(seconds >= 1 && seconds <= 3600))
     throw usage(`--silence-interval ${flags.silenceInterval}: not 1 to 3600`, "give a number of seconds");
@@ -108,7 +130,7 @@ export async function runAgent(flags: RunFlags, io: Io): Promise<number> {
     silenceEveryMs: seconds * 1000,
     clearOnStop: flags.clearOnStop === true,
     signal: io.signal,
-    onReloadWish: (reload) => reloadWishes(flags.config, reload),
+    onReloadWish: (reload) => reloadWishes(flags.config, onHangup, reload),
   });
   await agent.run();
   return exitCode("ok");
