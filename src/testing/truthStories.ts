@@ -77,7 +77,7 @@ const stories: readonly Story[] = [
   // The watch over the real servers' silence, which answers the leak, is the whole agent's.
   { file: "leak-later", here: false, vm: "always", at: [2, 5], seconds: 20 },
   { file: "two-vips", here: false, vm: "asked", change: twoVips },
-  { file: "two-directors", vm: "always", at: [5, 10], seconds: 24 },
+  { file: "two-directors", vm: "always", at: [7, 12], seconds: 26 },
   {
     file: "two-directors",
     what: "the split comes before the connections are told",
