@@ -58,8 +58,8 @@ const guardAfterReloadMs = 1_000;
 const syncAttempts = 2;
 const drainPollMs = 1_000;
 /**
- * Sync daemons follow a change of roles when the hand-over is over: until then the old master tells its connections.
- * Starting and stopping them also holds a lock of the kernel that adding a VIP needs.
+ * Sync daemons follow a change of roles when the hand-over is over: until then the old master tells its connections, and
+ * the new one receives them. Starting and stopping them also holds a lock of the kernel that adding a VIP needs.
  */
 const daemonsAfterMs = settleMs + 500;
 /** IPVS brings its counters up to date every two seconds: before that a drained server looks empty. */
@@ -236,24 +236,19 @@ export class Director {
 
   // Connection sync
 
-  /**
-   * The master tells, and everybody listens, a master too: it may be handed something by one who was master beside it, or
-   * hand over and be handed back before daemons could change. But with backup_only a host that listens forwards nothing.
-   */
-  #syncRoles(): readonly SyncDaemonWish["role"][] {
-    const phases = new Set([...this.#phases.values()].filter((p) => p !== "initialize"));
-    const listens = this.#ports.engine.backupOnly ? phases.has("backup") : phases.size > 0;
-    return [...(phases.has("master") ? (["master"] as const) : []), ...(listens ? (["backup"] as const) : [])];
-  }
-  #synchroniseDaemons(roles = this.#syncRoles()): void {
+  #synchroniseDaemons(): void {
     const sync = this.#cluster?.failover.connectionSync;
     if (this.#cluster === undefined || this.#host === undefined || sync === undefined) return;
-    const { id, group, port, ttl } = sync;
-    const link = sync.interface ?? this.#host.interface;
-    const isWanted = sync.enabled && this.#cluster.failover.instances.length > 0;
-    const daemons = isWanted ? roles.map((role) => ({ role, interface: link, id, group, port, ttl })) : [];
+    const roles = new Set([...this.#phases.values()].filter((p) => p !== "initialize"));
+    const daemons: SyncDaemonWish[] = [];
+    if (sync.enabled && this.#cluster.failover.instances.length > 0)
+      for (const role of ["master", "backup"] as const)
+        if (roles.has(role)) {
+          const { id, group, port, ttl } = sync;
+          daemons.push({ role, interface: sync.interface ?? this.#host.interface, id, group, port, ttl });
+        }
     const text = JSON.stringify(daemons);
-    if (text === this.#daemons || (roles.length === 0 && this.#daemons === "")) return;
+    if (text === this.#daemons || (roles.size === 0 && this.#daemons === "")) return;
     this.#daemons = text;
     for (const why of this.#ports.engine.synchronise(daemons))
       this.#report({ level: "warning", code: "sync/refused", subject: "ipvs", text: why });
@@ -305,9 +300,7 @@ export class Director {
     this.#phases.set(event.instance, event.to);
     // A host that forwards nothing while it receives must stop receiving before it can be of use; and one that is a
     // real server too must not schedule what the master sends it once more.
-    const { backupOnly } = this.#ports.engine;
-    this.#daemonsAtMs = nowMs + (backupOnly ? 0 : daemonsAfterMs);
-    if (!backupOnly && event.to === "backup" && this.#daemons === "") this.#synchroniseDaemons(["backup"]);
+    this.#daemonsAtMs = nowMs + (this.#ports.engine.backupOnly ? 0 : daemonsAfterMs);
   }
   links(up: readonly (readonly [string, boolean])[]): void {
     for (const [name, state] of up) this.#linkUp.set(name, state);

@@ -51,8 +51,19 @@ testsInVm(import.meta.url, "a planned switch-over under load loses no request", 
     assert.equal((lab.output.get("lb2") ?? "").match(/ (warning|alarm) .*(EPERM|denied|permitted)/g), null);
   });
 
+  /** Daemons follow a change of roles after 2.5 s: sooner than that the next director would not listen. */
+  const rolesChanged = (): Promise<void> =>
+    lab.until(
+      "daemons have changed roles",
+      () =>
+        /^master/m.test(lab.run("lb1", "ipvsadm", "--list", "--daemon")) &&
+        /^backup/m.test(lab.run("lb2", "ipvsadm", "--list", "--daemon")),
+      60_000,
+    );
+
   for (let round = 1; round <= rounds; round++) {
     test(`round ${round}: switched over`, async () => {
+      await rolesChanged();
       const answer = await lab.ask("lb1", "switchover");
       assert.equal(answer.ok, true, JSON.stringify(answer));
       await holds("lb2");
