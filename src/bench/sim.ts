@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { parseCluster } from "../cluster/index.ts";
-import { plotOf } from "../lab/plot.ts";
+import { scenarioPlot } from "../lab/plot.ts";
 import { type Sample, samples } from "../lab/sim/sample.ts";
 import { specOf } from "../lab/spec.ts";
 import { benchAsking, benchEvents, benchMemory, benchQueue } from "../sim/bench.ts";
@@ -106,7 +106,7 @@ function schedulesOf(runs: number, threads: number): AsyncGenerator<Sample> {
   if (!read.ok) throw new Error("the example has errors");
   const spec = specOf(read.cluster, "dr");
   if (typeof spec === "string") throw new Error(spec);
-  const plot = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
+  const plot = scenarioPlot(spec);
   const options = { seed: 1, runs, durationMs: 3_600_000, dropsGratuitous: false, silenced: true, threads };
   return samples(read.cluster, plot, options);
 }

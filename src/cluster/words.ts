@@ -66,19 +66,16 @@ export type TunnelChecksum = (typeof tunnelChecksums)[number];
 export const dnsRecordTypes = ["A", "AAAA", "NS", "SOA", "CNAME", "MX", "TXT"] as const;
 export type DnsRecordType = (typeof dnsRecordTypes)[number];
 
+/** What can happen to the uplink of a switch as to a host's cables. */
+export const cableFaults = ["cut", "mend", "loss", "duplicate", "reorder", "delay", "mtu"] as const;
+
 /** What a scenario may do to the LAN, and to whom. */
 export const faultActions = [
   "crash",
   "restart",
   "pause",
   "resume",
-  "cut",
-  "mend",
-  "loss",
-  "duplicate",
-  "reorder",
-  "delay",
-  "mtu",
+  ...cableFaults,
   "drift",
   "sysctl",
   "add-vip",
@@ -118,16 +115,6 @@ export const faultVictims: Readonly<Partial<Record<FaultAction, "director" | "re
   undo: "real server",
 };
 
-/** What can happen to the uplink of a switch as to a host's cables. */
-export const cableFaults = [
-  "cut",
-  "mend",
-  "loss",
-  "duplicate",
-  "reorder",
-  "delay",
-  "mtu",
-] as const satisfies readonly FaultAction[];
 export type CableFault = (typeof cableFaults)[number];
 export const isCableFault = (action: FaultAction): action is CableFault =>
   (cableFaults as readonly FaultAction[]).includes(action);

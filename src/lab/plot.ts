@@ -209,3 +209,6 @@ export function plotOf(
     },
   };
 }
+
+/** Of a scenario, which brings its own traffic. */
+export const scenarioPlot = (spec: LabSpec): Plot => plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });

@@ -10,7 +10,7 @@ import { after, before, test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import type { LabFault } from "../cluster/cluster.ts";
 import { parseCluster } from "../cluster/index.ts";
-import { plotOf } from "../lab/plot.ts";
+import { scenarioPlot } from "../lab/plot.ts";
 import { Scenario, type ScenarioOptions } from "../lab/sim/scenario.ts";
 import { methodsOf, specOf } from "../lab/spec.ts";
 import { AgentProcesses, type Directing, failoverThread } from "./realDirectors.ts";
@@ -176,7 +176,7 @@ function prepare(story: Story) {
   const { cluster } = read;
   const spec = specOf(cluster, methodsOf(cluster)[0] ?? "dr");
   assert.ok(typeof spec !== "string", String(spec));
-  const drawn = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
+  const drawn = scenarioPlot(spec);
   const kernels = new Map(drawn.topology.hosts.map((h) => [h.name, release()]));
   const plot = { ...drawn, kernels, traffic: { ...drawn.traffic, patienceMs } };
   const own = cluster.lab.scenario?.faults ?? [];

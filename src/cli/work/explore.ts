@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import { HostError } from "../../host/errors.ts";
-import { plotOf } from "../../lab/plot.ts";
+import { scenarioPlot } from "../../lab/plot.ts";
 import { type ExploreOptions, explore, replay } from "../../lab/sim/explore.ts";
 import { methodsOf, specOf } from "../../lab/spec.ts";
 import { paint } from "../colour.ts";
@@ -19,8 +19,6 @@ export interface ExploreFlags {
   readonly replay?: string;
   readonly json?: boolean;
 }
-
-const traffic = { longLived: 0, shortLived: 0, durationMs: 0 };
 
 /** `vipward explore FILE`: one exploration for each forwarding method of the file. */
 export async function runExplore(file: string, flags: ExploreFlags, io: Io): Promise<number> {
@@ -52,14 +50,14 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
       },
     };
     if (again !== undefined) {
-      const { faults, outcome } = await replay(cluster, plotOf(spec, traffic), options, again);
+      const { faults, outcome } = await replay(cluster, scenarioPlot(spec), options, again);
       broken ||= outcome.breaches.length > 0;
       const name = `${cluster.name} (LVS/${spec.forwarding.toUpperCase()}, seed ${seed}, run ${again})`;
       if (flags.json === true) reports.push({ forwarding: spec.forwarding, seed, run: again, faults, ...outcome });
       else io.out(scenarioText(name, outcome, paint(io.colour)));
       continue;
     }
-    const report = await explore(cluster, plotOf(spec, traffic), options);
+    const report = await explore(cluster, scenarioPlot(spec), options);
     line.clear();
     broken ||= report.stories.length > 0;
     if (flags.json === true) reports.push(report);

@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { HostError } from "../../host/errors.ts";
-import { plotOf } from "../../lab/plot.ts";
+import { scenarioPlot } from "../../lab/plot.ts";
 import type { Cure } from "../../lab/report.ts";
 import type { Chapter } from "../../lab/run.ts";
 import { runSimLab } from "../../lab/sim/run.ts";
@@ -36,9 +36,6 @@ export function writeCapture(file: string, octets: Uint8Array, io: Io, frames: n
   io.err(`${frames} frames in ${file}\n`);
 }
 
-/** A scenario's traffic: enough to see what breaks, for up to a day of virtual time. */
-const scenarioTraffic = { longLived: 0, shortLived: 0, durationMs: 0 };
-
 async function runScenarios(
   chapters: readonly Chapter[],
   given: number | undefined,
@@ -58,7 +55,7 @@ async function runScenarios(
     }
     const options = scenarioOptions(cluster, given, flags.cure !== "none", flags.pcap !== undefined);
     const { seed } = options;
-    const { pcap, ...outcome } = await new Scenario(cluster, plotOf(spec, scenarioTraffic), options).run();
+    const { pcap, ...outcome } = await new Scenario(cluster, scenarioPlot(spec), options).run();
     broken ||= outcome.breaches.length > 0 || outcome.connections.broken > 0;
     if (flags.json === true) reports.push({ forwarding, seed, seconds: scenario.durationMs / 1000, ...outcome });
     else io.out(scenarioText(`${cluster.name} (LVS/${forwarding.toUpperCase()}, seed ${seed})`, outcome, p));

@@ -6,7 +6,7 @@ import { parseCluster } from "../../cluster/index.ts";
 import { echo } from "../../host/echo.ts";
 import { HostError } from "../../host/errors.ts";
 import { needsRoot, testPrefix } from "../../testing/root.ts";
-import { plotOf } from "../plot.ts";
+import { scenarioPlot } from "../plot.ts";
 import { specOf } from "../spec.ts";
 import { addressOn, type Topology } from "../topology.ts";
 import { type BuiltNetwork, buildNetwork } from "./build.ts";
@@ -18,7 +18,7 @@ function topologyOf(text: string): Topology {
   assert.ok(read.ok, JSON.stringify(read));
   const spec = specOf(read.cluster, "tun");
   assert.ok(typeof spec !== "string", String(spec));
-  return plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 }).topology;
+  return scenarioPlot(spec).topology;
 }
 
 test("VLANs of one switch stay apart, a trunk carries them, and cut it carries nothing", async (t) => {

@@ -1,10 +1,7 @@
 /** Every kind of health check on the simulator: good while the server answers, bad once it is gone. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseCluster } from "../../cluster/index.ts";
-import { plotOf } from "../plot.ts";
-import { specOf } from "../spec.ts";
-import { Scenario, scenarioOptions } from "./scenario.ts";
+import { tellScenario } from "../../testing/scenarios.ts";
 
 const kinds: readonly (readonly [check: string, protocol?: "udp"])[] = [
   ["vip-path"],
@@ -18,7 +15,7 @@ const kinds: readonly (readonly [check: string, protocol?: "udp"])[] = [
 ];
 for (const [check, protocol = "tcp"] of kinds)
   test(`${check}: in service while it answers, out of it after a crash`, async () => {
-    const read = parseCluster(`version: 1
+    const { timeline } = await tellScenario(`version: 1
 name: checked
 networks: { lan: { prefix: 10.10.0.0/24, router: 10.10.0.1 } }
 directors: { lb1: 10.10.0.2 }
@@ -28,11 +25,6 @@ policy: arp-sysctl
 services: [{ name: it, protocol: ${protocol}, port: 443, health: ${check} }]
 lab: { scenario: { seconds: 30, faults: [{ at: 5, do: crash, host: web2 }] } }
 `);
-    assert.ok(read.ok, JSON.stringify(read));
-    const spec = specOf(read.cluster, "dr", "scenario");
-    assert.ok(typeof spec !== "string");
-    const plot = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
-    const { timeline } = await new Scenario(read.cluster, plot, scenarioOptions(read.cluster, 1, true)).run();
     const told = timeline.map((t) => t.text);
     assert.equal(told[0], "lb1 holds 10.10.0.100; in service: web1, web2");
     assert.ok(

@@ -1,10 +1,8 @@
 /** Services by udp in a scenario: forwarded, checked, and lost when they should be. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseCluster } from "../../cluster/index.ts";
-import { plotOf } from "../plot.ts";
+import { clusterOfText, tellScenario } from "../../testing/scenarios.ts";
 import { specOf } from "../spec.ts";
-import { Scenario, type ScenarioOutcome, scenarioOptions } from "./scenario.ts";
 
 const file = (faults: string, change: (text: string) => string = (text) => text): string =>
   change(`version: 1
@@ -25,20 +23,14 @@ lab:
   scenario: { seconds: 60, faults: [${faults}] }
 `);
 
-async function storyOf(text: string, method: "dr" | "tun" = "dr"): Promise<ScenarioOutcome> {
-  const read = parseCluster(text);
-  assert.ok(read.ok, JSON.stringify(read));
-  const spec = specOf(read.cluster, method, "scenario");
-  assert.ok(typeof spec !== "string", String(spec));
-  const plot = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
-  return new Scenario(read.cluster, plot, scenarioOptions(read.cluster, 1, true)).run();
-}
 const sum = (counts: Readonly<Record<string, number>>): number => Object.values(counts).reduce((a, b) => a + b, 0);
 
 for (const method of ["dr", "tun"] as const)
   test(`by ${method}: every question is answered, the servers take turns`, async () => {
     const tun = (text: string): string => text.replace("onePacket: true", "onePacket: true\n    forwarding: tun");
-    const { datagrams, timeline, breaches } = await storyOf(file("", method === "tun" ? tun : undefined), method);
+    const { datagrams, timeline, breaches } = await tellScenario(file("", method === "tun" ? tun : undefined), {
+      method,
+    });
     assert.ok(datagrams !== undefined && datagrams.asked > 100);
     assert.equal(datagrams.answered, datagrams.asked, JSON.stringify(timeline));
     assert.ok(Math.abs((datagrams.takenBy.ns1 ?? 0) - (datagrams.takenBy.ns2 ?? 0)) <= 1);
@@ -46,7 +38,7 @@ for (const method of ["dr", "tun"] as const)
   });
 
 test("a dead server's questions are lost until the DNS check has missed it, and no longer", async () => {
-  const { datagrams, timeline } = await storyOf(file("{ at: 10, do: crash, host: ns2 }"));
+  const { datagrams, timeline } = await tellScenario(file("{ at: 10, do: crash, host: ns2 }"));
   assert.ok(datagrams !== undefined);
   const lost = datagrams.asked - datagrams.answered;
   // three checks of one second, two seconds apart, at four questions a second, half of them ns2's
@@ -57,7 +49,7 @@ test("a dead server's questions are lost until the DNS check has missed it, and 
 });
 
 test("a server that lost the VIP takes no question: its check, by its own address, sees nothing wrong", async () => {
-  const { datagrams, breaches } = await storyOf(file("{ at: 10, do: remove-vip, host: ns2 }"));
+  const { datagrams, breaches } = await tellScenario(file("{ at: 10, do: remove-vip, host: ns2 }"));
   assert.ok(datagrams !== undefined);
   assert.ok(datagrams.asked - datagrams.answered > 40, JSON.stringify(datagrams));
   assert.deepEqual(
@@ -68,17 +60,10 @@ test("a server that lost the VIP takes no question: its check, by its own addres
 
 test("without silence a client asks the servers directly", async () => {
   const text = file("").replace("policy: arp-sysctl", "policy: noarp-carrier");
-  const read = parseCluster(text);
-  assert.ok(read.ok);
-  const spec = specOf(read.cluster, "dr", "scenario");
-  assert.ok(typeof spec !== "string");
-  const plot = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
-  const o = await new Scenario(read.cluster, plot, scenarioOptions(read.cluster, 1, false)).run();
+  const o = await tellScenario(text, { silenced: false });
   assert.ok((o.owners["10.10.0.101"] ?? []).length === 3);
 });
 
 test("the lab's story speaks tcp alone", () => {
-  const read = parseCluster(file(""));
-  assert.ok(read.ok);
-  assert.match(String(specOf(read.cluster, "dr")), /no tcp service/);
+  assert.match(String(specOf(clusterOfText(file("")), "dr")), /no tcp service/);
 });

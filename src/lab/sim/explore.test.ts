@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { Cluster } from "../../cluster/cluster.ts";
 import { parseCluster } from "../../cluster/index.ts";
 import { builtinCluster } from "../builtin.ts";
-import { type Plot, plotOf } from "../plot.ts";
+import { type Plot, scenarioPlot } from "../plot.ts";
 import { specOf } from "../spec.ts";
 import { explore, shrink } from "./explore.ts";
 import { scheduleOf } from "./schedule.ts";
@@ -13,7 +13,7 @@ function plot(): [Cluster, Plot] {
   assert.ok(read.ok);
   const spec = specOf(read.cluster, "dr");
   assert.ok(typeof spec !== "string");
-  return [read.cluster, plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 })];
+  return [read.cluster, scenarioPlot(spec)];
 }
 const options = { seed: 11, runs: 12, durationMs: 240_000, dropsGratuitous: false, silenced: true };
 

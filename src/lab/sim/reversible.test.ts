@@ -4,7 +4,7 @@ import type { LabFault } from "../../cluster/cluster.ts";
 import { parseCluster } from "../../cluster/index.ts";
 import type { FaultAction } from "../../cluster/words.ts";
 import { builtinCluster } from "../builtin.ts";
-import { plotOf } from "../plot.ts";
+import { scenarioPlot } from "../plot.ts";
 import { specOf } from "../spec.ts";
 import { Scenario, type ScenarioOutcome } from "./scenario.ts";
 
@@ -18,7 +18,7 @@ function run(sketches: readonly Sketch[], forwarding: "dr" | "tun" = "dr", polic
   const faults = sketches.map(
     ([atMs, action, value = 0]): LabFault => ({ atMs, action, host: "web1", name: "", value }),
   );
-  return new Scenario(read.cluster, plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 }), {
+  return new Scenario(read.cluster, scenarioPlot(spec), {
     seed: 1,
     durationMs: 6000,
     faults,

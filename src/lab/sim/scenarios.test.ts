@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import type { Cluster } from "../../cluster/cluster.ts";
 import { parseCluster } from "../../cluster/index.ts";
-import { plotOf } from "../plot.ts";
+import { scenarioPlot } from "../plot.ts";
 import type { ChapterReport } from "../report.ts";
 import { methodsOf, specOf } from "../spec.ts";
 import { runSimLab } from "./run.ts";
@@ -43,7 +43,7 @@ function scenarioOf(name: string, seed = 1, change?: (text: string) => string): 
   const [forwarding] = methodsOf(cluster);
   const spec = specOf(cluster, forwarding ?? "dr");
   assert.ok(typeof spec !== "string");
-  const plot = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
+  const plot = scenarioPlot(spec);
   return new Scenario(cluster, plot, scenarioOptions(cluster, seed, true)).run();
 }
 

@@ -7,7 +7,7 @@ import { needsRoot, testPrefix } from "../../testing/root.ts";
 import { builtinCluster } from "../builtin.ts";
 import { nftEngineMaker } from "../netns/engines.ts";
 import { netnsStage } from "../netns/stage.ts";
-import { type Plot, plotOf } from "../plot.ts";
+import { type Plot, scenarioPlot } from "../plot.ts";
 import { silence } from "../silence.ts";
 import { specOf } from "../spec.ts";
 import type { Stage } from "../stage.ts";
@@ -89,7 +89,7 @@ test("whatever is done to them, the running kernel and the model end up the same
   const spec = specOf(read.cluster, "dr");
   assert.ok(typeof spec !== "string");
   for (const [name, deeds] of stories) {
-    const plot = plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
+    const plot = scenarioPlot(spec);
     const signal = new AbortController().signal;
     const real = await netnsStage(plot, nftEngineMaker(), { prefix: testPrefix("deeds"), signal, progress: () => {} });
     try {

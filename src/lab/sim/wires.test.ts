@@ -2,38 +2,24 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import type { Cluster } from "../../cluster/cluster.ts";
+
 import { parseCluster } from "../../cluster/index.ts";
 import { formatProblem } from "../../cluster/problem.ts";
 import { Dice } from "../../sim/dice.ts";
+import { clusterOfText, scenarioPlotOf, tellScenario } from "../../testing/scenarios.ts";
 import { seed } from "../../testing/seed.ts";
-import { type Plot, plotOf } from "../plot.ts";
-import { methodsOf, specOf } from "../spec.ts";
+import { methodsOf } from "../spec.ts";
 import { addressOn } from "../topology.ts";
 import { buildWorld, type World } from "./build.ts";
 import { runSimLab } from "./run.ts";
 import { runOnce } from "./sample.ts";
-import { Scenario, type ScenarioOutcome, scenarioOptions } from "./scenario.ts";
+import { Scenario, scenarioOptions } from "./scenario.ts";
 import { scheduleOf } from "./schedule.ts";
 
-function clusterOf(text: string): Cluster {
-  const read = parseCluster(text);
-  assert.ok(read.ok, JSON.stringify(read, null, 1));
-  return read.cluster;
-}
-function plotIn(cluster: Cluster, method: "dr" | "tun" = "dr"): Plot {
-  const spec = specOf(cluster, method, "scenario");
-  assert.ok(typeof spec !== "string", String(spec));
-  return plotOf(spec, { longLived: 0, shortLived: 0, durationMs: 0 });
-}
 const trunkCut = readFileSync(new URL("../../../examples/trunk-cut.yaml", import.meta.url), "utf8");
-const scenarioOf = (text: string, method: "dr" | "tun" = "dr"): Promise<ScenarioOutcome> => {
-  const cluster = clusterOf(text);
-  return new Scenario(cluster, plotIn(cluster, method), scenarioOptions(cluster, undefined, true)).run();
-};
 
 test("examples/trunk-cut.yaml: each side has its owner while the trunk is cut, one owner for both after it", async () => {
-  const o = await scenarioOf(trunkCut);
+  const o = await tellScenario(trunkCut);
   const told = o.timeline.map((t) => t.text);
   assert.ok(told.includes("edge's uplink is cut") && told.includes("edge's uplink is mended"), told.join("\n"));
   // only the director behind the trunk notices: nobody else's cable lost its carrier
@@ -44,13 +30,13 @@ test("examples/trunk-cut.yaml: each side has its owner while the trunk is cut, o
   assert.deepEqual(o.breaches, []);
   assert.ok(o.connections.broken > 0, "connections to the server on the other side cannot live");
   assert.ok(o.connections.completed > o.connections.broken);
-  const whole = await scenarioOf(trunkCut.replace(/ {4}faults:[\s\S]*/, ""));
+  const whole = await tellScenario(trunkCut.replace(/ {4}faults:[\s\S]*/, ""));
   assert.deepEqual([whole.connections.broken, whole.connections.refused], [0, 0]);
   assert.deepEqual(Object.keys(whole.connections.servedBy).sort(), ["web1", "web2"]);
 });
 
 test("examples/trunk-cut.yaml, tun: the server in VLAN 20 is reached through the router", async () => {
-  const o = await scenarioOf(trunkCut.replace(/ {4}faults:[\s\S]*/, ""), "tun");
+  const o = await tellScenario(trunkCut.replace(/ {4}faults:[\s\S]*/, ""), { method: "tun" });
   assert.deepEqual(Object.keys(o.connections.servedBy).sort(), ["web3", "web4"]);
   assert.deepEqual([o.connections.broken, o.connections.refused, o.breaches.length], [0, 0, 0]);
 });
@@ -59,7 +45,7 @@ test("examples/trunk-cut.yaml, tun: the server in VLAN 20 is reached through the
 const farClient = trunkCut.replace("client: 10.10.0.200", "client: 10.20.0.200");
 
 test("clients behind the router: the router's cache is the one that counts, and answers come back through it", async () => {
-  const o = await scenarioOf(farClient.replace(/ {4}faults:[\s\S]*/, ""));
+  const o = await tellScenario(farClient.replace(/ {4}faults:[\s\S]*/, ""));
   assert.deepEqual([o.connections.broken, o.connections.refused, o.connections.misrouted], [0, 0, 0]);
   assert.ok(o.connections.completed > 50);
   assert.deepEqual(o.caches, { router: { "10.10.0.100": "lb1" } });
@@ -70,16 +56,16 @@ const flushAt = (s: number) => ({ atMs: s * 1000, action: "flush" as const, host
 
 test("clients behind the router: once it has the wrong MAC, all of them go past the director", async () => {
   const text = farClient.replace(/policy: arp-sysctl/g, "policy: noarp-carrier");
-  const cluster = clusterOf(text);
+  const cluster = clusterOfText(text);
   const options = { ...scenarioOptions(cluster, 3, false), faults: [1, 2, 3, 4, 5].map((n) => flushAt(10 * n)) };
-  const o = await new Scenario(cluster, plotIn(cluster), options).run();
+  const o = await new Scenario(cluster, scenarioPlotOf(cluster), options).run();
   assert.ok(o.connections.misrouted > 0, JSON.stringify(o.connections));
 });
 
 for (const forwarding of ["dr", "tun"] as const)
   test(`the lab's story on switches with a trunk, ${forwarding}: every verdict holds`, async () => {
     const { report } = await runSimLab({
-      chapters: [{ cluster: clusterOf(trunkCut), forwarding }],
+      chapters: [{ cluster: clusterOfText(trunkCut), forwarding }],
       cure: "full",
       trafficMs: 1000,
       seed: 1,
@@ -92,8 +78,8 @@ for (const forwarding of ["dr", "tun"] as const)
   });
 
 function worldOf(text: string, method: "dr" | "tun" = "dr"): World {
-  const cluster = clusterOf(text);
-  return buildWorld(cluster, plotIn(cluster, method), { seed: 1 });
+  const cluster = clusterOfText(text);
+  return buildWorld(cluster, scenarioPlotOf(cluster, method), { seed: 1 });
 }
 /** Virtual time until the answer to an echo request; undefined: none within ten seconds. */
 function ping(world: World, from: string, to: string): number | undefined {
@@ -160,7 +146,7 @@ test("the trunk's delay counts once each way", () => {
 });
 
 test("a file that names no switches has one for each network, as it always had", () => {
-  const { topology } = plotIn(clusterOf(plain));
+  const { topology } = scenarioPlotOf(clusterOfText(plain));
   assert.deepEqual(
     topology.switches.map((s) => s.name),
     ["lan"],
@@ -169,8 +155,8 @@ test("a file that names no switches has one for each network, as it always had",
 });
 
 test("explore cuts trunks, too, and finds no law broken by it", async () => {
-  const cluster = clusterOf(trunkCut);
-  const plot = plotIn(cluster);
+  const cluster = clusterOfText(trunkCut);
+  const plot = scenarioPlotOf(cluster);
   const hour = 3_600_000;
   const runs = Array.from({ length: 400 }, (_, run) => ({ run, faults: scheduleOf(cluster, plot, 1, run, hour) }));
   const splits = runs.filter(({ faults }) => faults.length > 0 && faults.every((f) => f.host === "edge"));
@@ -245,7 +231,7 @@ test(`random topologies are refused with their place and a remedy, or run and en
     }
     if (++ran > 40) continue;
     const { cluster } = read;
-    const o = await new Scenario(cluster, plotIn(cluster), scenarioOptions(cluster, i, true)).run();
+    const o = await new Scenario(cluster, scenarioPlotOf(cluster), scenarioOptions(cluster, i, true)).run();
     assert.ok(o.events > 0 && o.timeline.length > 0, text);
   }
   assert.ok(ran > 10 && refused > 50, `${ran} ran, ${refused} refused`);
@@ -253,7 +239,7 @@ test(`random topologies are refused with their place and a remedy, or run and en
 
 test("what is heard behind a trunk is learned there, and what the trunk does not carry is not", () => {
   const text = trunkCut.replace("vlans: [10, 20]", "vlans: [10, 20, 30]");
-  assert.deepEqual(methodsOf(clusterOf(text)), ["dr", "tun"]);
+  assert.deepEqual(methodsOf(clusterOfText(text)), ["dr", "tun"]);
   const world = worldOf(text);
   ping(world, "client", "lb1");
   const { lan, switches, hosts } = world;
