@@ -188,6 +188,27 @@ test("a connection lives fifteen minutes from its last packet, a closed one two"
   assert.equal(deliver(segment(1, ACK)), true);
 });
 
+test("what comes for a server that was taken out is dropped in silence while its connection is known, a new SYN too", () => {
+  const { ipvs, sent, deliver } = director();
+  for (const client of [1, 2]) for (const flags of [SYN, ACK]) deliver(segment(client, flags));
+  assert.equal(sent.length, 4);
+  const realServers = [{ name: "web1", rip: ipv4("10.0.0.11"), port: 80, weight: 1, forwarding: "dr" as const }];
+  const one = { vip, protocol: 6 as const, port: 80, scheduler: "rr", realServers };
+  for (const [services, stillServed] of [
+    [[one], 1],
+    [[], 0],
+  ] as const) {
+    ipvs.program(services);
+    for (const flags of [ACK, SYN]) {
+      const sentBefore: number = sent.length;
+      const refusedBefore: number = ipvs.refused;
+      for (const client of [1, 2]) assert.equal(deliver(segment(client, flags)), true);
+      assert.equal(sent.length - sentBefore, stillServed);
+      assert.equal(ipvs.refused - refusedBefore, 2 - stillServed);
+    }
+  }
+});
+
 test("connection sync: what the third packet tells waits for two seconds, and then for the thread that looks once a second", () => {
   const { lan, ipvs, deliver } = director();
   ipvs.synchronise([{ role: "master", interface: "eth0", id: 0, group: ipv4("224.0.0.81"), port: 8848, ttl: 1 }]);
