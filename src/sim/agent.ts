@@ -16,10 +16,12 @@ import { PROTOCOL } from "../wire/ipv4.ts";
 import { VRRP_GROUP, VRRP_GROUP_MAC } from "../wire/vrrp.ts";
 import { withAddresses, withoutAddresses } from "./addresses.ts";
 import { encodePacket, type Frame } from "./frame.ts";
-import { type Nic, type SimHost, Task } from "./host.ts";
+import type { SimHost } from "./host.ts";
 import type { Ipvs } from "./ipvs.ts";
+import type { Nic } from "./nic.ts";
 import { frameOf, packetOf } from "./octets.ts";
 import { SimProbes } from "./probes.ts";
+import { Task } from "./task.ts";
 
 export interface SimAgentOptions {
   readonly host: SimHost;
@@ -300,7 +302,7 @@ export class SimAgent {
     const frame = frameOf(octets);
     const nic = this.#nic(link);
     if (frame === undefined || nic === undefined) return;
-    if (frame.arp !== undefined) host.sendArp(nic, { ...frame.arp, to: frame.to });
+    if (frame.arp !== undefined) host.arp.send(nic, { ...frame.arp, to: frame.to });
     else if (frame.packet !== undefined) host.sendPacket(nic, frame.to, frame.packet);
   }
 

@@ -90,7 +90,7 @@ function work({ lan, hosts }: Place): string[] {
     for (let k = 0; k < 30; k++)
       lan.at(1000 + k * 411_000 + i, () => {
         one.sendUdp(ip(i + 1), ip(1 + ((i + k) % 9)), 5000, k % 5 === 0 ? 8 : 7, new Uint8Array(40));
-        one.sendEcho(ip(i + 1), ip(1 + ((i + 3 * k) % 11)), 1000 + k);
+        one.icmp.sendEcho(ip(i + 1), ip(1 + ((i + 3 * k) % 11)), 1000 + k);
       });
   }
   lan.at(2_000_000, () => host(4).crash());
@@ -103,13 +103,13 @@ function work({ lan, hosts }: Place): string[] {
   lan.at(7_000_000, () => {
     lan.cableOf(host(2).nics[0]?.port ?? 0).up = true;
   });
-  lan.at(7_500_000, () => host(6).forgetNeighbours());
-  lan.at(8_000_000, () => host(8).announceAddress(host(8).nics[0] as SimHost["nics"][number], vip));
+  lan.at(7_500_000, () => host(6).neighbours.forget());
+  lan.at(8_000_000, () => host(8).arp.announce(host(8).nics[0] as SimHost["nics"][number], vip));
   lan.at(8_500_000, () => {
-    host(7).driftPpm = 200_000;
+    host(7).drift(200_000);
   });
   lan.at(9_000_000, () => host(2).change({ ...host(2).facts, sysctls: { "all.arp_ignore": 0 } }));
-  lan.at(10_000_000, () => host(1).announceAddress(host(1).nics[0] as SimHost["nics"][number], vip));
+  lan.at(10_000_000, () => host(1).arp.announce(host(1).nics[0] as SimHost["nics"][number], vip));
   lan.at(11_000_000, () => {
     const cable = lan.cableOf(host(9).nics[0]?.port ?? 0);
     lan.setCable(cable, { ...cable.options, lossPpm: 400_000 });

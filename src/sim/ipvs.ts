@@ -23,6 +23,7 @@ import type {
   TableFailure,
   TableReading,
 } from "../ports/engine.ts";
+import { UNREACHABLE } from "../wire/icmp.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { type Connection, type Forwarding, TCP_STATES } from "../wire/ipvsSync.ts";
 import { TCP_FLAG } from "../wire/tcp.ts";
@@ -468,7 +469,11 @@ export class Ipvs implements LocalInput, TableEngine {
     const length = packet.lengthOctets + (server.forwarding === "tun" ? 20 : 0);
     if (mtu !== undefined && length > mtu && packet.dontFragment) {
       // C-DIR-04: the client is told, and 20 octets less where a header comes in front
-      this.#host.fragmentationNeeded(packet, server.forwarding === "tun" ? mtu - 20 : mtu);
+      this.#host.icmp.unreachable(
+        packet,
+        UNREACHABLE.fragmentationNeeded,
+        server.forwarding === "tun" ? mtu - 20 : mtu,
+      );
       this.refused++;
       return;
     }

@@ -4,8 +4,9 @@ import type { ProbeEvent } from "../machine/health/probe.ts";
 import type { ProbeAction, ProbePorts } from "../ports/probes.ts";
 import { decodeIcmp } from "../wire/icmp.ts";
 import { icmpPacket } from "./frame.ts";
-import { type SimHost, Task } from "./host.ts";
+import type { SimHost } from "./host.ts";
 import { packetOf } from "./octets.ts";
+import { Task } from "./task.ts";
 import type { Connection } from "./tcp.ts";
 
 export interface SimProbesOptions {

@@ -206,7 +206,7 @@ test("a switch floods what it does not know, sends on what it has learned, and f
     host.sniffers.push(() => {
       heard[i] = (heard[i] ?? 0) + 1;
     });
-  a.sendEcho(ipv4("10.0.0.1"), ipv4("10.0.0.2"), 1);
+  a.icmp.sendEcho(ipv4("10.0.0.1"), ipv4("10.0.0.2"), 1);
   lan.run(1_000_000);
   assert.deepEqual(heard, [2, 2, 1], "the question to all, the rest to two");
   const at = lan.switches[0];
@@ -229,8 +229,8 @@ test("VLANs keep frames apart, also over a trunk", () => {
   const [one, two, three] = [host(1, left, 10), host(2, right, 10), host(3, right, 20)];
   const answered: number[] = [];
   for (const n of [2, 3]) {
-    one.onEcho(n, () => answered.push(n));
-    one.sendEcho(ipv4("10.0.0.1"), ipv4(`10.0.0.${n}`), n);
+    one.icmp.onEcho(n, () => answered.push(n));
+    one.icmp.sendEcho(ipv4("10.0.0.1"), ipv4(`10.0.0.${n}`), n);
   }
   lan.run(5_000_000);
   assert.deepEqual(answered, [2]);

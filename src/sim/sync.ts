@@ -13,7 +13,8 @@ import {
   syncMessage,
 } from "../wire/ipvsSync.ts";
 import { type Frame, udpPacket } from "./frame.ts";
-import { type SimHost, Task } from "./host.ts";
+import type { SimHost } from "./host.ts";
+import { Task } from "./task.ts";
 
 /** Where the daemons speak. */
 export interface SyncWay {

@@ -4,8 +4,10 @@
  */
 import type { Ipv4 } from "../base/ipv4.ts";
 import { TCP_FLAG } from "../wire/tcp.ts";
+import type { Dice } from "./dice.ts";
 import { type IpBody, nothing, tcpPacket } from "./frame.ts";
-import type { Neighbour, SimHost } from "./host.ts";
+import type { Lan } from "./lan.ts";
+import type { Neighbour } from "./neighbourCache.ts";
 
 const { fin: FIN, syn: SYN, rst: RST, psh: PSH, ack: ACK } = TCP_FLAG;
 
@@ -29,6 +31,19 @@ export interface TcpUser {
   ended?(connection: Connection): void;
   /** RST, nobody there, or too many retransmissions. */
   broken?(connection: Connection, why: "reset" | "refused" | "unreachable" | "timeout"): void;
+}
+
+/** What TCP needs of its host. */
+export interface TcpHost {
+  readonly lan: Lan;
+  readonly dice: Dice;
+  packetId(): number;
+  /** The neighbour that it went to, if one is known. */
+  output(packet: IpBody): Neighbour | undefined;
+  /** Wakes `timer` with that item; gives the time. */
+  after(us: number, item: unknown): number;
+  /** The neighbour lives, as what was sent by it was acknowledged. */
+  confirm(neighbour: Neighbour): void;
 }
 
 interface Sent {
@@ -107,7 +122,7 @@ export class Connection {
 }
 
 export class TcpStack {
-  readonly #host: SimHost;
+  readonly #host: TcpHost;
   /** By local address and port, then by remote ones: numbers that a double holds exactly. */
   readonly #connections = new Map<number, Map<number, Connection>>();
   readonly #listeners = new Map<number, () => TcpUser>();
@@ -115,7 +130,7 @@ export class TcpStack {
   /** Counted since the beginning. */
   resetsSent = 0;
 
-  constructor(host: SimHost) {
+  constructor(host: TcpHost) {
     this.#host = host;
     this.#port = 32_768 + host.dice.below(16_384);
   }

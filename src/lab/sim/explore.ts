@@ -2,19 +2,11 @@
 import type { Cluster, LabFault } from "../../cluster/cluster.ts";
 import type { Plot } from "../plot.ts";
 import type { Law } from "./laws.ts";
-import { optionsOf, runOnce, samples } from "./sample.ts";
+import { optionsOf, runOnce, type SampleOptions, samples } from "./sample.ts";
 import type { ScenarioOptions, ScenarioOutcome } from "./scenario.ts";
 import { scheduleOf } from "./schedule.ts";
 
-export interface ExploreOptions {
-  readonly seed: number;
-  readonly runs: number;
-  /** Of each run, in virtual time. */
-  readonly durationMs: number;
-  readonly dropsGratuitous: boolean;
-  readonly silenced: boolean;
-  /** Schedules run on so many threads; what comes of them does not depend on it. 1 where it is left out. */
-  readonly threads?: number;
+export interface ExploreOptions extends SampleOptions {
   /** Called after each run; true: stop. */
   readonly progress?: (done: number, events: number) => boolean;
 }
@@ -49,7 +41,7 @@ export interface ExploreReport {
 export async function replay(
   cluster: Cluster,
   plot: Plot,
-  options: ExploreOptions,
+  options: SampleOptions,
   run: number,
 ): Promise<{ readonly faults: readonly LabFault[]; readonly outcome: ScenarioOutcome }> {
   const faults = scheduleOf(cluster, plot, options.seed, run, options.durationMs);
@@ -72,7 +64,11 @@ export async function shrink(
   return kept;
 }
 
-export async function explore(cluster: Cluster, plot: Plot, options: ExploreOptions): Promise<ExploreReport> {
+export async function explore(
+  cluster: Cluster,
+  plot: Plot,
+  { progress, ...options }: ExploreOptions,
+): Promise<ExploreReport> {
   const found = new Map<string, { law: Law; host: string; run: number; times: number; faults: readonly LabFault[] }>();
   let events = 0;
   let sound = 0;
@@ -93,7 +89,7 @@ export async function explore(cluster: Cluster, plot: Plot, options: ExploreOpti
         }
       }
     }
-    if (options.progress?.(runs, events) === true) break;
+    if (progress?.(runs, events) === true) break;
   }
   const stories: Story[] = [];
   for (const { law, host, run, times, faults } of found.values()) {

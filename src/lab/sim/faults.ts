@@ -74,7 +74,7 @@ const inflictions: { readonly [Action in FaultAction]?: (victim: Victim) => void
   cut: ({ host }) => host.plugged(false),
   mend: ({ host }) => host.plugged(true),
   drift: ({ host, fault }) => {
-    host.driftPpm = Math.round(fault.value);
+    host.drift(Math.round(fault.value));
   },
   sysctl: (v) => edit(v, (f) => ({ ...f, sysctls: { ...f.sysctls, [v.fault.name]: v.fault.value } })),
   "add-vip": (v) => {
@@ -82,7 +82,7 @@ const inflictions: { readonly [Action in FaultAction]?: (victim: Victim) => void
     edit(v, (f) => withAddresses(withoutAddresses(f, vips), wireOf(v.host), vips));
   },
   "remove-vip": (v) => edit(v, (f) => withoutAddresses(f, v.world.plot.vips)),
-  flush: ({ host }) => host.forgetNeighbours(),
+  flush: ({ host }) => host.neighbours.forget(),
   // on the master, as `vipward switchover` is; whoever gave up before is a candidate again
   "take-over": ({ director, directors }) => {
     director?.release();
@@ -90,11 +90,11 @@ const inflictions: { readonly [Action in FaultAction]?: (victim: Victim) => void
   },
   release: ({ director }) => director?.switchOver(),
   speak: ({ host, world: { plot } }) => {
-    host.forgetNeighbours();
+    host.neighbours.forget();
     for (const vip of plot.vips) host.sendUdp(vip, addressOn(plot.router, plot.lan), 40_000, 9);
   },
   announce: ({ host, world: { plot } }) => {
-    for (const vip of plot.vips) for (const nic of host.nics.slice(0, 1)) host.announceAddress(nic, vip);
+    for (const vip of plot.vips) for (const nic of host.nics.slice(0, 1)) host.arp.announce(nic, vip);
   },
 };
 

@@ -2,10 +2,20 @@
 import { Worker } from "node:worker_threads";
 import type { Cluster, LabFault } from "../../cluster/cluster.ts";
 import type { Plot } from "../plot.ts";
-import type { ExploreOptions } from "./explore.ts";
 import type { Law } from "./laws.ts";
 import { Scenario, type ScenarioOptions, type ScenarioOutcome } from "./scenario.ts";
 import { scheduleOf } from "./schedule.ts";
+
+export interface SampleOptions {
+  readonly seed: number;
+  readonly runs: number;
+  /** Of each run, in virtual time. */
+  readonly durationMs: number;
+  readonly dropsGratuitous: boolean;
+  readonly silenced: boolean;
+  /** Schedules run on so many threads; what comes of them does not depend on it. 1 where it is left out. */
+  readonly threads?: number;
+}
 
 /** What explore counts of one run. */
 export interface Sample {
@@ -18,7 +28,7 @@ export interface Sample {
 export interface Share {
   readonly cluster: Cluster;
   readonly forwarding: Plot["forwarding"];
-  readonly options: Omit<ExploreOptions, "progress">;
+  readonly options: SampleOptions;
   readonly first: number;
   readonly step: number;
 }
@@ -28,13 +38,13 @@ export type ShareNews = { readonly sample: Sample } | { readonly failed: string 
 export const runOnce = (
   cluster: Cluster,
   plot: Plot,
-  options: ExploreOptions,
+  options: SampleOptions,
   run: number,
   faults: readonly LabFault[],
 ): Promise<ScenarioOutcome> => new Scenario(cluster, plot, optionsOf(options, run, faults)).run();
 
 /** The scenario that a run is: little traffic, as the laws are what is looked at. */
-export const optionsOf = (options: ExploreOptions, run: number, faults: readonly LabFault[]): ScenarioOptions => ({
+export const optionsOf = (options: SampleOptions, run: number, faults: readonly LabFault[]): ScenarioOptions => ({
   seed: (options.seed ^ Math.imul(run + 1, 0x85ebca6b)) >>> 0,
   durationMs: options.durationMs,
   faults,
@@ -45,14 +55,14 @@ export const optionsOf = (options: ExploreOptions, run: number, faults: readonly
   askEveryMs: 20_000,
 });
 
-export async function sampleOf(cluster: Cluster, plot: Plot, options: ExploreOptions, run: number): Promise<Sample> {
+export async function sampleOf(cluster: Cluster, plot: Plot, options: SampleOptions, run: number): Promise<Sample> {
   const faults = scheduleOf(cluster, plot, options.seed, run, options.durationMs);
   const { events, breaches } = await runOnce(cluster, plot, options, run, faults);
   return { run, events, breaches: breaches.map(({ law, host }) => ({ law, host })) };
 }
 
 /** Every run from 0 on. Whoever stops early ends the threads. */
-export async function* samples(cluster: Cluster, plot: Plot, options: ExploreOptions): AsyncGenerator<Sample> {
+export async function* samples(cluster: Cluster, plot: Plot, options: SampleOptions): AsyncGenerator<Sample> {
   const threads = Math.min(options.threads ?? 1, options.runs);
   if (threads > 1) yield* sharedOut(cluster, plot, options, threads);
   else for (let run = 0; run < options.runs; run++) yield await sampleOf(cluster, plot, options, run);
@@ -61,7 +71,7 @@ export async function* samples(cluster: Cluster, plot: Plot, options: ExploreOpt
 async function* sharedOut(
   cluster: Cluster,
   plot: Plot,
-  { progress: _, ...options }: ExploreOptions,
+  options: SampleOptions,
   threads: number,
 ): AsyncGenerator<Sample> {
   const early = new Map<number, Sample>();

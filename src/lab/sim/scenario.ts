@@ -289,7 +289,7 @@ export class Scenario {
     const nic = router.nicTowards(vip);
     const senderIp = addressOn(plot.router, plot.lan);
     const ask = (): void => {
-      for (const targetIp of plot.vips) router.sendArp(nic, { operation: 1, senderIp, targetIp });
+      for (const targetIp of plot.vips) router.arp.send(nic, { operation: 1, senderIp, targetIp });
       lan.at(lan.nowUs + this.#options.askEveryMs * 1000, ask);
     };
     lan.at(this.#startUs + 750_000, ask);

@@ -78,7 +78,7 @@ export function askWhoHas(
   for (let round = 0; round < times; round++) {
     answered.clear();
     lan.at(lan.nowUs, () => {
-      for (const targetIp of targets) host.sendArp(nic, { operation: 1, senderIp, targetIp });
+      for (const targetIp of targets) host.arp.send(nic, { operation: 1, senderIp, targetIp });
     });
     pause(round === times - 1 ? lastAnswersMs : askEveryMs);
   }
@@ -121,7 +121,7 @@ export function simStage(cluster: Cluster, plot: Plot, options: SimStageOptions)
     // each cache at its own moments, as caches do: in step with the traffic, the same packet would win every time
     const expire = (host: SimHost): void => {
       if (results.length >= wanted) return;
-      host.forgetNeighbours();
+      host.neighbours.forget();
       lan.at(lan.nowUs + refreshMs * 1000 + lan.dice.below(20_000), () => expire(host));
     };
     for (const host of world.hosts.values()) lan.at(lan.nowUs + lan.dice.below(refreshMs * 1000), () => expire(host));
@@ -166,7 +166,7 @@ export function simStage(cluster: Cluster, plot: Plot, options: SimStageOptions)
       hasHalves: (name) => silenceOf(name)?.hasHalves === true,
       quietByNature: world.realServers.every((r) => r.silenced.silence.byNature),
     },
-    forgetNeighbours: (name) => machine(name).forgetNeighbours(),
+    forgetNeighbours: (name) => machine(name).neighbours.forget(),
     neighbour: (name, address) => machine(name).neighbourOf(address)?.mac,
     speak(name, from, to) {
       machine(name).sendUdp(from, to, 40_000, 9, new TextEncoder().encode("vipward"));
@@ -180,10 +180,10 @@ export function simStage(cluster: Cluster, plot: Plot, options: SimStageOptions)
     async ping(name, from, to, patienceMs) {
       const id = ++echoes & 0xffff;
       let answered = false;
-      machine(name).onEcho(id, () => {
+      machine(name).icmp.onEcho(id, () => {
         answered = true;
       });
-      machine(name).sendEcho(from, to, id);
+      machine(name).icmp.sendEcho(from, to, id);
       lan.run(lan.nowUs + patienceMs * 1000, () => answered);
       return answered;
     },

@@ -92,10 +92,10 @@ function ping(world: World, from: string, to: string): number | undefined {
   };
   let answeredUs: number | undefined;
   const startUs = lan.nowUs;
-  host?.onEcho(7, () => {
+  host?.icmp.onEcho(7, () => {
     answeredUs = lan.nowUs - startUs;
   });
-  host?.sendEcho(of(from), of(to), 7);
+  host?.icmp.sendEcho(of(from), of(to), 7);
   lan.run(lan.nowUs + 10_000_000, () => answeredUs !== undefined);
   return answeredUs;
 }
@@ -104,7 +104,7 @@ test("a network stays apart from another VLAN of the same switch, but for the ro
   const world = worldOf(trunkCut, "tun");
   assert.ok(ping(world, "lb1", "web3") !== undefined);
   world.hosts.get("router")?.crash();
-  world.hosts.get("lb1")?.forgetNeighbours();
+  world.hosts.get("lb1")?.neighbours.forget();
   assert.ok(ping(world, "lb1", "web4") !== undefined, "its own VLAN needs no router");
   assert.equal(ping(world, "lb1", "web3"), undefined);
 });

@@ -1,0 +1,70 @@
+/** ICMP on a host: echo, and errors about packets that did not arrive. */
+import type { Ipv4 } from "../base/ipv4.ts";
+import { UNREACHABLE } from "../wire/icmp.ts";
+import { PROTOCOL } from "../wire/ipv4.ts";
+import { type IpBody, icmpError, icmpPacket } from "./frame.ts";
+import type { TcpStack } from "./tcp.ts";
+
+export interface IcmpHost {
+  readonly tcp: TcpStack;
+  /** Told when a program's ICMP error comes back for what it sent by UDP. */
+  readonly udpRefused: ((port: number) => void) | undefined;
+  packetId(): number;
+  sourceFor(destination: Ipv4): Ipv4 | undefined;
+  output(packet: IpBody): unknown;
+}
+
+export class Icmp {
+  readonly #host: IcmpHost;
+  #echoes: Map<number, () => void> | undefined;
+
+  constructor(host: IcmpHost) {
+    this.#host = host;
+  }
+
+  /** Calls back when the answer to an echo request with that id arrives. */
+  onEcho(id: number, call: () => void): void {
+    this.#echoes ??= new Map();
+    this.#echoes.set(id, call);
+  }
+
+  /** An echo request; `id` tells the answers apart. */
+  sendEcho(source: Ipv4, destination: Ipv4, id: number): void {
+    const ends = { source, destination, id: this.#host.packetId() };
+    this.#host.output(icmpPacket(ends, { kind: "echo-request", id, sequence: 1 }));
+  }
+
+  /** Tells the sender of a packet that it did not arrive. Errors about errors are not sent (RFC 1122 3.2.2). */
+  unreachable(packet: IpBody, code: number, mtuOctets?: number): void {
+    if (packet.icmp !== undefined && packet.icmp.message.kind !== "echo-request") return;
+    const source = this.#host.sourceFor(packet.source);
+    if (source === undefined) return;
+    const message = { kind: "unreachable" as const, code, ...(mtuOctets === undefined ? {} : { mtuOctets }) };
+    this.#host.output(icmpError({ source, destination: packet.source, id: this.#host.packetId() }, message, packet));
+  }
+
+  timeExceeded(packet: IpBody): void {
+    const source = this.#host.sourceFor(packet.source);
+    if (source === undefined || packet.icmp !== undefined) return;
+    const ends = { source, destination: packet.source, id: this.#host.packetId() };
+    this.#host.output(icmpError(ends, { kind: "time-exceeded", code: 0 }, packet));
+  }
+
+  /** `seen`: the destination as the host sees it, which answers. */
+  input(ip: IpBody, seen: Ipv4): void {
+    const { icmp } = ip;
+    if (icmp === undefined) return;
+    const { tcp, udpRefused } = this.#host;
+    const { message, data, quoted } = icmp;
+    if (message.kind === "echo-request") {
+      const ends = { source: seen, destination: ip.source, id: this.#host.packetId() };
+      this.#host.output(icmpPacket(ends, { ...message, kind: "echo-reply" }, data));
+    } else if (message.kind === "echo-reply") {
+      this.#echoes?.get(message.id)?.();
+      this.#echoes?.delete(message.id);
+    } else if (message.kind === "unreachable" && quoted?.tcp !== undefined) {
+      if (message.code === UNREACHABLE.fragmentationNeeded) tcp.tooLong(quoted, message.mtuOctets ?? 576);
+      else tcp.unreachable(quoted);
+    } else if (message.kind === "unreachable" && quoted?.protocol === PROTOCOL.udp) udpRefused?.(quoted.sourcePort);
+  }
+}
