@@ -12,6 +12,12 @@ import type { Plain } from "./read.ts";
 const unusual = /[&*!%|>?]|<<|^ *(?:---|\.\.\.)|\d\.?[eE][-+]?\d|[^\n -~\u00a1-\u1fff\u2010-\u2027\u2030-\ud7ff]/m;
 /** What stands in a comment does not matter to either; a # inside quotes only makes this look at less of a text. */
 const comment = /(?:^|[ \n])#.*/g;
+/** Quoted on one line; and what may not follow its end, nor that of a list or mapping in brackets. */
+const quoted = /"(?:[^"\\\n]|\\.)*"|'(?:[^'\n]|'')*'/g;
+const afterEnd = /[}\]] *[^ ,}\]\n]|["'] *[^ ,}\]:\n]/;
+/** js-yaml takes what stands behind an item, on its line, for the next key of the mapping that the list is in. */
+const goesOnBehindItsEnd = (text: string): boolean => afterEnd.test(text.replace(quoted, '"'));
+
 /** Others may be numbers or null to the one and texts to the other. */
 const plainKey = /^[A-Za-z_][\w.-]{0,99}$/;
 const otherKeys = /^(?:null|true|false)$|^__proto__$/i;
@@ -31,7 +37,8 @@ function isPlain(value: unknown, depth: number): boolean {
 
 /** undefined: to be read by read.ts. */
 export function readQuickly(text: string): Plain | undefined {
-  if (unusual.test(text.replace(comment, ""))) return undefined;
+  const bare = text.replace(comment, "");
+  if (unusual.test(bare) || goesOnBehindItsEnd(bare)) return undefined;
   let data: unknown;
   try {
     data = load(text, { schema: CORE_SCHEMA });
