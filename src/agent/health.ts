@@ -123,6 +123,8 @@ const ownFaults = new Set(["EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EADDRNOTAVA
 const ownFaultEveryMs = 60_000;
 /** The longest time that one tick makes up for. */
 const longestStrideMs = 20;
+/** Checks that fall due closer together than this start together: waking up costs as much as a check. */
+const gatherMs = 5;
 
 export class Health {
   readonly #options: HealthOptions;
@@ -532,7 +534,8 @@ export class Health {
   #tickedAtMs = Number.NEGATIVE_INFINITY;
 
   get deadlineMs(): number {
-    let deadline = Math.min(this.#schedule.deadlineMs, this.#risesAtMs);
+    const startsAtMs = Math.max(this.#schedule.deadlineMs, this.#tickedAtMs + gatherMs);
+    let deadline = Math.min(startsAtMs, this.#risesAtMs);
     for (const queue of this.#byLimit.values()) {
       const running = queue[0] === undefined ? undefined : this.#running.get(queue[0]);
       // The head may have ended: then the queue is cleaned at the next tick, which comes soon enough.

@@ -36,6 +36,9 @@ const raw = {
   sendmmsg: lib.func("int sendmmsg(int, uint64_t, uint32_t, int)"),
   recvmmsg: lib.func("int recvmmsg(int, uint64_t, uint32_t, int, uint64_t)"),
   poll: lib.func("int poll(void *, uint64_t, int)"),
+  epoll_create1: lib.func("int epoll_create1(int)"),
+  epoll_ctl: lib.func("int epoll_ctl(int, int, int, const void *)"),
+  epoll_wait: lib.func("int epoll_wait(int, void *, int, int)"),
   open: lib.func("int open(const char *, int, uint32_t)"),
   close: lib.func("int close(int)"),
   read: lib.func("int64_t read(int, void *, size_t)"),
@@ -83,6 +86,7 @@ export const CLONE_NEWNET = 0x40000000;
 export const O_RDONLY = 0;
 export const O_CLOEXEC = 0o2000000;
 export const MSG_DONTWAIT = 0x40;
+export const MSG_NOSIGNAL = 0x4000;
 
 export const socket = (domain: number, type: number, protocol: number, object: string): number =>
   checked("socket", raw.socket(domain, type | SOCK_CLOEXEC, protocol), object);
@@ -155,6 +159,20 @@ export function poll(fd: number, events: number, timeoutMs: number): number {
   const ready = unlessBlocked("poll", raw.poll(new Uint8Array(entry.buffer), 1, timeoutMs), "descriptor");
   return ready === undefined || ready === 0 ? 0 : entry.getInt16(6, true);
 }
+
+export const EPOLL = { IN: 1, OUT: 4, ERR: 8, HUP: 16 } as const;
+export const EPOLL_CTL = { ADD: 1, DEL: 2, MOD: 3 } as const;
+
+export const epollCreate = (object: string): number => checked("epoll_create1", raw.epoll_create1(O_CLOEXEC), object);
+
+/** `event` is one struct epoll_event, which is packed on x86-64 alone. */
+export const epollControl = (epoll: number, what: number, fd: number, event: Uint32Array, object: string): void => {
+  checked("epoll_ctl", raw.epoll_ctl(epoll, what, fd, event), object);
+};
+
+/** Does not block: how many of `most` structs in `events` were filled in. */
+export const epollReady = (epoll: number, events: Uint32Array, most: number, object: string): number =>
+  unlessBlocked("epoll_wait", raw.epoll_wait(epoll, events, most, 0), object) ?? 0;
 
 export interface Watch {
   /** Ends the watch; the descriptor stays open. */

@@ -181,8 +181,15 @@ export class Agent {
     this.#loadModules(cluster);
     const engine = ipvsEngine();
     this.#closers.push(() => engine.close());
+    let nowMs = 0; // one reading of the clock, and one look at the deadlines, for all that came together
+    const together = (body: () => void): void =>
+      this.#guarded(() => {
+        nowMs = performance.now();
+        body();
+      });
     const probes = new ProbeSockets({
-      onEvent: (attempt, event) => this.#guarded(() => this.#director?.probe(attempt, event, performance.now())),
+      onEvent: (attempt, event) => this.#director?.probe(attempt, event, nowMs),
+      together,
       toNeighbour: (address, packet) => this.#wires?.toNeighbour(address, packet),
     });
     this.#closers.push(() => probes.close());

@@ -11,46 +11,15 @@ import { icmpCheck, udpCheck } from "../../machine/health/datagram.ts";
 import { dnsCheck } from "../../machine/health/dns.ts";
 import { execCheck } from "../../machine/health/exec.ts";
 import { httpCheck } from "../../machine/health/http.ts";
-import { type Checker, type Probe, startProbe, stepProbe } from "../../machine/health/probe.ts";
 import { tcpCheck } from "../../machine/health/tcp.ts";
 import { tlsCheck } from "../../machine/health/tls.ts";
-import type { ProbeAction } from "../../ports/probes.ts";
 import { selfSigned } from "../../testing/certificate.ts";
-import { accountOf, ProbeSockets } from "./probeSockets.ts";
+import { makeChecks } from "../../testing/checkOnce.ts";
+import { accountOf } from "./probeSockets.ts";
 
-const probes = new Map<number, { probe: Probe<never>; done: (probe: Probe<never>) => void }>();
-const sockets = new ProbeSockets({
-  toNeighbour: () => {},
-  onEvent(attempt, event) {
-    const running = probes.get(attempt);
-    if (running === undefined) return;
-    const step = stepProbe(running.probe, event, performance.now());
-    running.probe = step.probe;
-    for (const effect of step.effects) sockets.perform(attempt, effect as ProbeAction);
-    if (step.probe.verdict !== undefined) running.done(step.probe);
-  },
-});
-after(() => sockets.close());
-let next = 1;
-
-/** One attempt to its end. */
-async function check<S>(checker: Checker<S>, timeoutMs = 2000): Promise<string> {
-  const attempt = next++;
-  const step = startProbe(checker, timeoutMs, 12345, performance.now());
-  const probe = await new Promise<Probe<never>>((resolve) => {
-    probes.set(attempt, { probe: step.probe as unknown as Probe<never>, done: resolve });
-    for (const effect of step.effects) sockets.perform(attempt, effect as ProbeAction);
-    setTimeout(() => {
-      const running = probes.get(attempt);
-      if (running === undefined || running.probe.verdict !== undefined) return;
-      const late = stepProbe(running.probe, { kind: "tick" }, performance.now() + 10);
-      for (const effect of late.effects) sockets.perform(attempt, effect as ProbeAction);
-      resolve(late.probe);
-    }, timeoutMs);
-  });
-  const { verdict } = probe;
-  return verdict?.up === true ? `up: ${verdict.why}` : `${verdict?.code}`;
-}
+const checks = makeChecks();
+after(() => checks.close());
+const { check } = checks;
 const localhost = ipv4("127.0.0.1");
 
 test("tcp: a listener is up, a closed port is refused", async () => {

@@ -1,23 +1,27 @@
 /** The sockets of health checks. What goes wrong on one is that attempt's `failed`, never an exception. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { createSocket, type Socket as Datagrams } from "node:dgram";
 import { readFileSync } from "node:fs";
-import { connect, type Socket } from "node:net";
 import { type TLSSocket, connect as tlsConnect } from "node:tls";
 import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
 import type { Certificate, ProbeEvent } from "../../machine/health/probe.ts";
 import type { ProbeAction, ProbePorts } from "../../ports/probes.ts";
 import { decodeIpv4, PROTOCOL } from "../../wire/ipv4.ts";
+import { SystemCallError } from "../errors.ts";
 import { inetAddress } from "../inetSocket.ts";
 import * as libc from "../libc.ts";
+import { ProbeConnections } from "./probeConnections.ts";
 
 export interface ProbeSocketsOptions {
   readonly onEvent: (attempt: number, event: ProbeEvent) => void;
   /** An IPv4 packet to this neighbour's own MAC. */
   readonly toNeighbour: (address: Ipv4, packet: Uint8Array) => void;
+  /** Runs `body`, in which the events of many attempts are told; left out: just so. */
+  readonly together?: (body: () => void) => void;
 }
 
-/** What one attempt has open. */
+type Connect = Extract<ProbeAction, { kind: "connect" }>;
+
+/** What one attempt has open, but for plain connections. */
 interface Opened {
   readonly close: () => void;
   readonly send?: (octets: Uint8Array) => void;
@@ -29,7 +33,9 @@ const outputPatienceOctets = 1_048_576;
 const RAW = 255; // IPPROTO_RAW: the packet brings its own header
 
 const codeOf = (error: unknown): string =>
-  (error as NodeJS.ErrnoException).code ?? (error instanceof Error ? error.message : String(error));
+  error instanceof SystemCallError
+    ? error.errnoName
+    : ((error as NodeJS.ErrnoException).code ?? (error instanceof Error ? error.message : String(error)));
 
 export interface Account {
   readonly uid: number;
@@ -68,8 +74,13 @@ export class ProbeSockets implements ProbePorts {
   readonly #echoes = new Map<number, Ipv4>();
   #raw: number | undefined;
 
+  readonly #plain: ProbeConnections;
+  readonly #together: (body: () => void) => void;
+
   constructor(options: ProbeSocketsOptions) {
     this.#options = options;
+    this.#together = options.together ?? ((body) => body());
+    this.#plain = new ProbeConnections({ onEvent: options.onEvent, together: this.#together });
   }
 
   perform(attempt: number, action: ProbeAction): void {
@@ -81,19 +92,24 @@ export class ProbeSockets implements ProbePorts {
   }
   /** Whoever asked is in the middle of his own step: he is told after it. */
   #later(attempt: number, event: ProbeEvent): void {
-    setImmediate(() => this.#options.onEvent(attempt, event));
+    setImmediate(() => this.#tell(attempt, event));
+  }
+  #tell(attempt: number, event: ProbeEvent): void {
+    this.#together(() => this.#options.onEvent(attempt, event));
   }
 
   #perform(attempt: number, action: ProbeAction): void {
     switch (action.kind) {
       case "connect":
-        this.#connect(attempt, action);
+        if (action.tls !== undefined) this.#connectTls(attempt, action, action.tls);
+        else this.#plain.connect(attempt, action.address, action.port);
         return;
       case "send":
+        this.#plain.send(attempt, action.octets);
         this.#open.get(attempt)?.send?.(action.octets);
         return;
       case "datagram":
-        this.#datagram(attempt, action);
+        this.#plain.ask(attempt, action.address, action.port, action.octets);
         return;
       case "icmp":
         this.#echo(attempt, action);
@@ -106,58 +122,30 @@ export class ProbeSockets implements ProbePorts {
         this.#run(attempt, action);
         return;
       case "release":
+        this.#plain.close(attempt);
         this.#echoes.delete(attempt);
         this.#open.get(attempt)?.close();
         this.#open.delete(attempt);
     }
   }
 
-  #connect(attempt: number, { address, port, tls }: Extract<ProbeAction, { kind: "connect" }>): void {
-    const to = { host: formatIpv4(address), port };
+  #connectTls(attempt: number, { address, port }: Connect, tls: NonNullable<Connect["tls"]>): void {
     const tell = (event: ProbeEvent): void => {
-      if (this.#open.has(attempt)) this.#options.onEvent(attempt, event);
+      if (this.#open.has(attempt)) this.#tell(attempt, event);
     };
-    const socket: Socket =
-      tls === undefined
-        ? connect(to, () => tell({ kind: "connected" }))
-        : tlsConnect({
-            ...to,
-            rejectUnauthorized: tls.verify,
-            ...(tls.sni !== undefined && { servername: tls.sni }),
-          });
-    if (tls !== undefined)
-      socket.on("secureConnect", () => {
-        const certificate = certificateOf(socket as TLSSocket);
-        tell({ kind: "connected", ...(certificate && { certificate }) });
-      });
+    const socket = tlsConnect({
+      ...{ host: formatIpv4(address), port, rejectUnauthorized: tls.verify },
+      ...(tls.sni !== undefined && { servername: tls.sni }),
+    });
+    socket.on("secureConnect", () => {
+      const certificate = certificateOf(socket);
+      tell({ kind: "connected", ...(certificate && { certificate }) });
+    });
     socket.setNoDelay(true);
     socket.on("data", (octets) => tell({ kind: "octets", octets }));
     socket.on("end", () => tell({ kind: "closed" }));
     socket.on("error", (error) => tell({ kind: "failed", error: codeOf(error) }));
     this.#open.set(attempt, { close: () => void socket.destroy(), send: (octets) => void socket.write(octets) });
-  }
-
-  #datagram(attempt: number, { address, port, octets }: Extract<ProbeAction, { kind: "datagram" }>): void {
-    const socket: Datagrams = createSocket("udp4");
-    const failed = (error: unknown): void => this.#options.onEvent(attempt, { kind: "failed", error: codeOf(error) });
-    socket.on("error", failed);
-    socket.on("message", (message) => this.#options.onEvent(attempt, { kind: "datagram", octets: message }));
-    // Connected, so that an ICMP "port unreachable" comes back as an error and strangers are not heard.
-    socket.connect(port, formatIpv4(address), (error?: unknown) => {
-      if (error != null) return failed(error);
-      socket.send(octets, (problem) => problem && failed(problem));
-    });
-    let closed = false;
-    const close = (): void => {
-      if (closed) return;
-      closed = true;
-      try {
-        socket.close();
-      } catch {
-        // not open yet, or closed by its error
-      }
-    };
-    this.#open.set(attempt, { close });
   }
 
   #echo(attempt: number, { address, octets }: Extract<ProbeAction, { kind: "icmp" }>): void {
@@ -169,7 +157,7 @@ export class ProbeSockets implements ProbePorts {
     const what = "ICMP checks";
     const fd = libc.socket(libc.AF_INET, libc.SOCK_RAW | libc.SOCK_NONBLOCK, PROTOCOL.icmp, what);
     const buffer = new Uint8Array(2048);
-    const watch = libc.onReadable(fd, () => {
+    const read = (): void => {
       for (let i = 0; i < 1024; i++) {
         const length = libc.recv(fd, buffer, 0, what);
         if (length === undefined) return;
@@ -179,7 +167,8 @@ export class ProbeSockets implements ProbePorts {
         for (const [attempt, address] of [...this.#echoes])
           if (address === ip.value.source) this.#options.onEvent(attempt, { kind: "icmp", octets });
       }
-    });
+    };
+    const watch = libc.onReadable(fd, () => this.#together(read));
     return { fd, watch };
   }
 
@@ -209,15 +198,14 @@ export class ProbeSockets implements ProbePorts {
     const keep = (piece: Buffer): void => {
       octets += piece.length;
       if (output.length < outputLimitOctets) output += piece.toString("utf8", 0, outputLimitOctets);
-      if (octets > outputPatienceOctets)
-        this.#options.onEvent(attempt, { kind: "failed", error: "it prints without end" });
+      if (octets > outputPatienceOctets) this.#tell(attempt, { kind: "failed", error: "it prints without end" });
     };
     child.stdout?.on("data", keep);
     child.stderr?.on("data", keep);
-    child.on("error", (error) => this.#options.onEvent(attempt, { kind: "failed", error: codeOf(error) }));
+    child.on("error", (error) => this.#tell(attempt, { kind: "failed", error: codeOf(error) }));
     // "exit", not "close": a grandchild that keeps the pipe open must not hide that the command has ended.
     child.on("exit", (status, signal) =>
-      this.#options.onEvent(attempt, {
+      this.#tell(attempt, {
         kind: "exited",
         status: status ?? undefined,
         output,
@@ -228,6 +216,7 @@ export class ProbeSockets implements ProbePorts {
   }
 
   close(): void {
+    this.#plain.closeAll();
     for (const { close } of this.#open.values()) close();
     this.#open.clear();
     this.#icmp?.watch.close();
