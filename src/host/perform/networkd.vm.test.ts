@@ -44,12 +44,13 @@ class Managers {
     this.#ns = ns;
   }
   start(udev: boolean): void {
-    rmSync("/run/systemd/netif", { recursive: true, force: true });
+    // What an earlier udev knew of a device with this number would have networkd take it before its rules have run.
+    for (const old of ["/run/udev", "/run/systemd/netif"]) rmSync(old, { recursive: true, force: true });
     mkdirSync("/run/systemd/netif", { recursive: true });
     const { uid, gid } = userInfoOf("systemd-network");
     chownSync("/run/systemd/netif", uid, gid);
     const sys = udev ? "rw" : "ro";
-    const script = `mount -o remount,${sys} /sys; ${udev ? "systemd-udevd & sleep 0.5; udevadm trigger --subsystem-match=net --action=add; udevadm settle;" : ""} exec systemd-networkd`;
+    const script = `mount -o remount,${sys} /sys; ${udev ? "systemd-udevd & until udevadm control --ping; do sleep 0.1; done; udevadm trigger --subsystem-match=net --action=add; udevadm settle;" : ""} exec systemd-networkd`;
     const path = `/usr/lib/systemd:${process.env.PATH}`;
     const child = spawn("ip", ["netns", "exec", this.#ns, "bash", "-c", script], {
       stdio: "inherit",
@@ -88,7 +89,7 @@ const part = ({ addresses, routes, links, sysctls }: HostFacts) => ({
 });
 
 async function until(done: () => boolean, body: () => void = () => {}): Promise<boolean> {
-  for (const endMs = Date.now() + 30_000; Date.now() < endMs; await sleep(10)) {
+  for (const endMs = Date.now() + 120_000; Date.now() < endMs; await sleep(10)) {
     body();
     if (done()) return true;
   }
@@ -155,11 +156,11 @@ testsInVm(import.meta.url, "systemd-networkd on dummy and tunl0; udev silences a
         ip("-n", wire.rs.name, "link", "set", "eth0", "netns", wire.peer.name);
         managers.start(udev);
         const holds = (address: string): boolean => readFacts(wire.rs).addresses.some((a) => a.ip === address);
-        assert.ok(await until(() => holds(VIP)));
+        assert.ok(await until(() => holds(VIP)), "networkd has put the VIP on lo");
         ip("-n", wire.peer.name, "link", "set", "eth0", "netns", wire.rs.name);
         const heard: string[] = [];
         const listen = (): void => void heard.push(...wire.overheard(VIP));
-        assert.ok(await until(() => holds(RIP), listen));
+        assert.ok(await until(() => holds(RIP), listen), "networkd has taken eth0 up");
         for (let i = 0; i < 50; i++, await sleep(10)) listen();
         assert.equal(heard.length > 0, !udev, heard.slice(0, 4).join());
       } finally {
