@@ -1,5 +1,6 @@
 import type { Cluster } from "./cluster.ts";
 import { Context, problemLimit } from "./context.ts";
+import type { Memory } from "./memory.ts";
 import { byPosition, makeProblem, type Problem, quote } from "./problem.ts";
 import { readQuickly } from "./quickYaml.ts";
 import { type ReadResult, type ReadText, readYaml } from "./read.ts";
@@ -12,6 +13,12 @@ export const sizeLimitOctets = 4 * 1024 * 1024;
 export type ClusterResult =
   | { readonly ok: true; readonly cluster: Cluster; readonly warnings: readonly Problem[] }
   | { readonly ok: false; readonly problems: readonly Problem[] };
+
+export interface ParseOptions {
+  readonly fileName?: string;
+  /** For whoever reads one file again and again. */
+  readonly memory?: Memory | undefined;
+}
 
 /** To be asked with the file's size before it is read; undefined: go on. */
 export function refuseSize(sizeOctets: number): Problem | undefined {
@@ -26,11 +33,11 @@ export function refuseSize(sizeOctets: number): Problem | undefined {
  * Syntax is judged first, then form, then meaning; meaning also where the form's faults can be set aside (a misspelt
  * key, a number out of range). Never throws, whatever the text. Pure.
  */
-export function parseCluster(text: string, options: { readonly fileName?: string } = {}): ClusterResult {
+export function parseCluster(text: string, options: ParseOptions = {}): ClusterResult {
   const tooLarge = refuseSize(text.length);
   if (tooLarge !== undefined) return { ok: false, problems: [tooLarge] };
   const bare = text.startsWith("\ufeff") ? text.slice(1) : text;
-  const reading = readText(bare);
+  const reading = readText(bare, options.memory);
   if (!reading.ok) return { ok: false, problems: finish(reading.problems) };
   const { read } = reading;
   if (typeof read.data !== "object" || read.data === null || Array.isArray(read.data)) {
@@ -39,7 +46,7 @@ export function parseCluster(text: string, options: { readonly fileName?: string
     const remedy = "start with `version: 1`; see examples/lvs-dr.yaml";
     return { ok: false, problems: [makeProblem("wrong-type", read.positionOf([]), [], message, remedy)] };
   }
-  const form = shape(read);
+  const form = shape(read, options.memory);
   const problems = [...reading.problems, ...form.problems];
   let cluster: Cluster | undefined;
   if (form.input !== undefined) {
@@ -53,8 +60,8 @@ export function parseCluster(text: string, options: { readonly fileName?: string
 }
 
 /** A file that says its things plainly is read several times as fast; places are looked up when a problem needs one. */
-function readText(text: string): ReadResult {
-  const data = readQuickly(text);
+function readText(text: string, memory: Memory | undefined): ReadResult {
+  const data = readQuickly(text, memory);
   if (data === undefined) return readYaml(text);
   let places: ReadText["positionOf"] | undefined;
   const positionOf: ReadText["positionOf"] = (path, of) => {

@@ -3,6 +3,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
 import "../testing/seed.ts";
+import { Memory } from "./memory.ts";
+import { parseCluster } from "./parse.ts";
 import { readQuickly } from "./quickYaml.ts";
 import { readYaml } from "./read.ts";
 
@@ -23,6 +25,7 @@ const forms = [
   'a: 1\nb:\n  - c\n  - d: 1\n    e: [1, 2,\n       {x: y}]\nf:\n- g\n- h: "q"\n',
   "list: [a, b, 'c d', \"e\", 1.5, -2, true, null, 10.0.0.1]\nm:\n  n:\n    o: p # comment\n  # c\n  q:\n",
   "{ a: b, c: [1, 2], d: { e: f } }\n",
+  'a:\n  - { n: x, m: { k: 1 } }\n  - { n: y }\nb: "\n  - { n: x }\n"\nc:\n- { n: z }\n- d\n',
   "a: {\n  b: c,\n  d: [e,\n    f]\n}\n",
   "---\n- a: b\n  c: d\n- e\n-\n  f: g\n- - h\n",
 ];
@@ -79,6 +82,42 @@ test("whatever is done to a text: what the quick reader gives, the full one give
   );
   t.diagnostic(`${taken} of ${runs} texts were read quickly`);
   assert.ok(taken > runs / 20, "else nothing was compared");
+});
+
+test("what the file of before said already is not read again, and means what it would have meant", (t) => {
+  let remembered = 0;
+  const texts = fc.oneof(excerpt, fc.constantFrom(...forms, ...examples));
+  fc.assert(
+    fc.property(texts, fc.array(stroke, { maxLength: 4 }), (text, strokes) => {
+      const memory = new Memory();
+      assert.deepStrictEqual(parseCluster(text, { memory }), parseCluster(text));
+      const broken = strokes.reduce(edit, text);
+      if (/^ *- \{.*\}$/m.test(broken)) remembered++;
+      assert.deepStrictEqual(readQuickly(broken, memory), readQuickly(broken));
+      assert.deepStrictEqual(parseCluster(broken, { memory }), parseCluster(broken));
+    }),
+    { numRuns: 500 },
+  );
+  t.diagnostic(`${remembered} of 500 had items to remember`);
+  assert.ok(remembered > 25, "else nothing was compared");
+});
+
+test("of a file with one change one item is read: the others are the very objects of before", () => {
+  const file = (weight: number): string => {
+    const list = Array.from(
+      { length: 50 },
+      (_, i) => `  - { name: s${i}, realServers: { a: ${i === 7 ? weight : 1} } }`,
+    );
+    return `services:\n${list.join("\n")}\n`;
+  };
+  const memory = new Memory();
+  const services = (text: string) => (readQuickly(text, memory) as { services: object[] }).services;
+  const [before, after] = [services(file(1)), services(file(2))];
+  assert.deepEqual(after, (readQuickly(file(2)) as { services: object[] }).services);
+  assert.deepEqual(
+    after.flatMap((one, i) => (one === before[i] ? [] : [i])),
+    [7],
+  );
 });
 
 test("what the two may see differently is declined, not guessed", () => {

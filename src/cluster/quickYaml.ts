@@ -3,6 +3,7 @@
  * word. Declined is whatever the two may see differently, faults too. What this gives, that gives (quickYaml.test.ts).
  */
 import { CORE_SCHEMA, load } from "js-yaml";
+import type { Memory } from "./memory.ts";
 import type { Plain } from "./read.ts";
 
 /**
@@ -35,16 +36,59 @@ function isPlain(value: unknown, depth: number): boolean {
   return true;
 }
 
-/** undefined: to be read by read.ts. */
-export function readQuickly(text: string): Plain | undefined {
+/** A list item that is one mapping on one line, without quotes: it means the same wherever it stands. */
+const itemLine = /^( *- )(\{[^"'#[\]{}\n]*(?:\{[^"'#[\]{}\n]*\}[^"'#[\]{}\n]*)*\}) *$/gm;
+const placeholder = "vipward-item-";
+
+/**
+ * The same with what an earlier file said already: such items are read once, and stand in for themselves by a word while
+ * the rest is read. Undefined where one of the words does not come back as an item of a list: what looks like an item
+ * can be inside a text of several lines.
+ */
+function loadRemembering(text: string, memory: Memory): unknown {
+  const items: string[] = [];
+  const rest = text.replace(itemLine, (_, dash: string, item: string) => {
+    items.push(item);
+    return `${dash}${placeholder}${items.length - 1}`;
+  });
+  if (items.length === 0 || text.includes(placeholder)) return undefined;
+  const values = memory.read(items, (fresh) => {
+    const read = load(fresh.map((item) => `- ${item}\n`).join(""), { schema: CORE_SCHEMA });
+    return isPlain(read, 0) ? (read as Plain[]) : [];
+  });
+  if (values === undefined) return undefined;
+  const data = load(rest, { schema: CORE_SCHEMA });
+  return isPlain(data, 0) && putBack(data as Plain, values) === items.length ? data : undefined;
+}
+
+/** How many of the words there were, each an item of a list. */
+function putBack(value: Plain, items: readonly Plain[]): number {
+  if (typeof value !== "object" || value === null) return 0;
+  if (!Array.isArray(value)) return Object.values(value).reduce((sum: number, v) => sum + putBack(v, items), 0);
+  let count = 0;
+  for (const [at, inside] of value.entries()) {
+    const item = typeof inside === "string" ? items[Number(afterPlaceholder(inside))] : undefined;
+    if (item === undefined) count += putBack(inside, items);
+    else {
+      value[at] = item;
+      count++;
+    }
+  }
+  return count;
+}
+const afterPlaceholder = (text: string): string | undefined =>
+  text.startsWith(placeholder) ? text.slice(placeholder.length) : undefined;
+
+/** undefined: to be read by read.ts. `memory`: what it holds is not read again, and must not be changed by anybody. */
+export function readQuickly(text: string, memory?: Memory): Plain | undefined {
   const bare = text.replace(comment, "");
   if (unusual.test(bare) || goesOnBehindItsEnd(bare)) return undefined;
-  let data: unknown;
   try {
-    data = load(text, { schema: CORE_SCHEMA });
+    const remembered = memory && loadRemembering(text, memory);
+    const data = remembered ?? load(text, { schema: CORE_SCHEMA });
+    const isMapping = typeof data === "object" && data !== null && !Array.isArray(data);
+    return isMapping && (remembered !== undefined || isPlain(data, 0)) ? (data as Plain) : undefined;
   } catch {
     return undefined; // read.ts says what is wrong, and where
   }
-  const isMapping = typeof data === "object" && data !== null && !Array.isArray(data);
-  return isMapping && isPlain(data, 0) ? (data as Plain) : undefined;
 }

@@ -1,9 +1,10 @@
 import type * as z from "zod";
 import { type Code, codes } from "./codes.ts";
+import type { Memory } from "./memory.ts";
 import { nearest } from "./near.ts";
 import { makeProblem, type Path, type Problem, quote } from "./problem.ts";
 import type { Plain, ReadText } from "./read.ts";
-import { type ClusterInput, clusterSchema } from "./schema.ts";
+import { type ClusterInput, clusterSchema, type ServiceInput } from "./schema.ts";
 
 type Issue = z.core.$ZodIssue;
 
@@ -55,8 +56,8 @@ export interface Shaped {
 }
 
 /** Holds the data against the schema; one problem for each fault, in the file's terms. */
-export function shape(read: ReadText): Shaped {
-  const first = clusterSchema.safeParse(read.data);
+export function shape(read: ReadText, memory?: Memory): Shaped {
+  const first = remembered(read.data, memory) ?? clusterSchema.safeParse(read.data);
   const problems = emptySections(read);
   if (first.success) return { problems, input: problems.length === 0 ? first.data : undefined };
   const cuts: Cut[] = [];
@@ -65,6 +66,20 @@ export function shape(read: ReadText): Shaped {
   // Only faults that can be cut out: do so, to find in the same run what is wrong with the meaning of the rest.
   const again = clusterSchema.safeParse(without(read.data, cuts));
   return { problems, input: again.success ? again.data : undefined };
+}
+
+/** Only what is new is looked at; undefined where that has a fault, which is told from the whole. */
+function remembered(data: Plain, memory: Memory | undefined): { success: true; data: ClusterInput } | undefined {
+  if (memory === undefined || !isMapping(data) || !Array.isArray(data.services)) return undefined;
+  const items = data.services;
+  const known = items.map((item) => memory.service(item));
+  const fresh = items.filter((_, i) => known[i] === undefined);
+  const found = clusterSchema.safeParse({ ...data, services: fresh });
+  if (!found.success) return undefined;
+  for (const [i, input] of found.data.services.entries()) memory.keepService(fresh[i] as Plain, input);
+  let next = 0;
+  const services = known.map((one) => one ?? (found.data.services[next++] as ServiceInput));
+  return { success: true, data: { ...found.data, services } };
 }
 
 function emptySections(read: ReadText): Problem[] {

@@ -2,6 +2,7 @@
 import { unwatchFile, watchFile } from "node:fs";
 import type { StampedEvent } from "../../agent/status.ts";
 import type { Cluster } from "../../cluster/cluster.ts";
+import { Memory } from "../../cluster/index.ts";
 import { Agent, type Outcome, type ReloadCause, type SilenceReport } from "../../host/agent/agent.ts";
 import { HostError } from "../../host/errors.ts";
 import { keepHeapSmall } from "../../host/heap.ts";
@@ -121,9 +122,10 @@ export async function runAgent(flags: RunFlags, io: Io): Promise<number> {
   const seconds = Number(flags.silenceInterval);
   if (!(seconds >= 1 && seconds <= 3600))
     throw usage(`--silence-interval ${flags.silenceInterval}: not 1 to 3600`, "give a number of seconds");
+  const memory = new Memory();
   const agent = new Agent({
     readFile: () => outcomeOf(io, (quiet) => readClusterText(flags.config, quiet)),
-    clusterOf: (text) => outcomeOf(io, (quiet) => clusterFromText(text, flags.config, quiet)),
+    clusterOf: (text) => outcomeOf(io, (quiet) => clusterFromText(text, flags.config, quiet, memory)),
     as: flags.as,
     socket: flags.socket,
     stateDir: flags.stateDir,

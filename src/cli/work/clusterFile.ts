@@ -1,12 +1,12 @@
 import { readFileSync, statSync } from "node:fs";
 import type { Cluster } from "../../cluster/cluster.ts";
-import { formatProblem, parseCluster, refuseSize } from "../../cluster/index.ts";
+import { formatProblem, type Memory, parseCluster, refuseSize } from "../../cluster/index.ts";
 import { HostError } from "../../host/errors.ts";
 import type { Io } from "../io.ts";
 
 /** Prints what is wrong with the text; undefined when it has errors. Warnings are printed and let pass. */
-export function clusterFromText(text: string, fileName: string, io: Io): Cluster | undefined {
-  const read = parseCluster(text, { fileName });
+export function clusterFromText(text: string, fileName: string, io: Io, memory?: Memory): Cluster | undefined {
+  const read = parseCluster(text, { fileName, memory });
   for (const problem of read.ok ? read.warnings : read.problems) io.err(`${formatProblem(problem, fileName, text)}\n`);
   return read.ok ? read.cluster : undefined;
 }
