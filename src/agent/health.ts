@@ -124,7 +124,7 @@ const ownFaultEveryMs = 60_000;
 /** The longest time that one tick makes up for. */
 const longestStrideMs = 20;
 /** Checks that fall due closer together than this start together: waking up costs as much as a check. */
-const gatherMs = 5;
+const gatherMs = 10;
 
 export class Health {
   readonly #options: HealthOptions;

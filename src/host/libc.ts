@@ -27,6 +27,7 @@ const raw = {
   bind: lib.func("int bind(int, const void *, uint32_t)"),
   connect: lib.func("int connect(int, const void *, uint32_t)"),
   listen: lib.func("int listen(int, int)"),
+  accept4: lib.func("int accept4(int, void *, void *, int)"),
   getsockname: lib.func("int getsockname(int, void *, void *)"),
   getsockopt: lib.func("int getsockopt(int, int, int, void *, void *)"),
   setsockopt: lib.func("int setsockopt(int, int, int, const void *, uint32_t)"),
@@ -105,6 +106,10 @@ export function connect(fd: number, address: Uint8Array, object: string): boolea
 export const listen = (fd: number, backlog: number, object: string): void => {
   checked("listen", raw.listen(fd, backlog), object);
 };
+
+/** The next connection of a non-blocking listener; undefined: none waits. */
+export const accept = (fd: number, object: string): number | undefined =>
+  unlessBlocked("accept4", raw.accept4(fd, null, null, SOCK_CLOEXEC), object);
 
 /** The raw socket address, cut to the length that the kernel gave. */
 export function getsockname(fd: number, object: string): Uint8Array {
