@@ -396,22 +396,31 @@ const passing = (from: PhaseName, to: PhaseName): FailoverEvent => ({
   rule: "",
 });
 
-test("hand-over: connections are told while an instance leaves, and the sync daemons change roles after it", () => {
+test("the sync daemons run from the first state on, whatever the role: a hand-over may come at any time", () => {
   const bench = new Bench(clusterOf()).run(1500);
   const { director } = bench;
-  director.failover(passing("backup", "master"), bench.nowMs);
-  bench.run(4000);
-  assert.deepEqual(bench.daemons, ["master"]);
+  const pass = (from: PhaseName, to: PhaseName, forMs: number): readonly string[] => {
+    director.failover(passing(from, to), bench.nowMs);
+    return bench.run(forMs).daemons;
+  };
+  assert.deepEqual(pass("initialize", "backup", 5), ["master,backup"], "at once");
+  assert.deepEqual(pass("backup", "master", 4000), ["master,backup"]);
+  assert.deepEqual(pass("master", "backup", 4000), ["master,backup"]);
+  assert.deepEqual(pass("backup", "master", 5), ["master,backup"]);
+  assert.deepEqual(pass("master", "initialize", settleMs), ["master,backup"], "what still comes here is told");
+  assert.deepEqual(pass("initialize", "backup", 4000), ["master,backup"], "back before they ended");
+  assert.deepEqual(pass("backup", "initialize", 4000), ["master,backup", ""]);
+  assert.deepEqual(pass("initialize", "master", 5), ["master,backup", "", "master,backup"]);
+});
+
+test("hand-over: connections are told while any instance leaves", () => {
+  const bench = new Bench(clusterOf()).run(1500);
+  const { director } = bench;
   for (const instance of ["main", "other"]) director.failover({ kind: "leaving", instance, over: false }, bench.nowMs);
-  director.failover(passing("master", "backup"), bench.nowMs);
   director.failover({ kind: "leaving", instance: "other", over: true }, bench.nowMs);
   assert.deepEqual(bench.told, ["begin"]);
-  bench.run(settleMs);
-  assert.deepEqual(bench.daemons, ["master"], "connections that still come here are told by the kernel too");
   director.failover({ kind: "leaving", instance: "main", over: true }, bench.nowMs);
-  bench.run(2000);
   assert.deepEqual(bench.told, ["begin", "end"]);
-  assert.deepEqual(bench.daemons, ["master", "backup"]);
 });
 
 test("a host that forwards nothing while it receives connections changes its daemons at once", () => {

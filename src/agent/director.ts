@@ -57,10 +57,7 @@ const guardAfterReloadMs = 1_000;
 /** What the kernel refuses because somebody else changed the table meanwhile is asked for again, from a new reading. */
 const syncAttempts = 2;
 const drainPollMs = 1_000;
-/**
- * Sync daemons follow a change of roles when the hand-over is over: until then the old master tells its connections, and
- * the new one receives them. Starting and stopping them also holds a lock of the kernel that adding a VIP needs.
- */
+/** What comes after an instance has left is told for so long still: then the hand-over is over. */
 const daemonsAfterMs = settleMs + 500;
 /** IPVS brings its counters up to date every two seconds: before that a drained server looks empty. */
 const countsLagMs = 100;
@@ -236,10 +233,20 @@ export class Director {
 
   // Connection sync
 
+  /**
+   * A director tells and listens whatever its role. Who stands by has no packets, and so nothing to tell; but the master
+   * of an instant ago may have to hand over, or die, before any daemon could be started, and one started after a
+   * connection's third packet tells it only with the fiftieth after that. Where who listens forwards nothing
+   * (backup_only), the role decides.
+   */
+  #syncRoles(): ReadonlySet<SyncDaemonWish["role"]> {
+    const phases = new Set([...this.#phases.values()].filter((p) => p !== "initialize"));
+    return this.#ports.engine.backupOnly || phases.size === 0 ? phases : new Set(["master", "backup"]);
+  }
   #synchroniseDaemons(): void {
     const sync = this.#cluster?.failover.connectionSync;
     if (this.#cluster === undefined || this.#host === undefined || sync === undefined) return;
-    const roles = new Set([...this.#phases.values()].filter((p) => p !== "initialize"));
+    const roles = this.#syncRoles();
     const daemons: SyncDaemonWish[] = [];
     if (sync.enabled && this.#cluster.failover.instances.length > 0)
       for (const role of ["master", "backup"] as const)
@@ -300,7 +307,8 @@ export class Director {
     this.#phases.set(event.instance, event.to);
     // A host that forwards nothing while it receives must stop receiving before it can be of use; and one that is a
     // real server too must not schedule what the master sends it once more.
-    this.#daemonsAtMs = nowMs + (this.#ports.engine.backupOnly ? 0 : daemonsAfterMs);
+    const isAtOnce = this.#ports.engine.backupOnly || event.from === "initialize";
+    this.#daemonsAtMs = nowMs + (isAtOnce ? 0 : daemonsAfterMs);
   }
   links(up: readonly (readonly [string, boolean])[]): void {
     for (const [name, state] of up) this.#linkUp.set(name, state);

@@ -154,12 +154,12 @@ export class AgentProcesses {
         if (agent.hasEnded) throw new Error(`the agent of ${name} ended:\n${agent.said}`);
         const answer = await ask("status").catch(() => undefined); // it does not listen yet
         if (answer?.ok !== true) return false;
-        const { services, instances } = answer.value as AgentStatus;
+        const { services } = answer.value as AgentStatus;
         const isUp = services.every((s) => s.servers.every(({ health }) => health === "up" || health === "sorry"));
         if (services.length === 0 || !isUp) return false;
         const list = (): string => execFileSync("ipvsadm", ["--list", "--daemon"], { encoding: "utf8" });
         const daemons = machine.namespace.run(list);
-        return instances.every(({ phase }) => daemons.includes(`${phase} sync daemon`));
+        return ["master", "backup"].every((role) => daemons.includes(`${role} sync daemon`));
       },
       signal: (signal) => agent.signal(signal),
       said: () => agent.said,

@@ -7,6 +7,7 @@ import {
   connectionsPerMessage,
   ipvsSyncConnection,
   ipvsSyncHeader,
+  isLearnt,
   readConnection,
   SYNC_FLAG,
   syncMessage,
@@ -36,6 +37,15 @@ test("a line of /proc/net/ip_vs_conn is a connection; headings, templates and IP
   for (const line of [heading, template, v6, "", established.replace("ESTABLISHED", "WHATEVER")])
     assert.equal(readConnection(line), undefined, line);
   fc.assert(fc.property(fc.string(), (text) => readConnection(text) === undefined));
+});
+
+test("ip_vs_conn_sync: a connection, and whether another director told it", () => {
+  const told = (origin: string): string =>
+    `TCP 0A3200C8 9C42 0A320064 0050 0A32000B 0050 ESTABLISHED ${origin.padEnd(6)}     899`;
+  for (const origin of ["LOCAL", "SYNC"]) {
+    assert.deepEqual(readConnection(told(origin)), readConnection(established));
+    assert.equal(isLearnt(told(origin)), origin === "SYNC");
+  }
 });
 
 test("the message is what the kernel's version 1 has: header, then 36 octets for each connection", () => {

@@ -70,8 +70,8 @@ export const connectionsPerMessage = 39;
 const LINE = /^(TCP|UDP) +([0-9A-F]{8}) ([0-9A-F]{4}) ([0-9A-F]{8}) ([0-9A-F]{4}) ([0-9A-F]{8}) ([0-9A-F]{4}) (\S+) /;
 
 /**
- * A line of /proc/net/ip_vs_conn. Undefined for the heading, IPv6, SCTP, and for templates of persistence (client port
- * 0), which the kernel sends by itself with the first packet.
+ * A line of /proc/net/ip_vs_conn or ip_vs_conn_sync. Undefined for the heading, IPv6, SCTP, and for templates of
+ * persistence (client port 0), which the kernel sends by itself with the first packet.
  */
 export function readConnection(line: string): Connection | undefined {
   const found = LINE.exec(line);
@@ -91,6 +91,9 @@ export function readConnection(line: string): Connection | undefined {
     state,
   };
 }
+
+/** A line of /proc/net/ip_vs_conn_sync whose connection was first told by another director. */
+export const isLearnt = (line: string): boolean => line.includes(" SYNC ");
 
 export interface Forwarding {
   readonly method: "dr" | "tun" | "nat";

@@ -1,16 +1,16 @@
 /**
  * Tells other directors which connections IPVS knows here, as the kernel's own sync daemon would, and without its delays:
- * that one waits for a connection's third packet and then for up to two seconds. Read from /proc/net/ip_vs_conn, sent to
- * the daemons' group, received by the kernel of whoever takes over.
+ * that one waits for a connection's third packet and then for up to two seconds. Read from /proc/net/ip_vs_conn_sync,
+ * sent to the daemons' group, received by the kernel of whoever takes over.
  */
 import { closeSync, openSync, readSync } from "node:fs";
 import type { HandOverWay } from "../../ports/engine.ts";
-import { type Connection, connectionsPerMessage, readConnection, syncMessage } from "../../wire/ipvsSync.ts";
+import { type Connection, connectionsPerMessage, isLearnt, readConnection, syncMessage } from "../../wire/ipvsSync.ts";
 import { HostError } from "../errors.ts";
 import { inetAddress } from "../inetSocket.ts";
 import * as libc from "../libc.ts";
 
-const PATH = "/proc/thread-self/net/ip_vs_conn";
+const PATH = "/proc/thread-self/net/ip_vs_conn_sync";
 const IP_MULTICAST_IF = 32;
 const IP_MULTICAST_TTL = 33;
 const IP_MULTICAST_LOOP = 34;
@@ -45,6 +45,7 @@ export class ConnectionTeller {
   #fd: number;
   #ending = false;
   #timer: NodeJS.Timeout | undefined;
+  #isFirst = true;
   /** Connections sent so far, each state of one counted. */
   sent = 0;
 
@@ -68,9 +69,14 @@ export class ConnectionTeller {
       },
     );
   }
-  /** Reads the table once and sends what is new; lets others run between chunks. */
+  /**
+   * Reads the table once and sends what is new; lets others run between chunks. What came from another director since we
+   * began came from the new master, which knows better by now: told back, it would open again what it has seen closed.
+   */
   async #pass(): Promise<number> {
     const startedAtMs = performance.now();
+    const isFirst = this.#isFirst;
+    this.#isFirst = false;
     const fd = openSync(PATH, "r");
     try {
       const chunk = Buffer.alloc(CHUNK_OCTETS);
@@ -79,7 +85,7 @@ export class ConnectionTeller {
         const length = readSync(fd, chunk, 0, chunk.length, null);
         const lines = (rest + chunk.toString("latin1", 0, length)).split("\n");
         rest = length === 0 ? "" : (lines.pop() ?? "");
-        this.#send(lines);
+        this.#send(isFirst ? lines : lines.filter((line) => !isLearnt(line)));
         if (length === 0) break;
         await new Promise((resolve) => setImmediate(resolve));
       }

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { after, before, beforeEach, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { ipv4 } from "../../base/ipv4.ts";
 import { prefix } from "../../base/prefix.ts";
 import type { Cluster } from "../../cluster/cluster.ts";
@@ -10,8 +12,12 @@ import { difference, type TableChange } from "../../machine/difference.ts";
 import { keyOf, type TableRealServer, type TableService } from "../../machine/table.ts";
 import type { Engine, TableEngine } from "../../ports/engine.ts";
 import { testsInVm } from "../../testing/vm.ts";
+import { isLearnt, readConnection, syncMessage, TCP_STATES } from "../../wire/ipvsSync.ts";
+import { inetAddress } from "../inetSocket.ts";
+import * as libc from "../libc.ts";
 import { createNamespace, type Namespace, removeNamespace } from "../namespace.ts";
 import { openRtnetlink } from "../rtnetlink.ts";
+import { ConnectionTeller } from "./connections.ts";
 import { ipvsEngine } from "./ipvs.ts";
 
 const vip = ipv4("10.0.0.100");
@@ -233,5 +239,64 @@ testsInVm(import.meta.url, "the IPVS engine by difference, on a kernel that has 
     assert.equal(saved().length, 2);
     engine.clear();
     assert.deepEqual(saved(), []);
+  });
+
+  /** Stands last: the thread enters the namespace for good, as an agent does. */
+  test("hand-over: what is open here is told, but what the next master says meanwhile is not told back", async () => {
+    ns.enter();
+    execFileSync("ip", ["route", "add", "224.0.0.0/4", "dev", "d0"]);
+    bring([web([server(1)])]);
+    const way = { interface: "d0", id: 7, group: ipv4("224.0.0.81"), port: 8848, ttl: 1 };
+    const forwardingOf = () => ({ method: "dr", fwmark: 0 }) as const;
+    assert.deepEqual(engine.synchronise([{ role: "backup", ...way }]), []);
+    const descriptors: number[] = [];
+    const open = (kind: number): number => {
+      const fd = libc.socket(libc.AF_INET, kind | libc.SOCK_NONBLOCK, 0, "test");
+      descriptors.push(fd);
+      return fd;
+    };
+    const begin = (): void => void libc.connect(open(libc.SOCK_STREAM), inetAddress(vip, 80), "test");
+    /** As another director says it: its datagrams come back to the daemon here. */
+    const hear = (clientPort: number, state: (typeof TCP_STATES)[number]): void => {
+      const ends = { client: ipv4("10.0.0.200"), clientPort, virtual: vip, virtualPort: 80 };
+      const connection = { ...ends, protocol: 6, server: ipv4("10.0.0.1"), serverPort: 80 };
+      const message = syncMessage(way.id, [{ ...connection, state: TCP_STATES.indexOf(state) }], forwardingOf);
+      libc.sendto(open(libc.SOCK_DGRAM), message, inetAddress(way.group, way.port), "test");
+    };
+    const known = (): string =>
+      readFileSync("/proc/thread-self/net/ip_vs_conn_sync", "utf8")
+        .split("\n")
+        .flatMap((line) => {
+          const c = readConnection(line);
+          return c === undefined ? [] : [`${isLearnt(line) ? c.clientPort : "own"} ${TCP_STATES[c.state]}`];
+        })
+        .sort()
+        .join(", ");
+    const until = async (holds: () => boolean, what: () => unknown): Promise<void> => {
+      for (const endMs = performance.now() + 20_000; !holds(); await sleep(20))
+        assert.ok(performance.now() < endMs, String(what()));
+    };
+    hear(1, "ESTABLISHED");
+    begin();
+    await until(() => known() === "1 ESTABLISHED, own SYN_RECV", known);
+    const teller = new ConnectionTeller({ ...way, forwardingOf }, assert.fail);
+    try {
+      await until(
+        () => teller.sent === 2,
+        () => teller.sent,
+      );
+      hear(1, "TIME_WAIT");
+      hear(2, "ESTABLISHED");
+      await until(() => known() === "1 TIME_WAIT, 2 ESTABLISHED, own SYN_RECV", known);
+      begin();
+      await until(
+        () => teller.sent > 2,
+        () => teller.sent,
+      );
+      assert.equal(teller.sent, 3, "the one that began here");
+    } finally {
+      teller.end();
+      for (const fd of descriptors) libc.close(fd);
+    }
   });
 });
