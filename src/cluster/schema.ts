@@ -322,7 +322,8 @@ const tunnel = z
   .meta({ id: "tunnel", description: "How tun forwarding wraps packets. Short form: the type alone." });
 const tunnelValue = z.union([oneOf(tunnelTypes), tunnel]);
 
-const threshold = whole(0, 0xffffffff);
+/** What Linux takes since 2026, and older ones understand: INT_MAX. */
+const threshold = whole(0, 0x7fffffff);
 const destinationKeys = {
   weight: may(weight, "Its weight in this service.", { default: "the real server's", example: 3 }),
   forwarding: may(oneOf(forwardings, "unknown-forwarding"), "How packets reach it.", {

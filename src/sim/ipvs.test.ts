@@ -209,6 +209,40 @@ test("what comes for a server that was taken out is dropped in silence while its
   }
 });
 
+test("a server that is put back has the connections that it had, and they count for its threshold", () => {
+  const { ipvs, sent, deliver } = director();
+  for (const client of [1, 2]) for (const flags of [SYN, ACK]) deliver(segment(client, flags));
+  const one = (upperThreshold: number) => ({
+    ...{ vip, protocol: 6 as const, port: 80, scheduler: "rr" },
+    realServers: [1, 2].map((n) => ({
+      ...{ name: `web${n}`, rip: ipv4(`10.0.0.1${n}`), port: 80, weight: 1, forwarding: "dr" as const },
+      ...(n === 1 && { upperThreshold }),
+    })),
+  });
+  const shares = (): number[] => ipvs.counts().map((c) => c.connections);
+  for (const [upperThreshold, added] of [
+    [1, [0, 4]],
+    [2, [1, 3]],
+    [0, [2, 2]],
+  ] as const) {
+    ipvs.program([]);
+    ipvs.program([one(upperThreshold)]);
+    const before = shares();
+    const sentBefore = sent.length;
+    for (const client of [1, 2]) assert.equal(deliver(segment(client, ACK)), true);
+    assert.equal(sent.length - sentBefore, 2, "they go on");
+    const fresh = [1, 2, 3, 4].map((n) => 100 * (upperThreshold + 1) + n);
+    for (const client of fresh) deliver(segment(client, SYN));
+    assert.deepEqual(
+      shares().map((n, i) => n - (before[i] ?? 0)),
+      added,
+      `at most ${upperThreshold}`,
+    );
+    for (const client of fresh) deliver(segment(client, RST));
+    ipvs.program([one(0)]);
+  }
+});
+
 test("connection sync: what the third packet tells waits for two seconds, and then for the thread that looks once a second", () => {
   const { lan, ipvs, deliver } = director();
   ipvs.synchronise([{ role: "master", interface: "eth0", id: 0, group: ipv4("224.0.0.81"), port: 8848, ttl: 1 }]);

@@ -109,6 +109,8 @@ export class Ipvs implements LocalInput, TableEngine {
   #marks: readonly MarkRule[] = [];
   /** By what the client asked for (VIP, protocol, port), then by client: numbers that a double holds exactly. */
   readonly #connections = new Map<number, Map<number, IpvsConnection>>();
+  /** By service: servers that were taken out while they had connections, and that have those still if they come back. */
+  readonly #takenOut = new Map<number, readonly Destination[]>();
   #lastSweepUs = 0;
   readonly #sync: SyncDaemons;
   /** Told at once, while VIPs are handed over. */
@@ -139,7 +141,7 @@ export class Ipvs implements LocalInput, TableEngine {
     const wanted = new Set(services.map(numberOf));
     for (const [key, { destinations }] of this.#services)
       if (!wanted.has(key)) {
-        for (const destination of destinations) destination.gone = true;
+        this.#takeOut(key, destinations);
         this.#services.delete(key);
       }
     for (const service of services) if (!before.includes(service)) this.#programOne(service);
@@ -150,21 +152,37 @@ export class Ipvs implements LocalInput, TableEngine {
     const before = this.#services.get(key);
     const destinations = service.realServers
       .map((server): Destination => {
-        const known = before?.destinations.find((d) => d.rip === server.rip && d.port === server.port);
+        const known = [...(before?.destinations ?? []), ...(this.#takenOut.get(key) ?? [])].find(
+          (d) => d.rip === server.rip && d.port === server.port,
+        );
         const { rip, port, weight } = server;
         if (known === undefined) return { server, rip, port, weight, overloaded: false, gone: false, ...noCounts };
         known.server = server;
         known.weight = weight;
+        known.gone = false;
+        bound(known);
+        unbound(known);
         return known;
       })
       .reverse();
-    for (const old of before?.destinations ?? []) if (!destinations.includes(old)) old.gone = true;
+    this.#takeOut(
+      key,
+      (before?.destinations ?? []).filter((old) => !destinations.includes(old)),
+    );
     const make = schedulers[service.scheduler];
     if (make === undefined) throw new RangeError(`no scheduler ${service.scheduler}`);
     const flags = service.schedulerFlags ?? [];
     const schedule = make(destinations, { fallback: flags.includes(1), port: flags.includes(2) });
     const templates = before?.templates ?? new Map<number, Template>();
     this.#services.set(key, { service, destinations, schedule, templates });
+  }
+
+  #takeOut(key: number, destinations: readonly Destination[]): void {
+    for (const destination of destinations) destination.gone = true;
+    const all = [...(this.#takenOut.get(key) ?? []), ...destinations];
+    const kept = all.filter((d) => d.gone && d.active + d.inactive > 0);
+    if (kept.length === 0) this.#takenOut.delete(key);
+    else this.#takenOut.set(key, kept);
   }
 
   read(): TableReading {
@@ -402,6 +420,7 @@ export class Ipvs implements LocalInput, TableEngine {
       this.#keep(key, known);
     }
     this.#enter(known, state);
+    known.packets = syncThreshold; // who told it has; the next time is the period's
     known.expiresUs = this.#host.lan.nowUs + timeoutSeconds[state] * 1_000_000;
   }
 

@@ -33,10 +33,10 @@ const checkUs = 1_000_000;
 const hex = (n: number): string => (n & 255).toString(16).padStart(2, "0");
 const macOfGroup = (group: Ipv4): Mac => mac(`01:00:5e:${hex((group >>> 16) & 127)}:${hex(group >>> 8)}:${hex(group)}`);
 
-/** The connections of a datagram; none where it is not what it should be. */
+/** The connections of a datagram; none where it is not what it should be. A daemon of id 0 hears every id. */
 export function connectionsOf(octets: Uint8Array, syncId: number): Connection[] {
   const header = ipvsSyncHeader.decode(octets);
-  if (!header.ok || header.value.syncId !== syncId || header.value.size > octets.length) return [];
+  if (!header.ok || (syncId !== 0 && header.value.syncId !== syncId) || header.value.size > octets.length) return [];
   return Array.from({ length: header.value.count }, (_, i) => ipvsSyncConnection.decode(octets, 8 + 36 * i)).flatMap(
     (read) => (read.ok ? [read.value] : []),
   );
