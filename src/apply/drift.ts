@@ -16,6 +16,8 @@ export interface Watched {
   readonly goal: Goal;
   /** The host when the guard began: what was so then is nobody's drift. */
   readonly start: World;
+  /** Keys of what vipward has made at any time since: what it gives up by an undo is nobody's drift either. */
+  readonly made: ReadonlySet<string>;
   readonly kernel: Kernel;
 }
 
@@ -59,7 +61,7 @@ export function driftOf(world: World, owned: readonly Change[], watched: Watched
   });
   drifts.push(...intruders(world, owned, watched), ...unhidden(world, owned, drifts, watched));
   const broken = prove(world, [], watched.goal, watched.kernel).laws.filter((l) => !l.holds);
-  if (broken.length > 0) drifts.push(...foreignSysctls(world, owned, watched));
+  if (broken.length > 0) drifts.push(...foreignSysctls(world, watched));
   // What is found above explains a broken law well enough.
   if (drifts.length === 0)
     for (const law of broken) drifts.push({ key: `law ${law.law}`, text: brokenText(law), healable: false });
@@ -121,15 +123,14 @@ function takenAlong(a: AddressFacts, all: readonly AddressFacts[]): string[] {
 }
 
 /** A law is broken, and a value that it rests on is not what it was when the guard began. */
-function foreignSysctls(world: World, owned: readonly Change[], { start }: Watched): Drift[] {
-  const ours = new Set(owned.map(keyOf));
+function foreignSysctls(world: World, { start, made }: Watched): Drift[] {
   return watchedSysctls(start, []).flatMap((name): Drift[] => {
     const before = world.facts.sysctls[name];
     const after = start.facts.sysctls[name];
     if (before === undefined || after === undefined || before === after) return [];
     const remedy: Change = { kind: "sysctl", name, before, after };
     const key = keyOf(remedy);
-    if (ours.has(key)) return [];
+    if (made.has(key)) return [];
     const text = `${name} was ${after} when the guard began and is ${before}, and a law is broken`;
     return [{ key, text, healable: true, foreign: true, remedy }];
   });

@@ -73,6 +73,7 @@ export function pasteIn(r: ExploreReport, { faults, options }: Story): string {
     `\nThe first one again, with \`${how}\`, as part of the cluster file:\nlab:\n  scenario:\n`,
     `    seconds: ${options.durationMs / 1000}\n    seed: ${options.seed}\n    connectEveryMs: ${options.connectEveryMs}\n`,
     `    longLived: ${options.longLived}\n    askEveryMs: ${options.askEveryMs}\n`,
+    options.guard === undefined ? "" : `    guard: ${options.guard}\n`,
     lines.length === 0 ? "" : `    faults:\n${lines.join("")}`,
   ].join("");
 }

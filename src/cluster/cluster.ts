@@ -6,6 +6,7 @@ import type {
   Engine,
   FaultAction,
   Forwarding,
+  GuardKind,
   Protocol,
   Scheduler,
   SchedulerFlag,
@@ -349,6 +350,8 @@ export interface LabScenario {
   readonly connectEveryMs: number | undefined;
   readonly longLived: number;
   readonly askEveryMs: number | undefined;
+  /** undefined: nobody guards the real servers. */
+  readonly guard: GuardKind | undefined;
 }
 
 /** What a director tells clients apart by: one entry for each VIP and port range, or one for a fwmark. */

@@ -133,6 +133,7 @@ function readScenario(
     connectEveryMs: scenario.connectEveryMs,
     longLived: scenario.longLived ?? defaults.scenarioLongLived,
     askEveryMs: scenario.askEveryMs,
+    guard: scenario.guard,
   };
 }
 

@@ -6,6 +6,7 @@ import {
   engines,
   faultActions,
   forwardings,
+  guardKinds,
   protocols,
   schedulerFlags,
   schedulers,
@@ -735,6 +736,10 @@ const scenario = z
     askEveryMs: may(timeMs(1, 86_400_000), "The router asks for every VIP so often.", {
       default: "a 500th of the scenario, at least 2000",
       example: 5000,
+    }),
+    guard: may(oneOf(guardKinds), "Real servers run `vipward guard`; heal: with --heal.", {
+      default: "no guard",
+      example: "heal",
     }),
   })
   .meta({ id: "scenario", description: "A run of the simulator with faults, instead of the lab's story." });

@@ -90,6 +90,10 @@ export const faultActions = [
 ] as const;
 export type FaultAction = (typeof faultActions)[number];
 
+/** How `vipward guard` runs on a scenario's real servers: without --heal, or with it. */
+export const guardKinds = ["watch", "heal"] as const;
+export type GuardKind = (typeof guardKinds)[number];
+
 /** What a fault needs besides its host: a value from the first number to the second, or none at all. */
 export const faultValues: Readonly<
   Partial<

@@ -18,6 +18,7 @@ import { withAddresses, withoutAddresses } from "./addresses.ts";
 import { encodePacket, type Frame } from "./frame.ts";
 import type { SimHost } from "./host.ts";
 import type { Ipvs } from "./ipvs.ts";
+import { Loop } from "./loop.ts";
 import type { Nic } from "./nic.ts";
 import { frameOf, packetOf } from "./octets.ts";
 import { SimProbes } from "./probes.ts";
@@ -46,37 +47,6 @@ const yieldedRules: readonly PolicyRuleFacts[] = [
   { priority: 32_767, table: 253 },
 ];
 const dstOf = (vip: Ipv4): string => `${formatIpv4(vip)}/32`;
-
-/** Wakes a machine at its deadline, on its host's clock. */
-class Loop {
-  readonly #host: SimHost;
-  readonly #deadlineMs: () => number;
-  readonly #tick: (nowMs: number) => void;
-  #armed: Task | undefined;
-  #armedAtUs = Number.POSITIVE_INFINITY;
-
-  constructor(host: SimHost, deadlineMs: () => number, tick: (nowMs: number) => void) {
-    this.#host = host;
-    this.#deadlineMs = deadlineMs;
-    this.#tick = tick;
-  }
-
-  arm(): void {
-    const deadlineMs = this.#deadlineMs();
-    if (deadlineMs === Number.POSITIVE_INFINITY) return;
-    const waitUs = Math.max(1, Math.ceil(deadlineMs * 1000 - this.#host.clockUs));
-    if (this.#armed !== undefined && this.#armedAtUs <= this.#host.lan.nowUs + waitUs) return;
-    const task = new Task(() => {
-      if (this.#armed !== task) return; // an earlier one was set since
-      this.#armed = undefined;
-      // one that comes early, for a deadline that has moved since, does no harm
-      this.#tick(this.#host.clockUs / 1000);
-      this.arm();
-    });
-    this.#armed = task;
-    this.#armedAtUs = this.#host.after(waitUs, task);
-  }
-}
 
 export class SimAgent {
   readonly name: string;

@@ -10,6 +10,7 @@ export const explore: CommandModule = {
       .option("--minutes <number>", "how long each lasts, in virtual time (1 to 1440)", "60")
       .option("--seed <number>", "same seed, same schedules and same outcome", "1")
       .option("--replay <number>", "one schedule again, whole, as the number of its run names it")
+      .option("--guard", "real servers run `vipward guard --heal`")
       .option("--no-silence", "without the silence policies, as the cluster would be if nobody had heard of ARP")
       .option("--json", "print one JSON document")
       .addHelpText(

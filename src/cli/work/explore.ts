@@ -16,6 +16,7 @@ export interface ExploreFlags {
   readonly minutes: string;
   readonly seed: string;
   readonly silence: boolean;
+  readonly guard?: boolean;
   readonly replay?: string;
   readonly json?: boolean;
 }
@@ -43,6 +44,7 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
       durationMs: minutes * 60_000,
       dropsGratuitous: spec.dropsGratuitous === true,
       silenced: flags.silence,
+      guard: flags.guard === true ? "heal" : cluster.lab.scenario?.guard,
       threads: availableParallelism(),
       progress: (done) => {
         if (done % 100 === 0) line.say(`${done} of ${runs} schedules`);

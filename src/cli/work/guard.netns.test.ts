@@ -6,8 +6,15 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import type { GuardWord } from "../../apply/guard.ts";
+import { wordText } from "../../apply/guardian.ts";
+import { parseCluster } from "../../cluster/index.ts";
 import { moduleState } from "../../host/modules.ts";
 import { programsHere } from "../../host/perform/readFacts.ts";
+import { builtinCluster } from "../../lab/builtin.ts";
+import { scenarioPlot } from "../../lab/plot.ts";
+import { Scenario, scenarioOptions } from "../../lab/sim/scenario.ts";
+import { specOf } from "../../lab/spec.ts";
 import { Wire } from "../../testing/arpWire.ts";
 import { needsRoot } from "../../testing/root.ts";
 
@@ -42,6 +49,10 @@ class Guarded {
   /** Runs a program in the real server. */
   there(program: string, ...args: string[]): void {
     execFileSync("ip", ["netns", "exec", this.wire.rs.name, program, ...args], { stdio: "ignore" });
+  }
+  sysctl(name: string): string {
+    const path = `/proc/sys/net/ipv4/conf/${name.replace(".", "/")}`;
+    return execFileSync("ip", ["netns", "exec", this.wire.rs.name, "cat", path], { encoding: "utf8" }).trim();
   }
   async start(...rest: string[]): Promise<void> {
     const child = spawn("ip", this.#args("guard", "--json", ...rest), { stdio: ["ignore", "pipe", "inherit"] });
@@ -214,6 +225,61 @@ test("guard --heal of a hidden interface: an address that is added later is hidd
   });
 });
 
+test("guard --heal beside an undo: what vipward gave up is not put back as if it were another's", async (t) => {
+  await guarded(t, "undone", async (host) => {
+    assert.equal(host.vipward("apply", "--vip", VIP, "--keep", "none", "--policy", "arp-sysctl"), 0);
+    await host.start("--heal");
+    assert.equal(host.vipward("undo"), 0);
+    // the VIP is not taken in any more: that is said, and nothing is done about it
+    await host.word("drifted", "law 2");
+    assert.equal(await host.stop(), 1);
+    assert.deepEqual(
+      host.words.filter((w) => w.event === "mended"),
+      [],
+    );
+    assert.equal(host.sysctl("eth0.arp_ignore"), "0");
+  });
+});
+
+/** What the guard of the simulator says of web1 while the same is done to it; its VIP by the name of this one's. */
+async function simulated(): Promise<string[]> {
+  const scenario = `lab:
+  scenario:
+    seconds: 40
+    guard: heal
+    faults:
+      - { at: 10, do: sysctl, host: web1, name: eth0.arp_ignore, value: 0 }
+      - { at: 20, do: remove-vip, host: web1 }
+      - { at: 30, do: sysctl, host: web1, name: eth0.arp_announce, value: 0 }
+`;
+  const read = parseCluster(builtinCluster("dr", 2).replace(/^lab:\n/m, scenario));
+  assert.ok(read.ok);
+  const spec = specOf(read.cluster, "dr", "scenario");
+  assert.ok(typeof spec !== "string");
+  const options = scenarioOptions(read.cluster, undefined, true);
+  const { timeline } = await new Scenario(read.cluster, scenarioPlot(spec), options).run();
+  // its facts name no sysctl that is 0
+  return timeline.flatMap(
+    ({ text }) =>
+      /^web1: guard: (.*)/.exec(text)?.[1]?.replaceAll("10.10.0.100", VIP).replace("(now not read)", "(now 0)") ?? [],
+  );
+}
+
+test("guard --heal says the same of the same deeds, in the same order, as the simulator's", async (t) => {
+  await guarded(t, "alike", async (host) => {
+    assert.equal(host.vipward("apply", "--vip", VIP, "--keep", "none", "--policy", "arp-sysctl"), 0);
+    await host.start("--heal");
+    host.there("sysctl", "-q", "net.ipv4.conf.eth0.arp_ignore=0");
+    await host.word("mended", "arp_ignore");
+    host.there("ip", "address", "delete", `${VIP}/32`, "dev", "lo");
+    await host.word("mended", "address lo");
+    host.there("sysctl", "-q", "net.ipv4.conf.eth0.arp_announce=0");
+    await host.word("mended", "arp_announce");
+    const said = host.words.flatMap((w) => (w.event === "began" ? [] : wordText(w as unknown as GuardWord)));
+    assert.deepEqual(said, await simulated());
+  });
+});
+
 test("guard without --heal says it, touches nothing, and ends with 1", async (t) => {
   await guarded(t, "say", async (host) => {
     assert.equal(host.vipward("apply", "--vip", VIP, "--keep", "none"), 0);
@@ -244,18 +310,11 @@ test("guard against a program that takes it back each time: given up after five,
   await guarded(t, "fight", async (host) => {
     assert.equal(host.vipward("apply", "--vip", VIP, "--keep", "none", "--policy", "arp-sysctl"), 0);
     await host.start("--heal");
-    const file = () =>
-      execFileSync("ip", [
-        "netns",
-        "exec",
-        host.wire.rs.name,
-        "cat",
-        "/proc/sys/net/ipv4/conf/eth0/arp_ignore",
-      ]).toString();
+    const file = () => host.sysctl("eth0.arp_ignore");
     const fighter = new AbortController();
     const fight = (async () => {
       while (!fighter.signal.aborted) {
-        if (file().trim() === "1") host.there("sysctl", "-q", "net.ipv4.conf.eth0.arp_ignore=0");
+        if (file() === "1") host.there("sysctl", "-q", "net.ipv4.conf.eth0.arp_ignore=0");
         await sleep(100);
       }
     })();

@@ -1,7 +1,7 @@
 /** The work behind `vipward guard`: its clock, its ears and its hands; apply/guard.ts decides. */
 
 import { performance } from "node:perf_hooks";
-import { type Drift, driftOf, goalOf, healPlan, type Watched, watchedSysctls } from "../../apply/drift.ts";
+import { goalOf } from "../../apply/drift.ts";
 import {
   type GuardConfig,
   type GuardEffect,
@@ -14,8 +14,7 @@ import {
   guardStart,
   stepGuard,
 } from "../../apply/guard.ts";
-import { Journal } from "../../apply/journal.ts";
-import { run } from "../../apply/run.ts";
+import { Guardian, wordText } from "../../apply/guardian.ts";
 import { HostError } from "../../host/errors.ts";
 import { type Monitor, watchChanges } from "../../host/netlinkMonitor.ts";
 import { watchNft } from "../../host/nftMonitor.ts";
@@ -25,7 +24,6 @@ import type { World } from "../../plan/host.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
 import { sysctlPath } from "../../plan/kinds/sysctl.ts";
 import type { Goal } from "../../plan/proof.ts";
-import type { ApplyPorts } from "../../ports/apply.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
 import { plural } from "../plural.ts";
@@ -34,10 +32,6 @@ import { askedOf, portsOf, type SilenceOptions } from "./silence.ts";
 export interface GuardOptions extends SilenceOptions {
   readonly heal?: boolean;
 }
-
-const filePaths = (owned: readonly Change[]): string[] => [
-  ...new Set(owned.flatMap((c) => (c.kind === "file" ? [c.path] : []))),
-];
 
 async function goalHere(o: GuardOptions, world: World, owned: readonly Change[]): Promise<Goal> {
   if (o.cluster !== undefined || o.vip !== undefined) {
@@ -51,28 +45,14 @@ async function goalHere(o: GuardOptions, world: World, owned: readonly Change[])
   return goalOf(owned);
 }
 
-function sentence(word: GuardWord): string {
-  switch (word.event) {
-    case "given up":
-      return `given up after ${word.times} times, something else wants it otherwise: ${word.text}`;
-    case "heal failed":
-      return `could not put right: ${word.text}: ${word.why}`;
-    case "mended":
-      return `put right: ${word.text}`;
-    case "settled":
-      return `in order again, by others: ${word.text}`;
-    case "drifted":
-      return word.text;
-  }
-}
-
 class Guard {
-  readonly #o: GuardOptions;
+  readonly #json: boolean;
   readonly #io: Io;
-  readonly #ports: ApplyPorts;
+  readonly #guardian: Guardian;
   readonly #config: GuardConfig;
   #state: GuardState = guardStart(performance.now());
-  #watched: Watched | undefined;
+  /** It has looked, and said so. */
+  #isOn = false;
   /** Values of the last look. */
   #sysctls: SysctlWatch | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -81,9 +61,9 @@ class Guard {
   #work: Promise<void> = Promise.resolve();
 
   constructor(o: GuardOptions, io: Io) {
-    this.#o = o;
+    this.#json = o.json === true;
     this.#io = io;
-    this.#ports = portsOf(o);
+    this.#guardian = new Guardian(portsOf(o), kernelModel, (world, owned) => goalHere(o, world, owned));
     this.#config = { ...guardDefaults, heal: o.heal === true };
   }
 
@@ -139,10 +119,10 @@ class Guard {
         if (this.#sysctls?.differs() === true) queueMicrotask(() => this.#put({ kind: "noticed" }));
         break;
       case "look":
-        this.#spawn(async () => ({ kind: "looked", findings: await this.#look() }));
+        this.#spawn(() => this.#look());
         break;
       case "heal":
-        this.#spawn(() => this.#heal(effect.keys));
+        this.#spawn(() => this.#guardian.heal(effect.keys));
         break;
     }
   }
@@ -154,59 +134,18 @@ class Guard {
     );
   }
 
-  async #look(): Promise<readonly Drift[] | "busy"> {
-    const { owned, open } = await Journal.peek(this.#ports.journal);
-    const world = await this.#ports.reader.read(filePaths(owned));
-    const first = this.#watched === undefined;
-    const goal =
-      this.#watched !== undefined && owned.length === 0 ? this.#watched.goal : await goalHere(this.#o, world, owned);
-    this.#watched = { goal, start: this.#watched?.start ?? world, kernel: kernelModel };
-    this.#watch(world, owned);
-    if (first) this.#began(goal, owned.length);
-    if (open === undefined) return driftOf(world, owned, this.#watched);
-    // Whoever can take the lock knows that the run that the journal calls open is dead.
-    const release = await this.#ports.lock.acquire();
-    if (release === undefined) return "busy";
-    await release();
-    const text = `run ${open.run} (${open.direction}) died half way: the next run of vipward sets it right`;
-    return [{ key: "journal", text, healable: true }];
-  }
-
-  #watch(world: World, owned: readonly Change[]): void {
+  async #look(): Promise<GuardEvent> {
+    const { findings, sysctls, goal, owned } = await this.#guardian.look();
     this.#sysctls?.close();
-    this.#sysctls = new SysctlWatch(
-      watchedSysctls(world, owned).flatMap((name) => {
-        const value = world.facts.sysctls[name];
-        return value === undefined ? [] : [[sysctlPath(name), String(value)] as const];
-      }),
-    );
-  }
-
-  async #heal(keys: readonly string[]): Promise<GuardEvent> {
-    const watched = this.#watched;
-    if (watched === undefined) return { kind: "healed", keys };
-    const { owned } = await Journal.peek(this.#ports.journal);
-    try {
-      const outcome = await run(this.#ports, {
-        direction: "apply",
-        paths: filePaths(owned),
-        kernel: kernelModel,
-        // It was proven when it was made. Some other broken law is no reason to leave this one thing wrong.
-        force: true,
-        plan: (world, ours) => healPlan(world, ours, watched, new Set(keys)),
-      });
-      if (outcome.kind === "tookBack") return { kind: "healed", keys, why: outcome.why };
-      if (outcome.kind === "refused") return { kind: "healed", keys, why: outcome.why.join("; ") };
-      if (outcome.kind === "busy") return { kind: "healed", keys, why: "another run of vipward is at work" };
-      return { kind: "healed", keys };
-    } catch (error) {
-      return { kind: "healed", keys, why: error instanceof Error ? error.message : String(error) };
-    }
+    this.#sysctls = new SysctlWatch(sysctls.map(([name, value]) => [sysctlPath(name), String(value)] as const));
+    if (!this.#isOn) this.#began(goal, owned);
+    this.#isOn = true;
+    return { kind: "looked", findings };
   }
 
   #began(goal: Goal, owned: number): void {
     const vips = goal.vips.length;
-    if (this.#o.json) this.#line({ event: "began", vips, owned, heal: this.#config.heal });
+    if (this.#json) this.#line({ event: "began", vips, owned, heal: this.#config.heal });
     else
       this.#io.out(
         `guarding ${plural(vips, "VIP")} and ${plural(owned, "thing")} made by vipward${this.#config.heal ? ", putting right what drifts" : ""}\n`,
@@ -214,8 +153,8 @@ class Guard {
   }
 
   #say(word: GuardWord): void {
-    if (this.#o.json) this.#line(word);
-    else this.#io.out(`${new Date().toISOString()}  ${sentence(word)}\n`);
+    if (this.#json) this.#line(word);
+    else this.#io.out(`${new Date().toISOString()}  ${wordText(word)}\n`);
   }
 
   #line(value: object): void {

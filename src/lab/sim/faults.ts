@@ -29,6 +29,10 @@ function edit({ host, realServer }: Victim, change: (facts: HostFacts) => HostFa
   else realServer.silenced.changedByOthers(change);
 }
 
+/** The guard's business: what others do to the configuration of a host. */
+export const drifts = ({ action }: LabFault): boolean =>
+  action === "sysctl" || action === "add-vip" || action === "remove-vip";
+
 /** What a fault makes of the cables it happens to. */
 const ofCable: { readonly [Action in FaultAction]?: (value: number) => Partial<CableOptions> } = {
   loss: (value) => ({ lossPpm: ppmOf(value) }),
@@ -67,7 +71,7 @@ function restart({ host, director, realServer, silenced }: Victim): void {
 
 /** One row a fault: a switch would say no more. */
 const inflictions: { readonly [Action in FaultAction]?: (victim: Victim) => void } = {
-  crash: ({ host, director }) => (director === undefined ? host.crash() : director.crash()),
+  crash: ({ host, director, realServer }) => (director ?? realServer?.silenced ?? host).crash(),
   restart,
   pause: ({ host }) => host.pause(),
   resume: ({ host }) => host.resume(),

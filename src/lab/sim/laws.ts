@@ -57,6 +57,17 @@ export class Laws {
     this.#disturbedUs = this.#world.lan.nowUs;
   }
 
+  readonly #healedBy = new Map<string, number>();
+  /** Somebody changed a host that is put right within that time: what its laws say counts again after it. */
+  drifted(host: string, healingUs: number): void {
+    const { lan } = this.#world;
+    this.#healedBy.set(host, lan.nowUs + healingUs);
+    lan.at(lan.nowUs + healingUs, () => this.hosts());
+  }
+  #isBeingHealed(host: string): boolean {
+    return this.#world.lan.nowUs < (this.#healedBy.get(host) ?? 0);
+  }
+
   /** Law 5 is told from outside: whoever undoes knows whether all is back. */
   breach(law: Law, host: string, what: string): void {
     if (!this.watching || this.breaches.some((b) => b.law === law && b.host === host)) return;
@@ -73,6 +84,7 @@ export class Laws {
     const director = this.#directors.find((d) => d.name === from);
     const announces = body.senderIp === body.targetIp;
     if (director === undefined) {
+      if (this.#isBeingHealed(from)) return;
       if (body.operation === 1 && !announces)
         this.breach("no leak", from, `asks for ${formatIpv4(body.targetIp)} in the name of ${vip}`);
       else this.breach("one owner", from, announces ? `announces ${vip}` : `answers for ${vip}`);
@@ -98,7 +110,7 @@ export class Laws {
   /** Laws 2 and 4, of hosts whose facts have changed since they were looked at last. */
   hosts(): void {
     for (const { host, plot, rip, silenced } of this.#world.realServers) {
-      if (host.down || this.#known.get(host.name) === host.model) continue;
+      if (host.down || this.#known.get(host.name) === host.model || this.#isBeingHealed(host.name)) continue;
       this.#known.set(host.name, host.model);
       const link = plot.host.links[0]?.name ?? "eth0";
       // one that is being changed, or was undone, promises to serve nobody

@@ -1,6 +1,7 @@
 /** The schedules of an exploration, run one after another or shared out among threads: the same, in the same order. */
 import { Worker } from "node:worker_threads";
 import type { Cluster, LabFault } from "../../cluster/cluster.ts";
+import type { GuardKind } from "../../cluster/words.ts";
 import type { Plot } from "../plot.ts";
 import type { Law } from "./laws.ts";
 import { Scenario, type ScenarioOptions, type ScenarioOutcome } from "./scenario.ts";
@@ -13,6 +14,7 @@ export interface SampleOptions {
   readonly durationMs: number;
   readonly dropsGratuitous: boolean;
   readonly silenced: boolean;
+  readonly guard?: GuardKind | undefined;
   /** Schedules run on so many threads; what comes of them does not depend on it. 1 where it is left out. */
   readonly threads?: number;
 }
@@ -50,6 +52,7 @@ export const optionsOf = (options: SampleOptions, run: number, faults: readonly 
   faults,
   dropsGratuitous: options.dropsGratuitous,
   silenced: options.silenced,
+  guard: options.guard,
   connectEveryMs: 60_000,
   longLived: 0,
   askEveryMs: 20_000,

@@ -2,6 +2,7 @@
 import type { AgentEvent } from "../../agent/event.ts";
 import { formatIpv4, ipv4 } from "../../base/ipv4.ts";
 import { type Cluster, type LabFault, type Service, virtualServersOf } from "../../cluster/cluster.ts";
+import type { GuardKind } from "../../cluster/words.ts";
 import type { Frame, IpBody } from "../../sim/frame.ts";
 import type { SimHost } from "../../sim/host.ts";
 import { Pcap } from "../../sim/pcap.ts";
@@ -10,8 +11,9 @@ import { addressOn, linkOn } from "../topology.ts";
 import type { ConnectionResult } from "../traffic.ts";
 import { buildWorld, type World } from "./build.ts";
 import { clusterIn, SimDirector } from "./directors.ts";
-import { describeFault, inflict, inflictOnUplink, runs } from "./faults.ts";
+import { describeFault, drifts, inflict, inflictOnUplink, runs } from "./faults.ts";
 import { type Breach, Laws } from "./laws.ts";
+import { healingUs } from "./silence.ts";
 import { askWhoHas } from "./stage.ts";
 import { askByDatagram, converse, serveDatagrams, serveWeb } from "./traffic.ts";
 
@@ -26,6 +28,8 @@ export interface ScenarioOptions {
   readonly askEveryMs: number;
   /** Policies of the cluster file are applied before the run; false: nobody is silenced. */
   readonly silenced: boolean;
+  /** Real servers that are silenced run `vipward guard`. */
+  readonly guard?: GuardKind | undefined;
   readonly capture?: boolean;
 }
 
@@ -95,6 +99,8 @@ export class Scenario {
   readonly #misrouted = new Set<string>();
   readonly #pcap: Pcap | undefined;
   readonly #faults: readonly LabFault[];
+  /** What guards have to do, as soon as nothing else is at work. */
+  readonly #work: (() => Promise<void>)[] = [];
   #next = 0;
   /** When the story begins: failover and health have settled by then. */
   #startUs = Number.POSITIVE_INFINITY;
@@ -165,32 +171,62 @@ export class Scenario {
   #heard(who: string, { code, text, subject }: AgentEvent): void {
     if (!this.#laws.watching || untold.has(code)) return;
     const about = code.startsWith("failover/") || subject === who ? "" : `${subject}: `;
-    const line = `${who}: ${about}${text}`;
+    this.#tellOften(`${who}: ${about}${text}`);
+  }
+  #tellOften(line: string): void {
     const times = (this.#told.get(line) ?? 0) + 1;
     this.#told.set(line, times);
     if (times <= mostTold) this.#tell(`${line}${times === mostTold ? " (not told again)" : ""}`);
   }
 
   async run(): Promise<ScenarioOutcome> {
-    const { lan, plot } = this.world;
+    const { plot } = this.world;
     const { durationMs } = this.#options;
-    this.#begin();
+    await this.#begin();
     this.#laws.hosts();
     this.#traffic();
     this.#ask();
     for (;;) {
       const fault = this.#faults[this.#next];
       if (fault === undefined || fault.atMs > durationMs) break;
-      lan.run(Math.max(lan.nowUs, this.#startUs + fault.atMs * 1000));
+      await this.#until(this.#startUs + fault.atMs * 1000);
+      // one that came due while a guard was at work is done already
+      if (this.#faults[this.#next] !== fault) continue;
       this.#next++;
       await this.#do(fault);
     }
-    lan.run(Math.max(lan.nowUs, this.#startUs + durationMs * 1000));
+    await this.#until(this.#startUs + durationMs * 1000);
     return this.#outcome(plot);
   }
 
+  /** Lets time pass, and guards work in it, one after another. */
+  async #until(us: number): Promise<void> {
+    const { lan } = this.world;
+    const guarded = this.#options.guard === undefined ? undefined : () => this.#work.length > 0;
+    for (;;) {
+      lan.run(Math.max(lan.nowUs, us), guarded);
+      const work = this.#work.shift();
+      if (work === undefined) return;
+      await work();
+      this.#laws.hosts();
+    }
+  }
+
+  #guard(): string[] {
+    const { guard } = this.#options;
+    if (guard === undefined || !this.#options.silenced) return [];
+    return this.world.realServers.flatMap(({ host, silenced }) => {
+      const why = silenced.guard(
+        guard,
+        (work) => void this.#work.push(work),
+        (text) => this.#tellOften(text),
+      );
+      return why === undefined ? [] : [`${host.name} is not guarded: ${why}`];
+    });
+  }
+
   /** Policies are in force, directors have found out who is master, and every server has been checked. */
-  #begin(): void {
+  async #begin(): Promise<void> {
     const { lan, realServers } = this.world;
     const unsilenced: string[] = [];
     for (const { host, silenced } of realServers) {
@@ -201,7 +237,8 @@ export class Scenario {
         unsilenced.push(`${host.name}: ${policy} was forced on it: ${refused}`);
     }
     for (const director of this.directors) director.start();
-    lan.run(lan.nowUs + settleUsOf(clusterIn(this.world)) + 2_000_000);
+    unsilenced.push(...this.#guard());
+    await this.#until(lan.nowUs + settleUsOf(clusterIn(this.world)) + 2_000_000);
     this.#startUs = lan.nowUs;
     this.#laws.watching = true;
     for (const text of unsilenced) this.#tell(text);
@@ -239,6 +276,8 @@ export class Scenario {
     const isUplink = this.world.uplinks.has(fault.host);
     this.#tell(describeFault(fault, isUplink ? "uplink" : "cable"));
     this.#inflict(fault);
+    const realServer = this.world.realServers.find((r) => r.host.name === fault.host);
+    if (realServer?.silenced.heals === true && drifts(fault)) this.#laws.drifted(fault.host, healingUs);
     if (isUplink || this.directors.some((d) => d.name === fault.host)) this.#laws.disturbed();
     this.#laws.hosts();
   }
@@ -391,7 +430,7 @@ export function scenarioOptions(
 ): ScenarioOptions {
   const { scenario, ignoresGratuitous } = cluster.lab;
   if (scenario === undefined) throw new RangeError("the cluster file holds no scenario");
-  const { durationMs, faults, longLived } = scenario;
+  const { durationMs, faults, longLived, guard } = scenario;
   // at most a few thousand connections, however long it lasts
   const often = Math.round(durationMs / 500);
   return {
@@ -400,6 +439,7 @@ export function scenarioOptions(
     faults,
     dropsGratuitous: ignoresGratuitous,
     silenced,
+    guard,
     capture,
     connectEveryMs: scenario.connectEveryMs ?? Math.max(250, often),
     longLived,

@@ -2,10 +2,13 @@
  * Silence on a simulated real server, by the policies that `vipward apply` has: the plan's steps are its changes, the
  * apply port carries them out one operation after another, and the journal takes them back.
  */
+import { goalOf } from "../../apply/drift.ts";
+import { guardDefaults } from "../../apply/guard.ts";
 import { readJournal } from "../../apply/journal.ts";
 import { decodeRecords, encodeRecord } from "../../apply/journalCodec.ts";
 import { type Outcome, run } from "../../apply/run.ts";
 import type { Cluster, RealServer } from "../../cluster/cluster.ts";
+import type { GuardKind } from "../../cluster/words.ts";
 import type { HostFacts } from "../../model/facts.ts";
 import { has, releaseOf } from "../../model/generation.ts";
 import { type Change, effect, undoAll } from "../../plan/change.ts";
@@ -16,6 +19,7 @@ import { makePlan, type Plan, type PlannedStep } from "../../plan/plan.ts";
 import { type Choice, planFor } from "../../policy/auto.ts";
 import type { Wish } from "../../policy/wish.ts";
 import { wishOf } from "../../policy/wishOf.ts";
+import { SimGuard } from "../../sim/guard.ts";
 import type { SimHost } from "../../sim/host.ts";
 import { Killed, SimMachine } from "../../sim/machine.ts";
 import type { Cure } from "../report.ts";
@@ -99,6 +103,9 @@ export interface SilencedOptions {
 /** Thousands of schedules ask for the same plan: it is made once for each host of each plot. */
 const chosen = new WeakMap<RealServer, WeakMap<object, Silence>>();
 
+/** Drift may stand for so long: until sysctls are read, until the next look, a pause after an earlier time, the work. */
+export const healingUs = (guardDefaults.sysctlMs + guardDefaults.gapMs + guardDefaults.pauseMs + 750) * 1000;
+
 export type Told = (text: string) => void;
 
 /** One real server, its policy, and what `vipward` has made of it so far. */
@@ -164,6 +171,39 @@ export class Silenced {
     return true;
   }
 
+  /**
+   * `vipward guard` begins, with --heal or without. `spawn` carries its work out; undefined: it did. Else why there is
+   * nothing to guard.
+   */
+  guard(kind: GuardKind, spawn: (work: () => Promise<void>) => void, tell: Told): string | undefined {
+    if (!this.#runsVipward) return "its kernel does not run vipward";
+    if (this.#owned().length === 0) return "vipward has made nothing here";
+    this.#guarded = () => {
+      this.#guard = new SimGuard({
+        machine: this.#machine,
+        kernel: kernelModel,
+        config: { ...guardDefaults, heal: kind === "heal" },
+        goalOf: (_, owned) => goalOf(owned),
+        spawn,
+        say: (text) => tell(`${this.host.name}: guard: ${text}`),
+      });
+    };
+    this.#guarded();
+    return undefined;
+  }
+  #guard: SimGuard | undefined;
+  /** Starts the guard, as at boot; undefined: there is none. */
+  #guarded: (() => void) | undefined;
+  get heals(): boolean {
+    return this.#guard?.heals === true;
+  }
+
+  /** The power goes. */
+  crash(): void {
+    this.#guard?.end();
+    this.host.crash();
+  }
+
   #owned(): readonly Change[] {
     return this.#runsVipward ? this.#journal().owned : this.#byHand;
   }
@@ -185,6 +225,7 @@ export class Silenced {
     this.#touched = false;
     this.#machine.restart();
     this.host.change(after(this.#options.bare, this.#owned()));
+    if (this.#owned().length > 0) this.#guarded?.();
   }
 
   /**
