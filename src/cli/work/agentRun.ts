@@ -5,7 +5,6 @@ import type { Cluster } from "../../cluster/cluster.ts";
 import { Memory } from "../../cluster/index.ts";
 import { Agent, type Outcome, type ReloadCause, type SilenceReport } from "../../host/agent/agent.ts";
 import { HostError } from "../../host/errors.ts";
-import { keepHeapSmall } from "../../host/heap.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
 import { clusterFromText, readClusterText } from "./clusterFile.ts";
@@ -118,7 +117,6 @@ async function applySilence(cluster: Cluster, flags: RunFlags, io: Io): Promise<
 
 export async function runAgent(flags: RunFlags, io: Io): Promise<number> {
   const onHangup = takeHangups();
-  keepHeapSmall();
   const seconds = Number(flags.silenceInterval);
   if (!(seconds >= 1 && seconds <= 3600))
     throw usage(`--silence-interval ${flags.silenceInterval}: not 1 to 3600`, "give a number of seconds");
