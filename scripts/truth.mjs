@@ -1,5 +1,5 @@
-// npm run truth -- [TEXT]: the stories of docs/simulator.md, "Held to the truth", on the VM's kernel with whole agents and on
-// the model, all of them or those with TEXT in their title; says of each what was seen on either side.
+// npm run truth -- [TEXT|TEXT]: the stories of docs/simulator.md, "Held to the truth", on the VM's kernel with whole agents and on
+// the model, all of them or those with one of the texts in their title; says of each what was seen on either side.
 import { join } from "node:path";
 import { ensureBuild, ensureDebianPackages, ensureDependencies, main, packagesFor, root } from "./setup.mjs";
 

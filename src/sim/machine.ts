@@ -2,6 +2,7 @@
 import type { FileState } from "../plan/host.ts";
 import type { Operation } from "../plan/operation.ts";
 import type { ApplyPorts } from "../ports/apply.ts";
+import { mortal } from "../ports/mortal.ts";
 import type { SimHost } from "./host.ts";
 import { performed } from "./perform.ts";
 
@@ -44,15 +45,17 @@ export class SimMachine {
   }
 
   #perform(operation: Operation): void {
-    this.#burn();
     const after = performed({ facts: this.host.facts, files: this.files }, operation);
     this.files = after.files;
     if (after.facts !== this.host.facts) this.host.change(after.facts);
     this.#pass();
-    this.#burn();
   }
 
   ports(): ApplyPorts {
+    return mortal(this.#immortal(), { isLast: () => this.fuel <= 0, burn: () => this.#burn() });
+  }
+
+  #immortal(): ApplyPorts {
     return {
       performer: {
         perform: async (operations) => {
@@ -61,24 +64,15 @@ export class SimMachine {
       },
       reader: {
         read: async (paths) => {
-          this.#burn();
           const files = Object.fromEntries(paths.map((p) => [p, this.files[p] ?? null]));
           return { facts: this.host.facts, files };
         },
       },
       journal: {
         load: async () => this.journal.slice(),
-        append: async (octets) => {
-          // the half that a power cut leaves of a record
-          if (this.fuel <= 0) this.#append(octets.slice(0, octets.length >> 1));
-          this.#burn();
-          this.#append(octets);
-          this.#burn();
-        },
+        append: async (octets) => this.#append(octets),
         replace: async (octets) => {
-          this.#burn();
           this.journal = octets.slice();
-          this.#burn();
         },
       },
       lock: {

@@ -1,15 +1,29 @@
 /** The faults of a scenario, done to machines that run: what lab/sim/faults.ts does to simulated ones. */
 import { execFileSync } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isDeepStrictEqual } from "node:util";
 import { formatIpv4 } from "../base/ipv4.ts";
 import type { LabFault } from "../cluster/cluster.ts";
+import { defaults } from "../cluster/defaults.ts";
 import type { FaultAction } from "../cluster/words.ts";
 import { DISCARD_PORT, sendDatagram } from "../host/echo.ts";
 import { openPacketSocket } from "../host/packetSocket.ts";
 import { ipv4Conf, writeSysctl } from "../host/sysctl.ts";
 import type { BuiltMachine } from "../lab/netns/build.ts";
+import { reorderUs } from "../lab/sim/build.ts";
 import { addressOn } from "../lab/topology.ts";
 import { arpAnnouncement } from "../wire/frame.ts";
 import type { RealScenario } from "./realScenario.ts";
+
+const masterMs = 60_000;
+
+/** What is wrong with a machine's cables. */
+export interface Impairment {
+  readonly delayMs?: number;
+  readonly lossPercent?: number;
+  readonly duplicatePercent?: number;
+  readonly reorderPercent?: number;
+}
 
 type Deed = (scenario: RealScenario, fault: LabFault) => void | Promise<void>;
 
@@ -29,6 +43,28 @@ function deaf({ network }: RealScenario, name: string, isDeaf: boolean): void {
       if (owner === name) netlink.setLink(port, { master: isDeaf ? null : (bridgeOfPort.get(port) ?? null) });
 }
 
+/** What tc-netem(8) does to each frame at both ends of a machine's cables; held back is what others then overtake. */
+function queueing({ delayMs, lossPercent = 0, duplicatePercent = 0, reorderPercent = 0 }: Impairment): string[] {
+  const heldMs = (delayMs ?? defaults.linkDelayMs) + (reorderPercent > 0 ? reorderUs / 1000 : 0);
+  const late = reorderPercent > 0 ? ["reorder", `${100 - reorderPercent}%`] : [];
+  return ["delay", `${heldMs}ms`, "loss", `${lossPercent}%`, "duplicate", `${duplicatePercent}%`, ...late];
+}
+function worsen(s: RealScenario, name: string, change: Impairment): void {
+  const now = { ...s.impaired.get(name), ...change };
+  if (isDeepStrictEqual(now, s.impaired.get(name) ?? { lossPercent: 0 })) return;
+  s.impaired.set(name, now);
+  const { namespace, host } = s.machine(name);
+  const set = (link: string): void => {
+    execFileSync("tc", ["qdisc", "replace", "dev", link, "root", "netem", ...queueing(now)], { stdio: "pipe" });
+  };
+  namespace.run(() => {
+    for (const link of host.links) set(link.name);
+  });
+  for (const { namespace: inSwitch, netlink, machineOfPort } of s.network.switches)
+    for (const { name: port, index } of netlink.links())
+      if (machineOfPort.get(index) === name) inSwitch.run(() => set(port));
+}
+
 function forget({ netlink, host }: BuiltMachine): void {
   for (const link of host.links) netlink.flushNeighbours(link.name);
 }
@@ -43,13 +79,16 @@ async function switchOver({ directors }: RealScenario, name: string, more = {}):
   const answer = await directors.get(name)?.ask("switchover", more);
   if (answer?.ok !== true) throw new Error(`${name}: ${answer?.error?.message}`);
 }
+/** On a busy machine what was done before may take its time. */
+export async function becomesMaster(s: RealScenario, name: string): Promise<void> {
+  for (const endMs = performance.now() + masterMs; !s.holders().includes(name); await sleep(50))
+    if (performance.now() > endMs) throw new Error(`${name} is not master within ${masterMs} ms`);
+}
 const linkOf = ({ host }: BuiltMachine): string => host.links[0]?.name ?? "eth0";
 
 const deeds: { readonly [Action in FaultAction]?: Deed } = {
-  crash: (s, { host }) => {
-    s.directors.get(host)?.signal("SIGKILL");
-    plugged(s, host, false);
-  },
+  crash: (s, { host }) => s.crash(host),
+  restart: (s, { host }) => s.restart(host),
   // A namespace's kernel does not stop: its programs do, and its cables carry nothing.
   pause: (s, { host }) => {
     s.paused.add(host);
@@ -63,9 +102,12 @@ const deeds: { readonly [Action in FaultAction]?: Deed } = {
   cut: (s, { host }) => plugged(s, host, false),
   mend: (s, { host }) => plugged(s, host, true),
   loss: (s, { host, value }) => {
-    if (value !== 0 && value !== 100) throw new RangeError("a loss in part cannot be compared");
-    deaf(s, host, value === 100);
+    deaf(s, host, value === 100); // without sch_netem, too
+    if (value !== 100) worsen(s, host, { lossPercent: value });
   },
+  duplicate: (s, { host, value }) => worsen(s, host, { duplicatePercent: value }),
+  reorder: (s, { host, value }) => worsen(s, host, { reorderPercent: value }),
+  delay: (s, { host, value }) => worsen(s, host, { delayMs: value }),
   sysctl: (s, { host, name, value }) => {
     const [, link = "", file = ""] = /^(.*)\.(\w+)$/.exec(name) ?? [];
     s.machine(host).namespace.run(() => writeSysctl(ipv4Conf(link, file), String(value)));
@@ -89,9 +131,12 @@ const deeds: { readonly [Action in FaultAction]?: Deed } = {
     await switchOver(s, host, { release: true });
     for (const name of s.holders()) if (name !== host) await switchOver(s, name);
   },
-  release: (s, { host }) => switchOver(s, host),
-  apply: (s, { host }) => s.vipward(host, "apply"),
-  undo: (s, { host }) => s.vipward(host, "undo"),
+  release: async (s, { host }) => {
+    await becomesMaster(s, host);
+    await switchOver(s, host);
+  },
+  apply: (s, { host, value }) => s.vipward(host, "apply", value),
+  undo: (s, { host, value }) => s.vipward(host, "undo", value),
   announce: (s, { host }) => {
     const machine = s.machine(host);
     const [link] = machine.host.links;

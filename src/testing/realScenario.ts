@@ -7,11 +7,12 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { run } from "../apply/run.ts";
+import { Journal } from "../apply/journal.ts";
+import { encodeRecord } from "../apply/journalCodec.ts";
 import { formatIpv4 } from "../base/ipv4.ts";
 import type { Cluster } from "../cluster/cluster.ts";
-import { machinePorts } from "../host/perform/machine.ts";
-import { programsHere } from "../host/perform/readFacts.ts";
+import { FileJournal } from "../host/perform/journalFile.ts";
+import { readFacts } from "../host/perform/readFacts.ts";
 import { whoHas } from "../host/whoHas.ts";
 import { type BuiltMachine, type BuiltNetwork, buildNetwork } from "../lab/netns/build.ts";
 import type { ClientWorkerData, ClientWorkerReply } from "../lab/netns/clientWorker.ts";
@@ -22,18 +23,23 @@ import type { Plot } from "../lab/plot.ts";
 import type { ScenarioOptions } from "../lab/sim/scenario.ts";
 import { addressOn } from "../lab/topology.ts";
 import type { ConnectionResult, TrafficPlan } from "../lab/traffic.ts";
-import { kernelModel } from "../plan/kernelModel.ts";
-import { makePlan, type Plan } from "../plan/plan.ts";
-import { planFor } from "../policy/auto.ts";
-import { nothingWanted } from "../policy/hide.ts";
-import { wishOf } from "../policy/wishOf.ts";
+import { BootingServer } from "./realBoot.ts";
 import type { Directing, RealDirector } from "./realDirectors.ts";
-import { dropGratuitous, inflict, plugged } from "./realFaults.ts";
-import type { Seen } from "./truth.ts";
+import { becomesMaster, dropGratuitous, type Impairment, inflict, plugged } from "./realFaults.ts";
+import { killedRun, runVipward } from "./realVipward.ts";
+import { type Seen, standingOf } from "./truth.ts";
 
 const settleMs = 90_000;
 /** In a race each machine is the quickest for so long; with sch_netem the wires see to that. */
 const stirMs = 300;
+
+/** As the next run would at its start: the model begins with such a journal, and counts calls from there. */
+async function foldJournal(journal: FileJournal): Promise<void> {
+  const { nextRun, owned: changes } = await Journal.peek(journal);
+  await journal.replace(encodeRecord({ type: "owned", nextRun, changes }));
+}
+
+const workerFile = (name: string): URL => new URL(`../lab/netns/${name}.js`, import.meta.url);
 
 export class RealScenario {
   readonly plot: Plot;
@@ -41,11 +47,15 @@ export class RealScenario {
   readonly directors = new Map<string, RealDirector>();
   /** Frozen for a while: that it says so afterwards is part of the story. */
   readonly paused = new Set<string>();
+  /** Cables that are worse than they were. */
+  readonly impaired = new Map<string, Impairment>();
   readonly #directing: Directing;
   readonly #cluster: Cluster;
   readonly #text: string;
   readonly #options: ScenarioOptions;
   readonly #folder = mkdtempSync(join(tmpdir(), "vipward-truth-"));
+  /** Real servers that boot, where the story restarts them. */
+  readonly #booting = new Map<string, BootingServer>();
   readonly #closers: (() => void | Promise<void>)[] = [];
 
   constructor(
@@ -74,7 +84,10 @@ export class RealScenario {
     if (this.#options.dropsGratuitous) dropGratuitous(this);
     for (const { host } of plot.realServers) await this.#realServer(host.name);
     const client = await this.#programs();
-    for (const { name } of this.#cluster.directors) await this.#director(name);
+    for (const { name } of this.#cluster.directors) {
+      await this.#director(name);
+      if (name === plot.director.name && !this.#preempts) await becomesMaster(this, name);
+    }
     await this.#settled();
     const tap = openTap(plot.cast, this.network.switches);
     this.#closers.push(() => tap.close());
@@ -101,62 +114,92 @@ export class RealScenario {
     return this.#seen(reply.result.connections, caches, tap);
   }
 
-  /** With its VIPs and its policy; unsilenced: the VIPs on lo, as they are. */
+  /** With its VIPs and its policy; unsilenced: the VIPs on lo, as they are. One that will restart has booted before. */
   async #realServer(name: string): Promise<void> {
-    if (this.#options.silenced) await this.vipward(name, "apply");
+    if (this.#options.faults.some((f) => f.host === name && f.action === "restart")) await this.#firstBoot(name);
+    else if (this.#options.silenced) await this.vipward(name, "apply");
     else
       for (const address of this.plot.vips)
         this.machine(name).netlink.addAddress("lo", { prefix: { address, length: 32 } });
   }
 
-  /** `vipward apply` or `undo` on a real server, by their own code. */
-  async vipward(name: string, direction: "apply" | "undo"): Promise<void> {
-    const realServer = this.#cluster.realServers.find((r) => r.name === name);
-    if (realServer === undefined) throw new RangeError(`no real server ${name}`);
-    const isAll = realServer.policy.name === "redirect" && this.plot.redirectPort === undefined;
-    const wished = { ...wishOf(this.#cluster, realServer), programs: programsHere() };
-    const wish = isAll ? { ...wished, services: [] } : wished;
-    const { namespace } = this.machine(name);
-    const outcome = await run(machinePorts({ namespace, stateDir: join(this.#folder, name) }), {
+  async #firstBoot(name: string): Promise<void> {
+    const machine = this.machine(name);
+    const server = new BootingServer(machine.host, this.#text);
+    this.#booting.set(name, server);
+    this.#closers.push(() => server.close());
+    await server.boot(machine);
+    server.apply(name);
+  }
+
+  /** As if the plug were pulled; its links go with `restart`. */
+  async crash(name: string): Promise<void> {
+    this.directors.get(name)?.signal("SIGKILL");
+    plugged(this, name, false);
+    await this.#booting.get(name)?.off();
+  }
+
+  /** New links, an empty kernel, and what its disk makes of that; a director's unit starts `vipward run`. */
+  async restart(name: string): Promise<void> {
+    const director = this.directors.get(name);
+    await director?.close();
+    this.network.renew(name);
+    if (director !== undefined) await this.#director(name);
+    else {
+      await this.#booting.get(name)?.boot(this.machine(name));
+      await this.#webServers([name]);
+    }
+  }
+
+  /** `vipward apply` or `undo` on a real server, by their own code; killed at a call where `killAt` is above 0. */
+  async vipward(name: string, direction: "apply" | "undo", killAt = 0): Promise<void> {
+    const asked = {
+      namespace: this.machine(name).namespace.name,
+      stateDir: join(this.#folder, name),
+      realServer: name,
       direction,
-      paths: [],
-      kernel: kernelModel,
-      plan: (world, owned): Plan => {
-        if (direction === "undo")
-          return makePlan({ world, owned, wanted: [], goal: nothingWanted, kernel: kernelModel });
-        const choice = planFor(realServer.policy.name, { world, owned, wish, kernel: kernelModel });
-        if ("plan" in choice) return choice.plan;
-        throw new Error(choice.considered.map((c) => `${c.policy}: ${c.why}`).join("; "));
-      },
-    });
+      everyPort: this.plot.redirectPort === undefined,
+    };
+    if (killAt > 0) {
+      await foldJournal(new FileJournal(join(asked.stateDir, "journal")));
+      if (await killedRun({ ...asked, text: this.#text, killAt })) return;
+      throw new Error(`${name}: vipward ${direction} ends before its call ${killAt}`);
+    }
+    const outcome = await runVipward(this.#cluster, asked);
     if (outcome.kind !== "done") throw new Error(`${name}: ${JSON.stringify({ ...outcome, plan: undefined })}`);
   }
 
   async #programs(): Promise<LabWorker<TrafficPlan, ClientWorkerReply>> {
-    const module = (name: string): URL => new URL(`../lab/netns/${name}.js`, import.meta.url);
-    const namespaceOf = (name: string): string => this.machine(name).namespace.name;
+    const client = new LabWorker<TrafficPlan, ClientWorkerReply>(workerFile("clientWorker"), {
+      namespace: this.machine(this.plot.client.name).namespace.name,
+    } satisfies ClientWorkerData);
+    this.#closers.push(() => client.end());
+    await Promise.all([this.#webServers(this.plot.realServers.map(({ host }) => host.name)), client.next()]);
+    return client;
+  }
+
+  async #webServers(names: readonly string[]): Promise<void> {
     const ports = [...new Set(this.plot.services.map(({ service }) => service.port))];
-    const web = new LabWorker<WebWorkerRequest, WebWorkerReply>(module("webWorker"), {
-      servers: this.plot.realServers.flatMap(({ host }) =>
-        ports.map((port) => ({ host: host.name, namespace: namespaceOf(host.name), port })),
+    const web = new LabWorker<WebWorkerRequest, WebWorkerReply>(workerFile("webWorker"), {
+      servers: names.flatMap((host) =>
+        ports.map((port) => ({ host, namespace: this.machine(host).namespace.name, port })),
       ),
     } satisfies WebWorkerData);
     this.#closers.push(() => web.end());
-    const client = new LabWorker<TrafficPlan, ClientWorkerReply>(module("clientWorker"), {
-      namespace: namespaceOf(this.plot.client.name),
-    } satisfies ClientWorkerData);
-    this.#closers.push(() => client.end());
-    await Promise.all([web.next(), client.next()]);
-    return client;
+    await web.next();
   }
 
   async #director(name: string): Promise<void> {
     const folder = join(this.#folder, name);
     const file = join(folder, "cluster.yaml");
-    mkdirSync(folder);
+    mkdirSync(folder, { recursive: true });
     writeFileSync(file, this.#text);
     const place = { machine: this.machine(name), file, folder, plot: this.plot };
     this.directors.set(name, await this.#directing(place));
+  }
+
+  get #preempts(): boolean {
+    return this.#cluster.failover.instances.every((i) => i.preempt);
   }
 
   holders(): string[] {
@@ -236,7 +279,12 @@ export class RealScenario {
       misrouted: ofServers(bypassed).length > 0,
       leaks: ofServers(leaks),
       served: [...new Set(connections.flatMap((c) => c.servedBy))],
+      standing: Object.fromEntries(plot.realServers.map(({ host: { name } }) => [name, this.#standing(name)])),
     };
+  }
+
+  #standing(name: string): string[] {
+    return standingOf(readFacts(this.machine(name).namespace), this.plot.vips.map(formatIpv4));
   }
 
   /** What the directors said, for whoever has to find out why. */

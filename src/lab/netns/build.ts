@@ -38,6 +38,8 @@ export interface BuiltNetwork {
   readonly switches: readonly BuiltSwitch[];
   /** Pulls the trunk of a switch out, or puts it in again; false: it has none. */
   plugUplink(name: string, up: boolean): boolean;
+  /** Power off and on: a namespace and links as they were when it was built, and nothing of what came since. */
+  renew(name: string): void;
   /**
    * Makes another machine the quickest. Real machines are quick and slow by turns; here, where the kernel cannot delay
    * packets (sch_netem), all are equally quick and every race would end the same way: a bridge floods its ports in the
@@ -225,6 +227,27 @@ class Builder {
     if (host.gateway !== undefined) netlink.addRoute({ gateway: host.gateway });
   }
 
+  renew(name: string): void {
+    const old = this.machines.get(name);
+    if (old === undefined) throw new RangeError(`no machine ${name}`);
+    for (const { netlink, machineOfPort, bridgeOfPort } of this.switches.values())
+      for (const [port] of [...machineOfPort].filter(([, owner]) => owner === name)) {
+        netlink.deleteLink(port);
+        machineOfPort.delete(port);
+        bridgeOfPort.delete(port);
+      }
+    this.#made.splice(
+      this.#made.findIndex((m) => m.namespace === old.namespace),
+      1,
+    );
+    old.netlink.close();
+    old.namespace.close();
+    removeNamespace(old.namespace.name);
+    this.machine(old.host);
+    for (const link of old.host.links) this.plug(old.host, link);
+    this.gateway(this.machines.get(name) as BuiltMachine);
+  }
+
   remove(keep: boolean): void {
     const failures: unknown[] = [];
     for (const { namespace, netlink } of this.#made.splice(0).reverse()) {
@@ -283,5 +306,6 @@ export function buildNetwork(topology: Topology, prefix: string): BuiltNetwork {
     for (const { netlink, port } of uplinks.get(name) ?? []) netlink.setLink(port, { up });
     return uplinks.has(name);
   };
-  return { machines, switches, plugUplink, stir, remove: ({ keep }) => builder.remove(keep) };
+  const renew = (name: string): void => builder.renew(name);
+  return { machines, switches, plugUplink, stir, renew, remove: ({ keep }) => builder.remove(keep) };
 }
