@@ -5,7 +5,7 @@ import { parseCluster } from "../../cluster/index.ts";
 import { builtinCluster } from "../builtin.ts";
 import { type Plot, scenarioPlot } from "../plot.ts";
 import { specOf } from "../spec.ts";
-import { explore, shrink } from "./explore.ts";
+import { type ExploreOptions, explore, shrink } from "./explore.ts";
 import { scheduleOf } from "./schedule.ts";
 
 function plot(): [Cluster, Plot] {
@@ -29,11 +29,14 @@ test("explore finds breaches, cuts them down to what is needed, and gives them a
   assert.equal(JSON.stringify(await explore(...plot(), { ...options, runs: 12 })), JSON.stringify(one));
 });
 
-test("the number of threads changes nothing, and stopping early counts what was run", async () => {
+test("the number of threads changes nothing, with a guard or without, and stopping early counts what was run", async () => {
   const shorter = { ...options, runs: 7, durationMs: 60_000 };
-  const alone = await explore(...plot(), shorter);
-  for (const threads of [2, 3])
-    assert.equal(JSON.stringify(await explore(...plot(), { ...shorter, threads })), JSON.stringify(alone));
+  const told = async (more: Partial<ExploreOptions>): Promise<string> =>
+    JSON.stringify(await explore(...plot(), { ...shorter, ...more }));
+  const [plain, guarded] = [await told({}), await told({ guard: "heal" })];
+  assert.notEqual(plain, guarded);
+  assert.equal(await told({ threads: 2 }), plain);
+  assert.equal(await told({ threads: 3, guard: "heal" }), guarded);
   const stopped = await explore(...plot(), { ...shorter, runs: 1000, threads: 2, progress: (done) => done === 3 });
   assert.equal(stopped.runs, 3);
 });

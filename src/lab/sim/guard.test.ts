@@ -122,15 +122,13 @@ test("who is not silenced has nothing to guard; whose kernel runs no vipward is 
 
 test("explore: with a guard the laws that hands broke hold, and the same seed tells the same", async () => {
   const { cluster, plot } = clusterOf("    seconds: 5\n");
-  const options = { seed: 11, runs: 12, durationMs: 240_000, dropsGratuitous: false, silenced: true };
+  // of these two schedules one breaks a law by hand alone
+  const options = { seed: 36, runs: 2, durationMs: 120_000, dropsGratuitous: false, silenced: true };
   const byHand = (report: Awaited<ReturnType<typeof explore>>): string[] =>
     report.stories.flatMap((s) => (s.faults.every((f) => /vip|sysctl/.test(f.action)) ? [`${s.law} ${s.host}`] : []));
-  assert.ok(byHand(await explore(cluster, plot, options)).length > 0);
+  assert.deepEqual(byHand(await explore(cluster, plot, options)), ["one owner web3"]);
   const guarded = await explore(cluster, plot, { ...options, guard: "heal" });
   assert.deepEqual(byHand(guarded), []);
-  const few = { ...options, runs: 3, guard: "heal" } as const;
-  assert.equal(
-    JSON.stringify(await explore(cluster, plot, { ...few, threads: 2 })),
-    JSON.stringify(await explore(cluster, plot, few)),
-  );
+  const again = await explore(cluster, plot, { ...options, guard: "heal" });
+  assert.equal(JSON.stringify(again), JSON.stringify(guarded));
 });
