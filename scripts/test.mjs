@@ -1,6 +1,6 @@
-// npm test -- [static|unit|netns|vm ...] [--only TEXT] [--seed N]: sets up, then runs every test. Each file is a process
-// of its own with a time limit; one that crashes, hangs, or holds no test has failed. The last line is always
-// "N passed, N failed, N skipped".
+// npm test -- [static|unit|netns|vm ...] [--only TEXT ...] [--seed N]: sets up, then runs every test, or with --only those
+// files whose path holds one of the texts. Each file is a process of its own with a time limit; one that crashes, hangs,
+// or holds no test has failed. The last line is always "N passed, N failed, N skipped".
 import { spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -46,22 +46,23 @@ const tiers = {
 };
 
 function parseArguments(args) {
-  const wanted = { tiers: [], only: "", seed: randomInt(0x7fffffff) };
+  const wanted = { tiers: [], only: [], seed: randomInt(0x7fffffff) };
   for (let i = 0; i < args.length; i++) {
     const [flag, inline] = args[i].split(/=(.*)/s);
     const value = () => inline ?? args[++i] ?? "";
-    if (flag === "--only") wanted.only = value();
+    if (flag === "--only") wanted.only.push(value());
     else if (flag === "--seed") wanted.seed = Number(value());
     else if (flag === "static" || flag in tiers) wanted.tiers.push(flag);
     else
       throw new SetupError(
         `unknown argument ${args[i]}`,
-        "npm test -- [static|unit|netns|vm ...] [--only TEXT] [--seed N]",
+        "npm test -- [static|unit|netns|vm ...] [--only TEXT ...] [--seed N]",
       );
   }
   if (!Number.isSafeInteger(wanted.seed)) throw new SetupError("--seed takes a whole number", "for instance --seed 7");
+  if (wanted.only.includes("")) throw new SetupError("--only takes a text", "for instance --only vrrp");
   if (wanted.tiers.length === 0)
-    wanted.tiers = wanted.only === "" ? ["static", ...Object.keys(tiers)] : Object.keys(tiers);
+    wanted.tiers = wanted.only.length === 0 ? ["static", ...Object.keys(tiers)] : Object.keys(tiers);
   return wanted;
 }
 
@@ -159,8 +160,9 @@ async function runFile(tierName, file, folder, seed) {
 
 function testFiles(tierName, only) {
   const dist = join(root, "dist");
+  const isWanted = (file) => only.length === 0 || only.some((text) => file.includes(text));
   return readdirSync(dist, { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(".test.js") && tiers[tierName].takes(file) && file.includes(only))
+    .filter((file) => file.endsWith(".test.js") && tiers[tierName].takes(file) && isWanted(file))
     .sort()
     .map((file) => join(dist, file));
 }
