@@ -2,9 +2,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { codeTable, keyTables } from "../dist/cluster/reference.js";
 import { clusterJsonSchema } from "../dist/cluster/schema.js";
+import { writeFormatted } from "./writeFormatted.mjs";
 
 const file = (path) => new URL(`../${path}`, import.meta.url);
-writeFileSync(file("schema/cluster.schema.json"), `${JSON.stringify(clusterJsonSchema(), null, 2)}\n`);
+writeFormatted("schema/cluster.schema.json", JSON.stringify(clusterJsonSchema(), null, 2));
 let docs = readFileSync(file("docs/cluster-file.md"), "utf8");
 for (const [name, text] of [
   ["keys", keyTables()],
