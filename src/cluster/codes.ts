@@ -214,6 +214,14 @@ export const codes = {
     "two networks in one VLAN of the same switches: a network is a broadcast domain of its own",
     "give each network a VLAN of its own under `lab.vlans`",
   ),
+  "sctp-left-out": warning(
+    "a service by sctp, read by `vipward sim`, `explore` or `lab`: they have no client that speaks it, so they leave it out",
+    "nothing is needed if the other services show enough; else say `protocol: tcp` in a copy of the file",
+  ),
+  "only-sctp": error(
+    "every service is by sctp, read by `vipward sim`, `explore` or `lab`: nothing of the cluster is left to try",
+    "say `protocol: tcp` in a copy of the file, or add a tcp service with the same VIP and real servers",
+  ),
 
   // Failover.
   "interval-step": error(

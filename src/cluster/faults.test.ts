@@ -22,6 +22,9 @@ const written = (change: Change): string =>
     .join("");
 
 const service = (keys: string): Change => ({ services: `[{vip: web, ${keys}}]` });
+const two80 = (protocol: string): Change => ({
+  services: `[{vip: web, port: 80}, {vip: web, port: 80, protocol: ${protocol}}]`,
+});
 const pair = { directors: "{lb1: 10.10.0.2, lb2: 10.10.0.3}" };
 const vrrp = (keys: string): Change => ({ ...pair, failover: `{vrrp: {id: 7, ${keys}}}` });
 const instances = (list: string, more = ""): Change => ({ ...pair, failover: `{instances: [${list}]${more}}` });
@@ -374,6 +377,8 @@ const cases: readonly (readonly [Code, Change, Change])[] = [
     { ...farServer, ...lab("switches: {core: {}}, vlans: {lan: 5, far: 5}") },
     { ...farServer, ...lab("switches: {core: {}}, vlans: {lan: 5, far: 6}") },
   ],
+  ["sctp-left-out", two80("sctp"), two80("udp")],
+  ["only-sctp", service("port: 80, protocol: sctp"), two80("sctp")],
   ["unknown-network", lab("vlans: {lon: 5}"), lab("vlans: {lan: 5}")],
   ["unknown-network", lab("links: {web1: [{network: lon}]}"), lab("links: {web1: [{network: lan}]}")],
   ["wrong-network", lab("links: {web1: [{network: far}]}"), lab("links: {web1: [{network: lan}]}")],
@@ -383,7 +388,7 @@ const cases: readonly (readonly [Code, Change, Change])[] = [
 
 const textOf = (change: Change): string => change.raw ?? written(change);
 function problemsOf(text: string): readonly Problem[] {
-  const result = parseCluster(text);
+  const result = parseCluster(text, { forLab: true });
   return result.ok ? result.warnings : result.problems;
 }
 
@@ -407,6 +412,23 @@ for (const [i, [code, fault, twin]] of cases.entries()) {
       assert.ok(parseCluster(textOf(twin)).ok, JSON.stringify(problemsOf(textOf(twin)), null, 1));
   });
 }
+
+test("sctp: of no concern to who runs the cluster; to a lab each such service is named at its protocol", () => {
+  const text = textOf({
+    services:
+      "[{vip: web, port: 80}, {vip: web, port: 5060, name: a, protocol: sctp}, {vip: two, port: 9, protocol: sctp}]",
+  });
+  const plain = parseCluster(text);
+  assert.deepEqual(plain.ok && plain.warnings, []);
+  const found = problemsOf(text);
+  assert.deepEqual(
+    found.map((p) => `${p.path} ${p.severity}`),
+    ["services[1].protocol warning", "services[2].protocol warning"],
+  );
+  const row = text.split("\n")[(found[0]?.line ?? 0) - 1] ?? "";
+  assert.equal(row.slice((found[0]?.column ?? 0) - 1).slice(0, 4), "sctp");
+  assert.match(found[0]?.message ?? "", /service a is by sctp/);
+});
 
 test("every code has a case", () => {
   const covered = new Set<string>(cases.map(([code]) => code));

@@ -3,7 +3,7 @@ export { virtualServersOf } from "./cluster.ts";
 export { type Code, codes, type Severity } from "./codes.ts";
 export { defaults } from "./defaults.ts";
 export { Memory } from "./memory.ts";
-export { type ClusterResult, parseCluster, refuseSize, sizeLimitOctets } from "./parse.ts";
+export { type ClusterResult, type ParseOptions, parseCluster, refuseSize, sizeLimitOctets } from "./parse.ts";
 export { formatProblem, type Problem } from "./problem.ts";
 export { type Role, roleOf } from "./role.ts";
 export { clusterJsonSchema } from "./schema.ts";

@@ -1,5 +1,6 @@
 import type { Cluster } from "./cluster.ts";
 import { Context, problemLimit } from "./context.ts";
+import { saySctp } from "./labServices.ts";
 import type { Memory } from "./memory.ts";
 import { byPosition, makeProblem, type Problem, quote } from "./problem.ts";
 import { readQuickly } from "./quickYaml.ts";
@@ -18,6 +19,8 @@ export interface ParseOptions {
   readonly fileName?: string;
   /** For whoever reads one file again and again. */
   readonly memory?: Memory | undefined;
+  /** The file is read to be tried in a lab or on the model: what these cannot do is said, too. */
+  readonly forLab?: boolean | undefined;
 }
 
 /** To be asked with the file's size before it is read; undefined: go on. */
@@ -52,6 +55,7 @@ export function parseCluster(text: string, options: ParseOptions = {}): ClusterR
   if (form.input !== undefined) {
     const context = new Context(read);
     cluster = resolve(context, form.input);
+    if (options.forLab === true) saySctp(context, form.input);
     problems.push(...context.problems);
   }
   if (cluster === undefined || problems.some((p) => p.severity === "error"))

@@ -6,7 +6,7 @@ import { parseCluster } from "../cluster/index.ts";
 import type { ForwardingMethod } from "../ports/engine.ts";
 import { builtinCluster } from "./builtin.ts";
 import { type LabSpec, type Plot, plotOf } from "./plot.ts";
-import { methodsOf, specOf } from "./spec.ts";
+import { methodsOf, specOf, unspokenOf } from "./spec.ts";
 import { addressOn } from "./topology.ts";
 
 const size = { longLived: 20, shortLived: 40, durationMs: 5000 };
@@ -89,6 +89,13 @@ test("a drained service is left out, and where all are drained that is the reaso
     [80],
   );
   assert.match(String(specOf(clusterOf(file(servers, `[${drained}]`)), "dr")), /weight above 0/);
+});
+
+test("a service by sctp is named as left out, by the chapter that forwards it alone", () => {
+  const sip = "{ name: sip, vip: v, port: 5060, protocol: sctp, scheduler: rr }";
+  const cluster = clusterOf(file("{ a: 10.1.0.11 }", `[${sip}, { name: http, vip: v, port: 80, scheduler: rr }]`));
+  assert.deepEqual(unspokenOf(cluster, "dr"), ["service sip (LVS/DR): no client here speaks sctp"]);
+  assert.deepEqual(unspokenOf(cluster, "tun"), []);
 });
 
 test("what cannot be told is a sentence, not a failure in the middle of the story", () => {

@@ -56,6 +56,14 @@ export const methodsOf = (cluster: Cluster): ForwardingMethod[] =>
     cluster.services.some((s) => s.destinations.some((d) => d.forwarding === method)),
   );
 
+/** What a chapter leaves out since nothing here speaks it, by name; the cluster file's reader says where it stands. */
+export const unspokenOf = (cluster: Cluster, forwarding: ForwardingMethod): string[] =>
+  cluster.services.flatMap(({ name, match, destinations }) =>
+    match.protocol === "sctp" && destinations.some((d) => d.forwarding === forwarding)
+      ? [`service ${name} (LVS/${forwarding.toUpperCase()}): no client here speaks sctp`]
+      : [],
+  );
+
 /** One chapter's part of the cluster, or a sentence that says why there is nothing to tell. */
 export function specOf(cluster: Cluster, forwarding: ForwardingMethod, purpose: Purpose = "story"): LabSpec | string {
   const spoken = speaks[purpose];

@@ -123,6 +123,53 @@ test("an impossible topology and scenario: everything wrong with them at once, e
     assert.deepEqual(await codesOf(), ["number-range"]);
   }));
 
+test("sctp: beside tcp it is left out and named where it stands; alone it is an error of the file, for all three", () =>
+  inFolder(async (folder) => {
+    const both = join(folder, "both.yaml");
+    const alone = join(folder, "alone.yaml");
+    const text = readFileSync(example("lvs-dr"), "utf8");
+    const http = "  - { name: http, vip: web, port: 80, scheduler: rr }\n";
+    const sctp = "  - { name: sip, vip: web, port: 5060, protocol: sctp, scheduler: rr }\n";
+    writeFileSync(alone, text.replace(http, sctp));
+    writeFileSync(both, text.replace(http, sctp + http));
+    const column = sctp.indexOf("sctp") + 1;
+    const explored = ["--runs", "1", "--minutes", "1"];
+    const line = text.split("\n").indexOf(http.trimEnd()) + 1;
+    const runs = [
+      ["sim", "--seconds", "1"],
+      ["explore", ...explored],
+      ["lab", "--backend", "sim", "--seconds", "1"],
+    ];
+    for (const [command = "", ...more] of runs) {
+      const { status, stdout, stderr } = await vipward([command, alone, ...more]);
+      assert.equal(status, 65, stderr);
+      assert.equal(stdout, "");
+      assert.match(
+        stderr,
+        new RegExp(`alone\\.yaml:${line}:${column}: error: .*sip.*\\[only-sctp\\]\n[^]*remedy: \\S`),
+      );
+    }
+    for (const [command = "", ...more] of runs) {
+      const { status, stdout, stderr } = await vipward([command, both, ...more, "--json"]);
+      assert.ok(status === 0 || (command === "explore" && status === 1), stderr);
+      assert.match(stderr, new RegExp(`both\\.yaml:${line}:${column}: warning: .*sip.*\\[sctp-left-out\\]`));
+      assert.deepEqual((JSON.parse(stdout) as { leftOut: string[] }).leftOut, [
+        "service sip (LVS/DR): no client here speaks sctp",
+      ]);
+    }
+  }));
+
+test("a scenario of which nothing can be told is no success, but status 69", () =>
+  inFolder(async (folder) => {
+    const file = join(folder, "drained.yaml");
+    const text = readFileSync(example("director-moves"), "utf8");
+    writeFileSync(file, text.replace("scheduler: rr }", "scheduler: rr, realServers: { web1: 0 } }"));
+    const { status, stdout, stderr } = await vipward(["sim", file]);
+    assert.equal(status, 69, stderr);
+    assert.equal(stdout, "");
+    assert.match(stderr, /nothing of this lab can be simulated: .*weight above 0/);
+  }));
+
 test("vipward lab refuses by name what only the simulator can do, with status 69", () =>
   inFolder(async (folder) => {
     const file = join(folder, "lossy.yaml");

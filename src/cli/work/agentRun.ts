@@ -123,7 +123,7 @@ export async function runAgent(flags: RunFlags, io: Io): Promise<number> {
   const memory = new Memory();
   const agent = new Agent({
     readFile: () => outcomeOf(io, (quiet) => readClusterText(flags.config, quiet)),
-    clusterOf: (text) => outcomeOf(io, (quiet) => clusterFromText(text, flags.config, quiet, memory)),
+    clusterOf: (text) => outcomeOf(io, (quiet) => clusterFromText(text, flags.config, quiet, { memory })),
     as: flags.as,
     socket: flags.socket,
     stateDir: flags.stateDir,

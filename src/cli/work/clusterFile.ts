@@ -1,12 +1,17 @@
 import { readFileSync, statSync } from "node:fs";
 import type { Cluster } from "../../cluster/cluster.ts";
-import { formatProblem, type Memory, parseCluster, refuseSize } from "../../cluster/index.ts";
+import { formatProblem, type ParseOptions, parseCluster, refuseSize } from "../../cluster/index.ts";
 import { HostError } from "../../host/errors.ts";
 import type { Io } from "../io.ts";
 
 /** Prints what is wrong with the text; undefined when it has errors. Warnings are printed and let pass. */
-export function clusterFromText(text: string, fileName: string, io: Io, memory?: Memory): Cluster | undefined {
-  const read = parseCluster(text, { fileName, memory });
+export function clusterFromText(
+  text: string,
+  fileName: string,
+  io: Io,
+  options: Omit<ParseOptions, "fileName"> = {},
+): Cluster | undefined {
+  const read = parseCluster(text, { ...options, fileName });
   for (const problem of read.ok ? read.warnings : read.problems) io.err(`${formatProblem(problem, fileName, text)}\n`);
   return read.ok ? read.cluster : undefined;
 }
@@ -34,7 +39,11 @@ export function readClusterText(path: string, io: Io): string | undefined {
 }
 
 /** Errors: those of readClusterText. */
-export function clusterFromFile(path: string, io: Io): Cluster | undefined {
+export function clusterFromFile(
+  path: string,
+  io: Io,
+  options: Omit<ParseOptions, "fileName"> = {},
+): Cluster | undefined {
   const text = readClusterText(path, io);
-  return text === undefined ? undefined : clusterFromText(text, path, io);
+  return text === undefined ? undefined : clusterFromText(text, path, io, options);
 }

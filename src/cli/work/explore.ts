@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os";
 import { HostError } from "../../host/errors.ts";
 import { scenarioPlot } from "../../lab/plot.ts";
 import { type ExploreOptions, explore, replay } from "../../lab/sim/explore.ts";
-import { methodsOf, specOf } from "../../lab/spec.ts";
+import { methodsOf, specOf, unspokenOf } from "../../lab/spec.ts";
 import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
@@ -27,17 +27,20 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
   const minutes = wholeNumber("--minutes", flags.minutes, 1, 1440);
   const seed = wholeNumber("--seed", flags.seed, 0, 0x7fffffff);
   const again = flags.replay === undefined ? undefined : wholeNumber("--replay", flags.replay, 0, 1_000_000);
-  const cluster = clusterFromFile(file, io);
+  const cluster = clusterFromFile(file, io, { forLab: true });
   if (cluster === undefined) return exitCode("badData");
   const reports: unknown[] = [];
+  const leftOut: string[] = [];
   let broken = false;
   const line = progress(io, process.stderr.isTTY === true);
   const specs = methodsOf(cluster).map((method) => specOf(cluster, method, "scenario"));
   for (const spec of specs) {
     if (typeof spec === "string") {
+      leftOut.push(spec);
       io.err(`left out: ${spec}\n`);
       continue;
     }
+    leftOut.push(...unspokenOf(cluster, spec.forwarding));
     const options: ExploreOptions = {
       seed,
       runs,
@@ -70,6 +73,7 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
     throw new HostError("explore/usage", `nothing of ${file} can be simulated`, {
       remedy: "name a tcp or udp service forwarded by dr or tun",
     });
-  if (flags.json === true) io.out(`${JSON.stringify({ cluster: cluster.name, explorations: reports }, null, 2)}\n`);
+  if (flags.json === true)
+    io.out(`${JSON.stringify({ cluster: cluster.name, explorations: reports, leftOut }, null, 2)}\n`);
   return exitCode(broken ? "no" : "ok");
 }

@@ -55,7 +55,7 @@ export function chaptersOf(
   }
   if (flags.realServers !== undefined)
     throw usage("--real-servers is for the built-in cluster", `change the real servers in ${file} instead`);
-  const cluster: Cluster | undefined = clusterFromFile(file, io);
+  const cluster: Cluster | undefined = clusterFromFile(file, io, { forLab: true });
   if (cluster === undefined) return undefined;
   const methods = methodsOf(cluster);
   const chapters = wanted(flags)

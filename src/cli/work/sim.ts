@@ -3,9 +3,9 @@ import { HostError } from "../../host/errors.ts";
 import { scenarioPlot } from "../../lab/plot.ts";
 import type { Cure } from "../../lab/report.ts";
 import type { Chapter } from "../../lab/run.ts";
-import { runSimLab } from "../../lab/sim/run.ts";
+import { nothingToSimulate, runSimLab } from "../../lab/sim/run.ts";
 import { Scenario, scenarioOptions } from "../../lab/sim/scenario.ts";
-import { specOf } from "../../lab/spec.ts";
+import { specOf, unspokenOf } from "../../lab/spec.ts";
 import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
@@ -43,18 +43,23 @@ async function runScenarios(
   io: Io,
 ): Promise<number> {
   const p = paint(io.colour);
+  let told = 0;
   const reports: unknown[] = [];
+  const leftOut: string[] = [];
   let broken = false;
   for (const { cluster, forwarding } of chapters) {
     const spec = specOf(cluster, forwarding, "scenario");
     const { scenario } = cluster.lab;
     if (scenario === undefined) continue;
     if (typeof spec === "string") {
+      leftOut.push(spec);
       io.err(`left out: ${spec}\n`);
       continue;
     }
+    leftOut.push(...unspokenOf(cluster, forwarding));
     const options = scenarioOptions(cluster, given, flags.cure !== "none", flags.pcap !== undefined);
     const { seed } = options;
+    told++;
     const { pcap, ...outcome } = await new Scenario(cluster, scenarioPlot(spec), options).run();
     broken ||= outcome.breaches.length > 0 || outcome.connections.broken > 0;
     if (flags.json === true) reports.push({ forwarding, seed, seconds: scenario.durationMs / 1000, ...outcome });
@@ -62,7 +67,8 @@ async function runScenarios(
     if (flags.pcap !== undefined && pcap !== undefined)
       writeCapture(captureName(flags.pcap, forwarding, chapters.length > 1), pcap.octets, io, pcap.frames);
   }
-  if (flags.json === true) io.out(`${JSON.stringify({ scenarios: reports }, null, 2)}\n`);
+  if (told === 0) throw nothingToSimulate(leftOut, "tcp or udp");
+  if (flags.json === true) io.out(`${JSON.stringify({ scenarios: reports, leftOut }, null, 2)}\n`);
   return exitCode(broken ? "no" : "ok");
 }
 

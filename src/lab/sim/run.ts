@@ -5,7 +5,7 @@ import type { ForwardingMethod } from "../../ports/engine.ts";
 import { Pcap } from "../../sim/pcap.ts";
 import { plotOf } from "../plot.ts";
 import { type ChapterReport, type Cure, LAB_REPORT_VERSION, type LabEvent, type LabReport } from "../report.ts";
-import { specOf } from "../spec.ts";
+import { specOf, unspokenOf } from "../spec.ts";
 import { tellChapter } from "../story.ts";
 import { simStage } from "./stage.ts";
 
@@ -35,6 +35,11 @@ export interface SimLabOutcome {
 
 const connections = { longLived: 20, shortLived: 40 };
 
+export const nothingToSimulate = (leftOut: readonly string[], spoken: string): HostError =>
+  new HostError("lab/unavailable", `nothing of this lab can be simulated: ${leftOut.join("; ")}`, {
+    remedy: `name a ${spoken} service that is forwarded by dr or tun`,
+  });
+
 /** The whole story on the model. All times in the report are virtual. Rejects with HostError when no chapter can be told. */
 export async function runSimLab(options: SimLabOptions): Promise<SimLabOutcome> {
   const chapters: ChapterReport[] = [];
@@ -49,6 +54,7 @@ export async function runSimLab(options: SimLabOptions): Promise<SimLabOutcome> 
       leftOut.push(spec);
       continue;
     }
+    leftOut.push(...unspokenOf(cluster, forwarding));
     let pcap: Pcap | undefined;
     const stage = simStage(cluster, plotOf(spec, { ...connections, durationMs: options.trafficMs }), {
       seed: options.seed,
@@ -70,10 +76,7 @@ export async function runSimLab(options: SimLabOptions): Promise<SimLabOutcome> 
     events += stage.world.lan.events;
     if (pcap !== undefined) captures.push({ forwarding, octets: pcap.octets(), frames: pcap.frames });
   }
-  if (chapters.length === 0)
-    throw new HostError("lab/unavailable", `nothing of this lab can be simulated: ${leftOut.join("; ")}`, {
-      remedy: "name a tcp service that is forwarded by dr or tun",
-    });
+  if (chapters.length === 0) throw nothingToSimulate(leftOut, "tcp");
   const report: LabReport = {
     reportVersion: LAB_REPORT_VERSION,
     cluster: [...new Set(options.chapters.map((c) => c.cluster.name))].join(", "),
