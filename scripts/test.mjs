@@ -25,12 +25,12 @@ import { judge, parseReport, seconds } from "./testReport.mjs";
  * clocks of protocols, or compare a kernel's story with the model's; beside others they would be late.
  */
 const tiers = {
-  unit: { takes: (f) => !/\.(netns|vm)\.test\.js$/.test(f), atOnce: 2, limitMs: 60_000, excuse: () => undefined },
+  unit: { takes: (f) => !/\.(netns|vm)\.test\.js$/.test(f), atOnce: 2, limitMs: 180_000, excuse: () => undefined },
   netns: {
     takes: (f) => f.endsWith(".netns.test.js"),
     atOnce: 2,
     alone: (f) => f.startsWith("lab/"),
-    limitMs: 180_000,
+    limitMs: 300_000,
     excuse: () => (process.getuid() === 0 ? undefined : "not root: network namespaces cannot be made"),
   },
   vm: {

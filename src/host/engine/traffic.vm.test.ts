@@ -37,77 +37,74 @@ ${services.map((text) => `  - { vip: web, scheduler: rr, realServers: ${text} }`
   return desiredTable(read.cluster.services, { health: new Map(), quorum: new Map(), drains: new Map() });
 }
 
-testsInVm(
-  import.meta.url,
-  "traffic of every kind of service",
-  () => {
-    let wires: Wires;
-    let engine: Engine & TableEngine;
-    let ipvs: Ipvs;
-    let client: LineThread;
-    const threads: LineThread[] = [];
-    const run = (machine: string, line: string): string => {
-      const [command = "", ...args] = line.split(" ");
-      return wires.run(machine, command, ...args);
+testsInVm(import.meta.url, "traffic of every kind of service", () => {
+  let wires: Wires;
+  let engine: Engine & TableEngine;
+  let ipvs: Ipvs;
+  let client: LineThread;
+  const threads: LineThread[] = [];
+  const run = (machine: string, line: string): string => {
+    const [command = "", ...args] = line.split(" ");
+    return wires.run(machine, command, ...args);
+  };
+
+  /** Exactly this stands, brought there by the engine. */
+  function serve(...services: string[]): readonly TableService[] {
+    const { services: wish, marks } = tableOf(services);
+    const actual = engine.read().services;
+    const owned = new Set(actual.map(keyOf));
+    // Not one by one: connections of the last test are none of the next one's.
+    if (actual.length > 0) ipvs.flush();
+    const found = difference(wish, [], { owned, maximumDeleteSharePercent: 100, force: true });
+    assert.ok(found.ok);
+    assert.deepEqual(engine.apply(found.changes), []);
+    engine.mark(marks);
+    return wish;
+  }
+  /** The kernel's counts of one service, by real server; `enough` says when its estimator has caught up. */
+  async function counted(
+    service: TableService | undefined,
+    enough: (counts: readonly ServerTraffic[]) => boolean,
+  ): Promise<ServerTraffic[]> {
+    assert.ok(service);
+    const endMs = performance.now() + 20_000;
+    for (;;) {
+      const found = engine.read().traffic.get(keyOf(service)) ?? new Map<string, ServerTraffic>();
+      const counts = [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
+      if (enough(counts)) return counts;
+      assert.ok(performance.now() < endMs, `the kernel counted ${JSON.stringify(counts)}`);
+      await sleep(200);
+    }
+  }
+  const connectionsOf = async (service: TableService | undefined, expected: readonly number[]): Promise<void> =>
+    void (await counted(service, (all) => all.map((one) => one.connections).join() === expected.join()));
+
+  async function open(port: number, from?: string): Promise<Line> {
+    const line = await client.open(vip, port, from);
+    assert.ok(line, `no connection to port ${port}`);
+    return line;
+  }
+  /** Who answers each of so many new connections. */
+  async function answers(port: number, count: number, from?: string): Promise<(string | undefined)[]> {
+    const said: (string | undefined)[] = [];
+    for (let i = 0; i < count; i++) {
+      const line = await open(port, from);
+      said.push(await line.say());
+      await line.end();
+    }
+    return said;
+  }
+  const each = (said: readonly (string | undefined)[]): number[] =>
+    webs.map((web) => said.filter((one) => one === web).length);
+
+  /** What came to a real server in a tunnel, by its kind. */
+  function packedPackets(web: string): Record<string, number> {
+    const { nftables } = JSON.parse(run(web, "nft -j list counters table ip seen")) as {
+      nftables: { counter?: { name: string; packets: number } }[];
     };
-
-    /** Exactly this stands, brought there by the engine. */
-    function serve(...services: string[]): readonly TableService[] {
-      const { services: wish, marks } = tableOf(services);
-      const actual = engine.read().services;
-      const owned = new Set(actual.map(keyOf));
-      // Not one by one: connections of the last test are none of the next one's.
-      if (actual.length > 0) ipvs.flush();
-      const found = difference(wish, [], { owned, maximumDeleteSharePercent: 100, force: true });
-      assert.ok(found.ok);
-      assert.deepEqual(engine.apply(found.changes), []);
-      engine.mark(marks);
-      return wish;
-    }
-    /** The kernel's counts of one service, by real server; `enough` says when its estimator has caught up. */
-    async function counted(
-      service: TableService | undefined,
-      enough: (counts: readonly ServerTraffic[]) => boolean,
-    ): Promise<ServerTraffic[]> {
-      assert.ok(service);
-      const endMs = performance.now() + 20_000;
-      for (;;) {
-        const found = engine.read().traffic.get(keyOf(service)) ?? new Map<string, ServerTraffic>();
-        const counts = [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
-        if (enough(counts)) return counts;
-        assert.ok(performance.now() < endMs, `the kernel counted ${JSON.stringify(counts)}`);
-        await sleep(200);
-      }
-    }
-    const connectionsOf = async (service: TableService | undefined, expected: readonly number[]): Promise<void> =>
-      void (await counted(service, (all) => all.map((one) => one.connections).join() === expected.join()));
-
-    async function open(port: number, from?: string): Promise<Line> {
-      const line = await client.open(vip, port, from);
-      assert.ok(line, `no connection to port ${port}`);
-      return line;
-    }
-    /** Who answers each of so many new connections. */
-    async function answers(port: number, count: number, from?: string): Promise<(string | undefined)[]> {
-      const said: (string | undefined)[] = [];
-      for (let i = 0; i < count; i++) {
-        const line = await open(port, from);
-        said.push(await line.say());
-        await line.end();
-      }
-      return said;
-    }
-    const each = (said: readonly (string | undefined)[]): number[] =>
-      webs.map((web) => said.filter((one) => one === web).length);
-
-    /** What came to a real server in a tunnel, by its kind. */
-    function packedPackets(web: string): Record<string, number> {
-      const { nftables } = JSON.parse(run(web, "nft -j list counters table ip seen")) as {
-        nftables: { counter?: { name: string; packets: number } }[];
-      };
-      return Object.fromEntries(nftables.flatMap(({ counter }) => (counter ? [[counter.name, counter.packets]] : [])));
-    }
-    const seen = `table ip seen {
+    return Object.fromEntries(nftables.flatMap(({ counter }) => (counter ? [[counter.name, counter.packets]] : [])));
+  }
+  const seen = `table ip seen {
       counter ipip { }
       counter gue { }
       counter gre { }
@@ -119,184 +116,181 @@ testsInVm(
       }
     }`;
 
-    before(async () => {
-      for (const module of ["ip_vs", "ip_vs_rr", "ipip", "ip_gre", "fou", "sctp"]) loadModule(module);
-      const web = (name: "web1" | "web2"): string[] => [
-        `address add ${hosts[name].rip}/16 dev eth0`,
-        `address add ${hosts[name].inner}/24 dev eth0`,
-        `address add ${vip}/32 dev lo`,
-      ];
-      wires = buildWires("vw-traffic-", {
-        lb: ["address add 10.50.0.2/16 dev eth0", "address add 10.60.0.2/24 dev eth0"],
-        web1: web("web1"),
-        web2: web("web2"),
-        client: ["200/16", "201/16", "202/16"]
-          .map((last) => `address add 10.50.0.${last} dev eth0`)
-          .concat("address add 10.50.1.200/16 dev eth0"),
-      });
-      for (const name of webs) {
-        for (const setting of ["arp_ignore=1", "arp_announce=2", "rp_filter=0"])
-          run(name, `sysctl -qw net.ipv4.conf.all.${setting} net.ipv4.conf.eth0.${setting}`);
-        run(name, `ip rule add from 10.60.0.0/24 lookup 60`);
-        run(name, `ip route add default via 10.60.0.2 table 60`);
-        for (const link of ["tunl0", "gre0"]) {
-          run(name, `ip link set ${link} up`);
-          run(name, `sysctl -qw net.ipv4.conf.${link}.rp_filter=0`);
-        }
-        run(name, "ip fou add port 6080 gue");
-        wires.run(name, "nft", seen);
-      }
-      run(
-        "lb",
-        "sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0",
-      );
-      run("lb", "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0");
-      run("lb", `ip address add ${vip}/32 dev eth0`);
-      engine = ipvsEngine(wires.machine("lb"));
-      ipvs = openIpvs(wires.machine("lb"));
-      for (const name of webs) {
-        const thread = await LineThread.start(wires.machine(name), name);
-        threads.push(thread);
-        for (const port of [80, 81, 8003, 8007, 8080]) await thread.serve(port);
-        await thread.serveDatagrams(vip, 53);
-      }
-      client = await LineThread.start(wires.machine("client"), "client");
-      threads.push(client);
+  before(async () => {
+    for (const module of ["ip_vs", "ip_vs_rr", "ipip", "ip_gre", "fou", "sctp"]) loadModule(module);
+    const web = (name: "web1" | "web2"): string[] => [
+      `address add ${hosts[name].rip}/16 dev eth0`,
+      `address add ${hosts[name].inner}/24 dev eth0`,
+      `address add ${vip}/32 dev lo`,
+    ];
+    wires = buildWires("vw-traffic-", {
+      lb: ["address add 10.50.0.2/16 dev eth0", "address add 10.60.0.2/24 dev eth0"],
+      web1: web("web1"),
+      web2: web("web2"),
+      client: ["200/16", "201/16", "202/16"]
+        .map((last) => `address add 10.50.0.${last} dev eth0`)
+        .concat("address add 10.50.1.200/16 dev eth0"),
     });
-    after(async () => {
-      for (const thread of threads) await thread.close();
-      engine?.mark([]);
-      engine?.close();
-      ipvs?.close();
-      wires?.close();
-    });
+    for (const name of webs) {
+      for (const setting of ["arp_ignore=1", "arp_announce=2", "rp_filter=0"])
+        run(name, `sysctl -qw net.ipv4.conf.all.${setting} net.ipv4.conf.eth0.${setting}`);
+      run(name, `ip rule add from 10.60.0.0/24 lookup 60`);
+      run(name, `ip route add default via 10.60.0.2 table 60`);
+      for (const link of ["tunl0", "gre0"]) {
+        run(name, `ip link set ${link} up`);
+        run(name, `sysctl -qw net.ipv4.conf.${link}.rp_filter=0`);
+      }
+      run(name, "ip fou add port 6080 gue");
+      wires.run(name, "nft", seen);
+    }
+    run(
+      "lb",
+      "sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0",
+    );
+    run("lb", "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0");
+    run("lb", `ip address add ${vip}/32 dev eth0`);
+    engine = ipvsEngine(wires.machine("lb"));
+    ipvs = openIpvs(wires.machine("lb"));
+    for (const name of webs) {
+      const thread = await LineThread.start(wires.machine(name), name);
+      threads.push(thread);
+      for (const port of [80, 81, 8003, 8007, 8080]) await thread.serve(port);
+      await thread.serveDatagrams(vip, 53);
+    }
+    client = await LineThread.start(wires.machine("client"), "client");
+    threads.push(client);
+  });
+  after(async () => {
+    for (const thread of threads) await thread.close();
+    engine?.mark([]);
+    engine?.close();
+    ipvs?.close();
+    wires?.close();
+  });
 
-    test("udp: one client's datagrams stay with one server, another's go to the next", async () => {
-      const [service] = serve("[web1, web2], port: 53, protocol: udp");
-      const [one, two] = [await client.ask(vip, 53, 4), await client.ask(vip, 53, 4)];
-      assert.deepEqual([new Set(one).size, new Set(two).size], [1, 1], `${one} / ${two}`);
-      assert.deepEqual(new Set([...one, ...two]), new Set(webs));
-      const counts = await counted(service, (all) => all.every((c) => c.packets === 4));
+  test("udp: one client's datagrams stay with one server, another's go to the next", async () => {
+    const [service] = serve("[web1, web2], port: 53, protocol: udp");
+    const [one, two] = [await client.ask(vip, 53, 4), await client.ask(vip, 53, 4)];
+    assert.deepEqual([new Set(one).size, new Set(two).size], [1, 1], `${one} / ${two}`);
+    assert.deepEqual(new Set([...one, ...two]), new Set(webs));
+    const counts = await counted(service, (all) => all.every((c) => c.packets === 4));
+    assert.deepEqual(
+      counts.map((c) => c.connections),
+      [1, 1],
+    );
+  });
+
+  test("one-packet: each datagram of one client is scheduled anew", async () => {
+    const [service] = serve("[web1, web2], port: 53, protocol: udp, onePacket: true");
+    assert.deepEqual(each(await client.ask(vip, 53, 8)), [4, 4]);
+    await connectionsOf(service, [4, 4]);
+  });
+
+  test("sctp: associations are made through the director, with each server in turn", async () => {
+    const [service] = serve("[web1, web2], port: 2905, protocol: sctp");
+    const sctp = 132;
+    const descriptors: number[] = [];
+    const socket = (name: string): number => {
+      const fd = libc.socket(libc.AF_INET, libc.SOCK_STREAM | libc.SOCK_NONBLOCK, sctp, name);
+      descriptors.push(fd);
+      return fd;
+    };
+    const associations = (name: string): number => run(name, "cat /proc/net/sctp/assocs").trim().split("\n").length - 1;
+    try {
+      for (const name of webs)
+        wires.machine(name).run(() => {
+          const fd = socket(name);
+          libc.bind(fd, inetAddress(ipv4(vip), 2905), name);
+          libc.listen(fd, 8, name);
+        });
+      for (let i = 0; i < 4; i++)
+        wires.machine("client").run(() => libc.connect(socket("client"), inetAddress(ipv4(vip), 2905), "client"));
+      const endMs = performance.now() + 20_000;
+      while (webs.some((name) => associations(name) !== 2)) {
+        assert.ok(performance.now() < endMs, `${webs.map(associations)} associations`);
+        await sleep(100);
+      }
+      // INIT and COOKIE ECHO at least went through the director.
+      const counts = await counted(service, (all) => all.every((c) => c.packets >= 4));
       assert.deepEqual(
         counts.map((c) => c.connections),
-        [1, 1],
+        [2, 2],
       );
-    });
+    } finally {
+      for (const fd of descriptors) libc.close(fd);
+    }
+  });
 
-    test("one-packet: each datagram of one client is scheduled anew", async () => {
-      const [service] = serve("[web1, web2], port: 53, protocol: udp, onePacket: true");
-      assert.deepEqual(each(await client.ask(vip, 53, 8)), [4, 4]);
-      await connectionsOf(service, [4, 4]);
-    });
+  test("fwmark: what somebody else's rule marks, and a range of ports by a mark of ours", async () => {
+    const table = "add table ip t; add chain ip t c { type filter hook prerouting priority -150; }";
+    wires.run("lb", "nft", `${table}; add rule ip t c ip daddr ${vip} tcp dport { 80, 81 } meta mark set 7`);
+    const [marked, range] = serve(
+      "[web1, web2], fwmark: 7, protocol: tcp",
+      "[web1, web2], port: 8000-8010, protocol: tcp",
+    );
+    assert.deepEqual(each([...(await answers(80, 2)), ...(await answers(81, 2))]), [2, 2]);
+    await connectionsOf(marked, [2, 2]);
+    assert.deepEqual(each([...(await answers(8003, 2)), ...(await answers(8007, 2))]), [2, 2]);
+    await connectionsOf(range, [2, 2]);
+    run("lb", "nft delete table ip t");
+    assert.equal(await client.open(vip, 80), undefined, "the twin: without the mark nobody serves");
+  });
 
-    test("sctp: associations are made through the director, with each server in turn", async () => {
-      const [service] = serve("[web1, web2], port: 2905, protocol: sctp");
-      const sctp = 132;
-      const descriptors: number[] = [];
-      const socket = (name: string): number => {
-        const fd = libc.socket(libc.AF_INET, libc.SOCK_STREAM | libc.SOCK_NONBLOCK, sctp, name);
-        descriptors.push(fd);
-        return fd;
-      };
-      const associations = (name: string): number =>
-        run(name, "cat /proc/net/sctp/assocs").trim().split("\n").length - 1;
-      try {
-        for (const name of webs)
-          wires.machine(name).run(() => {
-            const fd = socket(name);
-            libc.bind(fd, inetAddress(ipv4(vip), 2905), name);
-            libc.listen(fd, 8, name);
-          });
-        for (let i = 0; i < 4; i++)
-          wires.machine("client").run(() => libc.connect(socket("client"), inetAddress(ipv4(vip), 2905), "client"));
-        const endMs = performance.now() + 20_000;
-        while (webs.some((name) => associations(name) !== 2)) {
-          assert.ok(performance.now() < endMs, `${webs.map(associations)} associations`);
-          await sleep(100);
-        }
-        // INIT and COOKIE ECHO at least went through the director.
-        const counts = await counted(service, (all) => all.every((c) => c.packets >= 4));
-        assert.deepEqual(
-          counts.map((c) => c.connections),
-          [2, 2],
-        );
-      } finally {
-        for (const fd of descriptors) libc.close(fd);
-      }
-    });
+  test("nat: another port on the real server, and the answers come back as the VIP's", async () => {
+    const [service] = serve("{ in1: { port: 8080 }, in2: { port: 8080 } }, port: 80, forwarding: nat");
+    assert.deepEqual(each(await answers(80, 6)), [3, 3]);
+    await connectionsOf(service, [3, 3]);
+    const entries = run("lb", "ipvsadm -L -n -c");
+    assert.match(entries, /10\.50\.0\.100:80 +10\.60\.0\.11:8080/);
+  });
 
-    test("fwmark: what somebody else's rule marks, and a range of ports by a mark of ours", async () => {
-      const table = "add table ip t; add chain ip t c { type filter hook prerouting priority -150; }";
-      wires.run("lb", "nft", `${table}; add rule ip t c ip daddr ${vip} tcp dport { 80, 81 } meta mark set 7`);
-      const [marked, range] = serve(
-        "[web1, web2], fwmark: 7, protocol: tcp",
-        "[web1, web2], port: 8000-8010, protocol: tcp",
-      );
-      assert.deepEqual(each([...(await answers(80, 2)), ...(await answers(81, 2))]), [2, 2]);
-      await connectionsOf(marked, [2, 2]);
-      assert.deepEqual(each([...(await answers(8003, 2)), ...(await answers(8007, 2))]), [2, 2]);
-      await connectionsOf(range, [2, 2]);
-      run("lb", "nft delete table ip t");
-      assert.equal(await client.open(vip, 80), undefined, "the twin: without the mark nobody serves");
-    });
-
-    test("nat: another port on the real server, and the answers come back as the VIP's", async () => {
-      const [service] = serve("{ in1: { port: 8080 }, in2: { port: 8080 } }, port: 80, forwarding: nat");
+  for (const [kind, tunnel] of [
+    ["ipip", "ipip"],
+    ["gue", "{ type: gue, port: 6080 }"],
+    ["gre", "gre"],
+  ] as const)
+    test(`tun by ${kind}: packed by the director, unpacked by the real server`, async () => {
+      const before = webs.map(packedPackets);
+      const [service] = serve(`[web1, web2], port: 80, forwarding: tun, tunnel: ${tunnel}`);
       assert.deepEqual(each(await answers(80, 6)), [3, 3]);
-      await connectionsOf(service, [3, 3]);
-      const entries = run("lb", "ipvsadm -L -n -c");
-      assert.match(entries, /10\.50\.0\.100:80 +10\.60\.0\.11:8080/);
-    });
-
-    for (const [kind, tunnel] of [
-      ["ipip", "ipip"],
-      ["gue", "{ type: gue, port: 6080 }"],
-      ["gre", "gre"],
-    ] as const)
-      test(`tun by ${kind}: packed by the director, unpacked by the real server`, async () => {
-        const before = webs.map(packedPackets);
-        const [service] = serve(`[web1, web2], port: 80, forwarding: tun, tunnel: ${tunnel}`);
-        assert.deepEqual(each(await answers(80, 6)), [3, 3]);
-        const counts = await counted(service, (all) => all.every((one) => one.connections === 3 && one.packets >= 12));
-        for (const [i, web] of webs.entries()) {
-          const now = packedPackets(web);
-          const grown = Object.keys(now).filter((name) => now[name] !== before[i]?.[name]);
-          assert.deepEqual(grown, [kind], `${web} got ${JSON.stringify(now)}`);
-          assert.equal((now[kind] ?? 0) - (before[i]?.[kind] ?? 0), counts[i]?.packets, "each counted on both sides");
-        }
-      });
-
-    test("persistence: all clients of one /24 have one server, those of another may have the next", async () => {
-      const [service] = serve("[web1, web2], port: 80, persistence: { timeoutSeconds: 60, netmask: 255.255.255.0 }");
-      const near = [];
-      for (const from of ["10.50.0.200", "10.50.0.201", "10.50.0.202"]) near.push(...(await answers(80, 2, from)));
-      assert.equal(new Set(near).size, 1, `${near}`);
-      const far = await answers(80, 2, "10.50.1.200");
-      assert.deepEqual(new Set([...near, ...far]), new Set(webs), `${far}`);
-      await connectionsOf(service, near[0] === "web1" ? [6, 2] : [2, 6]);
-    });
-
-    test("thresholds: full at the upper one, taken in again below the lower", async () => {
-      // On a port of its own: what an earlier test had open is over for clients, but counts for two minutes more.
-      ipvs.setTimeouts({ tcpFinSeconds: 1 });
-      const [service] = serve("{ web1: { upperThreshold: 2, lowerThreshold: 2 }, web2: 1 }, port: 81");
-      const lines: Line[] = [];
-      const said: (string | undefined)[] = [];
-      for (let i = 0; i < 8; i++) {
-        const line = await open(81);
-        lines.push(line);
-        said.push(await line.say());
+      const counts = await counted(service, (all) => all.every((one) => one.connections === 3 && one.packets >= 12));
+      for (const [i, web] of webs.entries()) {
+        const now = packedPackets(web);
+        const grown = Object.keys(now).filter((name) => now[name] !== before[i]?.[name]);
+        assert.deepEqual(grown, [kind], `${web} got ${JSON.stringify(now)}`);
+        assert.equal((now[kind] ?? 0) - (before[i]?.[kind] ?? 0), counts[i]?.packets, "each counted on both sides");
       }
-      assert.deepEqual(each(said), [2, 6], run("lb", "ipvsadm -L -n"));
-      await connectionsOf(service, [2, 6]);
-      serve("{ web1: { upperThreshold: 2, lowerThreshold: 2 }, web2: 1 }, port: 81");
-      // Linux before 2026 finds out with the first that comes, which it lets in.
-      const again = each(await answers(81, 4))[0] ?? 0;
-      assert.ok(again <= 1, `a server that was taken out and put back has what it had: ${again} more`);
-      for (const line of lines) await line.end();
-      await counted(service, (all) => all.every((c) => c.activeConnections + c.inactiveConnections === 0));
-      assert.ok(each(await answers(81, 2))[0] === 1, "web1 serves again");
     });
-  },
-  { timeoutMs: 300_000 },
-);
+
+  test("persistence: all clients of one /24 have one server, those of another may have the next", async () => {
+    const [service] = serve("[web1, web2], port: 80, persistence: { timeoutSeconds: 60, netmask: 255.255.255.0 }");
+    const near = [];
+    for (const from of ["10.50.0.200", "10.50.0.201", "10.50.0.202"]) near.push(...(await answers(80, 2, from)));
+    assert.equal(new Set(near).size, 1, `${near}`);
+    const far = await answers(80, 2, "10.50.1.200");
+    assert.deepEqual(new Set([...near, ...far]), new Set(webs), `${far}`);
+    await connectionsOf(service, near[0] === "web1" ? [6, 2] : [2, 6]);
+  });
+
+  test("thresholds: full at the upper one, taken in again below the lower", async () => {
+    // On a port of its own: what an earlier test had open is over for clients, but counts for two minutes more.
+    ipvs.setTimeouts({ tcpFinSeconds: 1 });
+    const [service] = serve("{ web1: { upperThreshold: 2, lowerThreshold: 2 }, web2: 1 }, port: 81");
+    const lines: Line[] = [];
+    const said: (string | undefined)[] = [];
+    for (let i = 0; i < 8; i++) {
+      const line = await open(81);
+      lines.push(line);
+      said.push(await line.say());
+    }
+    assert.deepEqual(each(said), [2, 6], run("lb", "ipvsadm -L -n"));
+    await connectionsOf(service, [2, 6]);
+    serve("{ web1: { upperThreshold: 2, lowerThreshold: 2 }, web2: 1 }, port: 81");
+    // Linux before 2026 finds out with the first that comes, which it lets in.
+    const again = each(await answers(81, 4))[0] ?? 0;
+    assert.ok(again <= 1, `a server that was taken out and put back has what it had: ${again} more`);
+    for (const line of lines) await line.end();
+    await counted(service, (all) => all.every((c) => c.activeConnections + c.inactiveConnections === 0));
+    assert.ok(each(await answers(81, 2))[0] === 1, "web1 serves again");
+  });
+});

@@ -214,5 +214,4 @@ testsInVm(
     for (const forwarding of ["dr", "tun"] as const) describe(forwarding, () => each(forwarding));
   },
   // some forty machines on an emulated processor
-  { timeoutMs: 600_000 },
 );
