@@ -323,9 +323,10 @@ export class Failover {
       const name = member.config.vrrp.name;
       const group = this.#groupOf(name);
       const before = group.state.get(name)?.phase;
-      this.#give(group, name, { kind: "advert", advert: { ...read.value, source, ttl } }, nowMs);
+      const advert = { ...read.value, source, ttl };
+      this.#give(group, name, { kind: "advert", advert }, nowMs);
       this.#heardOther(member, group, source, read.value.priority, nowMs);
-      this.#expectSuccession(member, before, group.state.get(name)?.phase, { ...read.value, source }, nowMs);
+      this.#expectSuccession(member, before, group.state.get(name)?.phase, advert, nowMs);
     }
   }
   #stray(code: string): void {

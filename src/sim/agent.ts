@@ -272,8 +272,10 @@ export class SimAgent {
     const frame = frameOf(octets);
     const nic = this.#nic(link);
     if (frame === undefined || nic === undefined) return;
-    if (frame.arp !== undefined) host.arp.send(nic, { ...frame.arp, to: frame.to });
-    else if (frame.packet !== undefined) host.sendPacket(nic, frame.to, frame.packet);
+    if (frame.arp !== undefined) {
+      const { operation, senderMac, senderIp, targetMac, targetIp } = frame.arp;
+      host.arp.send(nic, { operation, senderMac, senderIp, targetMac, targetIp, to: frame.to });
+    } else if (frame.packet !== undefined) host.sendPacket(nic, frame.to, frame.packet);
   }
 
   #sendPacket(link: string, to: Mac, octets: Uint8Array): void {

@@ -39,7 +39,17 @@ function arpFrame(value: Arp, around: ArpAround, to: Mac): Uint8Array {
 }
 
 export const arpRequest = (r: ArpRequest): Uint8Array =>
-  arpFrame({ ...r, operation: ARP_REQUEST, targetMac: r.targetMac ?? ZERO_MAC }, r, BROADCAST_MAC);
+  arpFrame(
+    {
+      operation: ARP_REQUEST,
+      senderMac: r.senderMac,
+      senderIp: r.senderIp,
+      targetMac: r.targetMac ?? ZERO_MAC,
+      targetIp: r.targetIp,
+    },
+    r,
+    BROADCAST_MAC,
+  );
 export const arpReply = (r: ArpReply): Uint8Array => arpFrame({ ...r, operation: ARP_REPLY }, r, r.targetMac);
 /** RFC 5227 section 1.1: a request with sender 0.0.0.0 changes nobody's neighbour cache. */
 export const arpProbe = (r: Omit<ArpRequest, "senderIp">): Uint8Array => arpRequest({ ...r, senderIp: ANY });

@@ -157,6 +157,7 @@ export function decodeTcp(octets: Uint8Array, addresses: Addresses, offset = 0, 
 }
 
 const noOptions: readonly number[] = [];
+const nothing = new Uint8Array(0);
 
 function encodeOptions(o: TcpOptions): readonly number[] {
   const octets: number[] = [];
@@ -184,7 +185,7 @@ export interface TcpFields {
   readonly options?: TcpOptions;
 }
 
-export function encodeTcp(f: TcpFields, addresses: Addresses, payload: Uint8Array = new Uint8Array(0)): Uint8Array {
+export function encodeTcp(f: TcpFields, addresses: Addresses, payload: Uint8Array = nothing): Uint8Array {
   const options = f.options === undefined ? noOptions : encodeOptions(f.options);
   const headerOctets = 20 + options.length;
   const octets = new Uint8Array(headerOctets + payload.length);

@@ -157,7 +157,8 @@ export function decodeVrrp(
     return refuse("vrrp/authentication", `type ${authentication}`);
   const units = version === 2 ? first.value.interval : second.value.reservedAndInterval & 0xfff;
   if (units === 0) return refuse("vrrp/interval", `priority ${priority}, id ${vrid}`);
-  const addresses = Array.from({ length: count }, (_, i) => readU32(octets, offset + 8 + 4 * i) as Ipv4);
+  const addresses: Ipv4[] = [];
+  for (let i = 0; i < count; i++) addresses.push(readU32(octets, offset + 8 + 4 * i) as Ipv4);
   const isSimple = version === 2 && authentication === AUTHENTICATION.simple;
   return {
     ok: true,
@@ -189,13 +190,14 @@ export function encodeVrrp(
   if (password !== undefined && (version === 3 || password.length > AUTHENTICATION_OCTETS))
     throw new RangeError("a VRRP password has at most 8 octets, and version 3 has none");
   const octets = new Uint8Array(8 + 4 * addresses.length + (version === 2 ? AUTHENTICATION_OCTETS : 0));
-  const head = { versionAndType: (version << 4) | ADVERTISEMENT, vrid, priority, count: addresses.length, checksum: 0 };
+  const versionAndType = (version << 4) | ADVERTISEMENT;
+  const count = addresses.length;
   if (version === 2) {
     const authentication = password === undefined ? AUTHENTICATION.none : AUTHENTICATION.simple;
-    vrrp2.encode({ ...head, authentication, interval: units }, octets);
+    vrrp2.encode({ versionAndType, vrid, priority, count, authentication, interval: units, checksum: 0 }, octets);
     const at = 8 + 4 * addresses.length;
     for (let i = 0; i < (password?.length ?? 0); i++) octets[at + i] = password?.charCodeAt(i) ?? 0;
-  } else vrrp3.encode({ ...head, reservedAndInterval: units }, octets);
+  } else vrrp3.encode({ versionAndType, vrid, priority, count, reservedAndInterval: units, checksum: 0 }, octets);
   for (let i = 0; i < addresses.length; i++) writeU32(octets, 8 + 4 * i, addresses[i] as Ipv4);
   const pseudo =
     version === 3 && form === "pseudo-header"
@@ -211,7 +213,7 @@ export function vrrpPacket(
   around: { readonly source: Ipv4; readonly destination?: Ipv4; readonly id?: number },
   form: VrrpChecksum,
 ): Uint8Array {
-  const ip = { source: around.source, destination: around.destination ?? VRRP_GROUP };
-  const message = encodeVrrp(advert, ip, form);
-  return encodeIpv4({ ...ip, id: around.id ?? 0, ttl: VRRP_TTL, tos: VRRP_TOS, protocol: PROTOCOL.vrrp }, message);
+  const { source, destination = VRRP_GROUP, id = 0 } = around;
+  const message = encodeVrrp(advert, { source, destination }, form);
+  return encodeIpv4({ source, destination, id, ttl: VRRP_TTL, tos: VRRP_TOS, protocol: PROTOCOL.vrrp }, message);
 }

@@ -89,10 +89,13 @@ function take<S>(probe: Probe<S>, { state, effects = none, judgement }: Turn<S>,
   const { checker, startedAtMs, deadlineMs } = probe;
   if (judgement === undefined)
     return { probe: { checker, state, startedAtMs, deadlineMs, verdict: undefined }, effects };
-  const verdict = { ...judgement, tookMs: Math.max(0, nowMs - startedAtMs) };
+  const verdict = verdictOf(judgement, Math.max(0, nowMs - startedAtMs));
   return { probe: { checker, state, startedAtMs, deadlineMs, verdict }, effects: [...effects, { kind: "release" }] };
 }
 const none: readonly ProbeEffect[] = [];
+// field by field: a spread costs several times as much, and explorations take millions of verdicts
+const verdictOf = (j: Judgement, tookMs: number): Verdict =>
+  j.up ? { up: true, why: j.why, tookMs } : { up: false, code: j.code, why: j.why, tookMs };
 
 export function startProbe<S>(checker: Checker<S>, timeoutMs: number, nonce: number, nowMs: number): ProbeStep<S> {
   const turn = checker.begin(nonce >>> 0);

@@ -97,8 +97,10 @@ export function vipPathCheck(q: VipPathQuestion): Checker<VipPathState> {
   return {
     name: "vip-path",
     begin(nonce) {
-      const state = { sourcePort: firstPort + (nonce % portCount), sequence: spread(nonce) };
-      return { state, effects: [send(tcpSynPacket(ip, { ...state, destinationPort: q.port }))] };
+      const sourcePort = firstPort + (nonce % portCount);
+      const sequence = spread(nonce);
+      const syn = tcpSynPacket(ip, { sourcePort, sequence, destinationPort: q.port });
+      return { state: { sourcePort, sequence }, effects: [send(syn)] };
     },
     on(state, event) {
       if (event.kind === "packet") return heard(state, event.octets, event.from);
