@@ -1,11 +1,11 @@
 /** A check of the cluster file as a question to one real server. */
 import type { Ipv4 } from "../base/ipv4.ts";
 import { ZERO_MAC } from "../base/mac.ts";
-import type { Check } from "../cluster/cluster.ts";
+import type { Check, HttpCheck } from "../cluster/cluster.ts";
 import { icmpCheck, udpCheck } from "../machine/health/datagram.ts";
 import { dnsCheck } from "../machine/health/dns.ts";
 import { execCheck } from "../machine/health/exec.ts";
-import { type HttpTools, httpCheck } from "../machine/health/http.ts";
+import { type HttpQuestion, type HttpTools, httpCheck } from "../machine/health/http.ts";
 import type { Checker } from "../machine/health/probe.ts";
 import type { SharedCheck } from "../machine/health/sharing.ts";
 import { tcpCheck } from "../machine/health/tcp.ts";
@@ -20,6 +20,12 @@ export interface CheckerTools extends HttpTools {
 const octetsOf = (hex: string): Uint8Array =>
   Uint8Array.from({ length: hex.length >> 1 }, (_, i) => Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16));
 
+export const httpQuestion = (check: HttpCheck, address: Ipv4): HttpQuestion => ({
+  ...check,
+  address,
+  tls: check.type === "https" ? { sni: check.sni, verify: check.verify } : undefined,
+});
+
 /** Checkers keep their own states apart; whoever drives them need not know which is which. */
 export function checkerOf({ check, realServer, path }: SharedCheck<Check>, tools: CheckerTools): Checker<unknown> {
   const address = realServer.rip;
@@ -28,9 +34,8 @@ export function checkerOf({ check, realServer, path }: SharedCheck<Check>, tools
     case "tcp":
       return any(tcpCheck({ address, port: check.port }));
     case "http":
-      return any(httpCheck({ ...check, address, tls: undefined }, tools));
     case "https":
-      return any(httpCheck({ ...check, address, tls: { sni: check.sni, verify: check.verify } }, tools));
+      return any(httpCheck(httpQuestion(check, address), tools));
     case "tls":
       return any(tlsCheck({ ...check, address }));
     case "dns":

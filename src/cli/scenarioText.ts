@@ -41,7 +41,7 @@ export function scenarioText(name: string, o: ScenarioOutcome, p: Paint): string
     `\n${p.bold("At the end")}\n`,
     owners,
     caches,
-    `  ${plural(c.total, "connection")}: ${c.completed} completed, ${c.broken} broken, ${c.refused} refused; ${c.misrouted} reached a real server directly\n`,
+    `  ${plural(c.total, "connection")}: ${c.completed} completed, ${c.broken} broken, ${c.refused} refused${c.failed === undefined ? "" : `, ${c.failed} got an error for an answer`}; ${c.misrouted} reached a real server directly\n`,
     o.datagrams === undefined ? "" : datagramText(o.datagrams),
     leaks.length === 0 ? "" : `  asked in the VIP's name: ${leaks.join(", ")}\n`,
     o.breaches.length === 0

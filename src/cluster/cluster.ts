@@ -196,6 +196,7 @@ export type Check = CheckTiming &
     | { readonly type: "exec"; readonly command: readonly string[]; readonly user: string }
     | { readonly type: "vip-path"; readonly port: number }
   );
+export type HttpCheck = Extract<Check, { readonly type: "http" | "https" }>;
 
 export interface Failover {
   /** Empty with a single director: it simply owns the VIPs. */
@@ -365,4 +366,19 @@ export function virtualServersOf(service: Service): VirtualServer[] {
   return service.vips.flatMap((vip) =>
     match.ports.map((ports) => ({ kind: "port", vip, protocol: match.protocol, ports }) as const),
   );
+}
+
+/** What checks by http and https ask of each real server, by its name; those that none asks are not in it. */
+export function httpChecksOf(services: readonly Service[]): ReadonlyMap<string, readonly HttpCheck[]> {
+  const found = new Map<string, HttpCheck[]>();
+  for (const { checks, destinations } of services) {
+    const asking = checks.filter((c): c is HttpCheck => c.type === "http" || c.type === "https");
+    if (asking.length === 0) continue;
+    for (const { realServer } of destinations) {
+      const known = found.get(realServer.name) ?? [];
+      known.push(...asking);
+      found.set(realServer.name, known);
+    }
+  }
+  return found;
 }

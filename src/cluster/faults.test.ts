@@ -30,6 +30,7 @@ const vrrp = (keys: string): Change => ({ ...pair, failover: `{vrrp: {id: 7, ${k
 const instances = (list: string, more = ""): Change => ({ ...pair, failover: `{instances: [${list}]${more}}` });
 const lab = (keys: string): Change => ({ lab: `{${keys}}` });
 const happens = (fault: string, more = ""): Change => lab(`${more}scenario: {seconds: 9, faults: [{${fault}}]}`);
+const asking = service("port: 80, health: http");
 const farServer: Change = {
   realServers: "{web1: 10.10.0.11, web2: 10.20.0.12}",
   services: "[{vip: web, port: 80, forwarding: tun}]",
@@ -335,6 +336,24 @@ const cases: readonly (readonly [Code, Change, Change])[] = [
   ["bad-fault", happens("at: 1, do: flush, host: web1, name: eth0"), happens("at: 1, do: flush, host: web1")],
   ["bad-fault", happens("at: 1, do: take-over, host: web1"), happens("at: 1, do: take-over, host: lb1")],
   ["bad-fault", happens("at: 1, do: release, host: router"), happens("at: 1, do: release, host: lb1")],
+  ...(
+    [
+      ["do: answers, host: web1, value: 503", {}],
+      ["do: answers, host: lb1, value: 503", asking],
+      ["do: answers, host: web1, value: 99", asking],
+      ["do: answers, host: web1, value: 600", asking],
+      ["do: answers, host: web1, value: 503.5", asking],
+      ["do: answers, host: web1, value: 0", asking],
+      ["do: answers, host: web1, value: 503, name: http", asking],
+    ] as const
+  ).map(
+    ([fault, more]) =>
+      [
+        "bad-fault",
+        { ...happens(`at: 1, ${fault}`), ...more },
+        { ...happens("at: 1, do: answers, host: web1, value: 503}, {at: 2, do: answers, host: web1"), ...asking },
+      ] as const,
+  ),
   ["bad-fault", happens("at: 1, do: apply, host: lb1"), happens("at: 1, do: apply, host: web1")],
   [
     "bad-fault",

@@ -2,7 +2,7 @@
 import { type Ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import { lastOf, networkOf } from "../base/prefix.ts";
 import { type AddressBook, type Networks, unicast } from "./addresses.ts";
-import type { Lab, LabFault, LabScenario, Network } from "./cluster.ts";
+import { httpChecksOf, type Lab, type LabFault, type LabScenario, type Network, type Service } from "./cluster.ts";
 import type { Context } from "./context.ts";
 import { defaults } from "./defaults.ts";
 import type { Hosts } from "./hosts.ts";
@@ -19,6 +19,7 @@ export function readLab(
   networks: Networks,
   book: AddressBook,
   hosts: Hosts,
+  services: readonly Service[],
   { lab: input = {} }: ClusterInput,
 ): Lab {
   const names = new Set([...hosts.directorNames.keys(), ...hosts.realServerNames.keys()]);
@@ -43,7 +44,7 @@ export function readLab(
     ignoresGratuitous: input.ignoresGratuitous ?? false,
     redirectPort: input.redirectPort,
     wires,
-    scenario: readScenario(context, hosts, known, uplinked, input.scenario),
+    scenario: readScenario(context, { hosts, services, known, uplinked }, input.scenario),
   };
 }
 
@@ -97,19 +98,25 @@ function placesOf(hosts: Hosts, router: string, clients: Lab["clients"], given: 
   return [...own, ...all];
 }
 
-function readScenario(
-  context: Context,
-  hosts: Hosts,
-  known: readonly string[],
-  uplinked: ReadonlySet<string>,
-  scenario: LabInput["scenario"],
-): LabScenario | undefined {
+/** Whom a fault may name. */
+interface Victims {
+  readonly hosts: Hosts;
+  readonly services: readonly Service[];
+  readonly known: readonly string[];
+  /** Switches with an uplink. */
+  readonly uplinked: ReadonlySet<string>;
+}
+
+function readScenario(context: Context, victims: Victims, scenario: LabInput["scenario"]): LabScenario | undefined {
   if (scenario === undefined) return undefined;
+  const { known, uplinked } = victims;
+  const answers = scenario.faults?.some((f) => f.do === "answers") === true;
+  const asked = new Set(answers ? httpChecksOf(victims.services).keys() : []);
   const faults = (scenario.faults ?? []).map((given, i): LabFault => {
     const path = ["lab", "scenario", "faults", i];
     if (!known.includes(given.host) && !uplinked.has(given.host))
       context.unknown("unknown-host", [...path, "host"], "host", given.host, [...known, ...uplinked]);
-    else sayWhoCannot(context, hosts, uplinked, given, path);
+    else sayWhoCannot(context, victims, asked, given, path);
     sayWhatIsMissing(context, given, path);
     if (given.at > scenario.seconds)
       context.add(
@@ -139,8 +146,8 @@ function readScenario(
 
 function sayWhoCannot(
   context: Context,
-  hosts: Hosts,
-  uplinked: ReadonlySet<string>,
+  { hosts, uplinked }: Victims,
+  asked: ReadonlySet<string>,
   { do: action, host }: FaultInput,
   path: Path,
 ): void {
@@ -154,6 +161,13 @@ function sayWhoCannot(
   if (who === "director" && !hosts.directorNames.has(host)) say("no director", "name a director");
   if (who === "real server" && (!hosts.realServerNames.has(host) || hosts.directorNames.has(host)))
     say("no real server of its own", "name a real server that is no director");
+  else if (action === "answers" && !asked.has(host))
+    context.add(
+      "bad-fault",
+      [...path, "host"],
+      `no http or https check asks ${host}, so nobody would see what it answers`,
+      "give one of its services `health: http`, or name a real server that has such a check",
+    );
 }
 
 function sayWhatIsMissing(context: Context, { do: action, name, value }: FaultInput, path: Path): void {
@@ -175,6 +189,8 @@ function sayWhatIsMissing(context: Context, { do: action, name, value }: FaultIn
       `\`value\` is ${value}, and must be from ${takes.from} to ${takes.to} (${takes.what})`,
       "use a number within the limits",
     );
+  else if (takes.whole === true && !Number.isInteger(value))
+    say("value", `\`value\` is ${value}, and must be whole (${takes.what})`, `take ${Math.round(value)}`);
 }
 
 const examples: Readonly<Partial<Record<FaultAction, number>>> = { mtu: 1400, sysctl: 0, drift: 200 };

@@ -45,7 +45,7 @@ export function resolve(context: Context, input: ClusterInput): Cluster {
       https: agent.https,
       journalMaxOctets: agent.journalMaxOctets ?? 16_777_216,
     },
-    lab: readLab(context, networks, book, hosts, input),
+    lab: readLab(context, networks, book, hosts, services, input),
   };
 }
 

@@ -712,8 +712,8 @@ const fault = z
     name: may(text(64), "sysctl only: which, as in the facts.", { example: "eth0.arp_announce" }),
     value: may(
       number(-1_000_000, 1_000_000),
-      "sysctl: its value; loss, duplicate, reorder: percent; delay: ms; mtu: octets; drift: millionths; apply, undo: killed at which call.",
-      { default: "needed but for apply and undo", example: 2 },
+      "sysctl: its value; loss, duplicate, reorder: percent; delay: ms; mtu: octets; drift: millionths; answers: the HTTP status, without it as it should; apply, undo: killed at which call.",
+      { default: "needed but for answers, apply and undo", example: 2 },
     ),
   })
   .meta({ id: "fault", description: "Something done to one host of a simulated LAN." });

@@ -85,6 +85,7 @@ export const faultActions = [
   "release",
   "speak",
   "announce",
+  "answers",
   "apply",
   "undo",
 ] as const;
@@ -97,7 +98,16 @@ export type GuardKind = (typeof guardKinds)[number];
 /** What a fault needs besides its host: a value from the first number to the second, or none at all. */
 export const faultValues: Readonly<
   Partial<
-    Record<FaultAction, { readonly from: number; readonly to: number; readonly what: string; readonly optional?: true }>
+    Record<
+      FaultAction,
+      {
+        readonly from: number;
+        readonly to: number;
+        readonly what: string;
+        readonly optional?: true;
+        readonly whole?: true;
+      }
+    >
   >
 > = {
   loss: { from: 0, to: 100, what: "percent" },
@@ -107,6 +117,7 @@ export const faultValues: Readonly<
   mtu: { from: 68, to: 65_535, what: "octets" },
   drift: { from: -900_000, to: 1_000_000, what: "millionths" },
   sysctl: { from: -1_000_000, to: 1_000_000, what: "the sysctl's value" },
+  answers: { from: 200, to: 599, what: "an HTTP status", optional: true, whole: true },
   apply: { from: 0, to: 1_000_000, what: "calls", optional: true },
   undo: { from: 0, to: 1_000_000, what: "calls", optional: true },
 };
@@ -115,6 +126,7 @@ export const faultValues: Readonly<
 export const faultVictims: Readonly<Partial<Record<FaultAction, "director" | "real server">>> = {
   "take-over": "director",
   release: "director",
+  answers: "real server",
   apply: "real server",
   undo: "real server",
 };

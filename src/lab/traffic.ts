@@ -33,6 +33,8 @@ export interface ConnectionResult {
   readonly source: string;
   readonly outcome: Outcome;
   readonly answers: number;
+  /** Of the answers, those with an error's status. */
+  readonly errors: number;
   /** Who answered, in order, without repeats in a row. */
   readonly servedBy: readonly string[];
 }
@@ -41,3 +43,6 @@ export interface TrafficResult {
   readonly connections: readonly ConnectionResult[];
   readonly tookMs: number;
 }
+
+/** By the status of an HTTP answer: 400 and up (RFC 9110 section 15). */
+export const isError = (answer: string): boolean => /^HTTP\/1\.1 [45]/.test(answer);

@@ -137,6 +137,7 @@ const deeds: { readonly [Action in FaultAction]?: Deed } = {
   },
   apply: (s, { host, value }) => s.vipward(host, "apply", value),
   undo: (s, { host, value }) => s.vipward(host, "undo", value),
+  answers: (s, { host, value }) => s.answers(host, value === 0 ? 200 : value),
   announce: (s, { host }) => {
     const machine = s.machine(host);
     const [link] = machine.host.links;

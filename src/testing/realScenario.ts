@@ -54,6 +54,8 @@ export class RealScenario {
   readonly #text: string;
   readonly #options: ScenarioOptions;
   readonly #folder = mkdtempSync(join(tmpdir(), "vipward-truth-"));
+  /** By the real server that they serve. */
+  readonly #webServerOf = new Map<string, LabWorker<WebWorkerRequest, WebWorkerReply>>();
   /** Real servers that boot, where the story restarts them. */
   readonly #booting = new Map<string, BootingServer>();
   readonly #closers: (() => void | Promise<void>)[] = [];
@@ -185,8 +187,14 @@ export class RealScenario {
         ports.map((port) => ({ host, namespace: this.machine(host).namespace.name, port })),
       ),
     } satisfies WebWorkerData);
+    for (const name of names) this.#webServerOf.set(name, web);
     this.#closers.push(() => web.end());
     await web.next();
+  }
+
+  /** From now on a real server's web server answers so. */
+  async answers(host: string, status: number): Promise<void> {
+    await this.#webServerOf.get(host)?.ask({ kind: "answers", host, status });
   }
 
   async #director(name: string): Promise<void> {
@@ -276,6 +284,7 @@ export class RealScenario {
       broken: broken.length,
       brokenLongLived: broken.filter((c) => c.kind === "long").length,
       refused: connections.filter((c) => c.outcome === "refused").length,
+      failed: connections.filter((c) => c.errors > 0).length,
       misrouted: ofServers(bypassed).length > 0,
       leaks: ofServers(leaks),
       served: [...new Set(connections.flatMap((c) => c.servedBy))],

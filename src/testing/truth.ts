@@ -12,6 +12,8 @@ export interface Seen {
   /** Of these, those that lasted through the whole story. */
   readonly brokenLongLived: number;
   readonly refused: number;
+  /** Connections that got an error for an answer. */
+  readonly failed: number;
   /** The client sent to a real server behind the director's back. */
   readonly misrouted: boolean;
   /** Real servers that asked in a VIP's name. */
@@ -43,6 +45,7 @@ export const seenOnModel = (
   broken: c.broken,
   brokenLongLived: c.brokenLongLived,
   refused: c.refused,
+  failed: c.failed ?? 0,
   misrouted: c.misrouted > 0,
   leaks: Object.keys(leaks),
   served: Object.keys(c.servedBy),
@@ -76,7 +79,7 @@ export interface Chance {
  * that answer, or ask in a VIP's name, any may have been the last that a neighbour heard.
  */
 export function essence(
-  { owners, caches, total, broken, brokenLongLived, refused, misrouted, leaks, served, standing }: Seen,
+  { owners, caches, total, broken, brokenLongLived, refused, failed, misrouted, leaks, served, standing }: Seen,
   { without, caught }: Chance,
 ): unknown {
   const cacheOf = (vip: string, name: string): string => {
@@ -96,6 +99,7 @@ export function essence(
     ),
     broken: brokenLongLived === 0 && broken <= caught ? "none" : sizeOf(broken, total),
     refused: sizeOf(refused, total),
+    failed: sizeOf(failed, total),
     misrouted,
     leaks: who(leaks),
     accept: who(served),

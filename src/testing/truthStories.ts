@@ -149,6 +149,16 @@ const stories: readonly Story[] = [
   },
   {
     file: "lvs-dr",
+    // unless directors take them out, two thirds of all connections get errors
+    what: "two of three services answer with errors, one of them for a while",
+    here: false,
+    vm: "asked",
+    change: [["scheduler: rr", "scheduler: rr, health: { type: http, intervalMs: 1000, timeoutMs: 900, fall: 2 }"]],
+    faults: [fault(2, "answers", "web1", "", 503), fault(10, "answers", "web2", "", 500), fault(18, "answers", "web1")],
+    seconds: 30,
+  },
+  {
+    file: "lvs-dr",
     what: "cables delay, double and hold back",
     here: false,
     vm: "asked",

@@ -8,7 +8,14 @@ import { performance } from "node:perf_hooks";
 import { setTimeout as pause } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { Namespace } from "../../host/namespace.ts";
-import type { ConnectionResult, Outcome, TrafficPlan, TrafficResult, TrafficTarget } from "../traffic.ts";
+import {
+  type ConnectionResult,
+  isError,
+  type Outcome,
+  type TrafficPlan,
+  type TrafficResult,
+  type TrafficTarget,
+} from "../traffic.ts";
 
 export interface ClientWorkerData {
   readonly namespace: string;
@@ -34,6 +41,7 @@ function converse(
 ): Promise<ConnectionResult> {
   return new Promise((resolve) => {
     let answers = 0;
+    let errors = 0;
     let sourcePort = 0;
     let received = "";
     let asked = false;
@@ -47,7 +55,7 @@ function converse(
       socket.on("error", () => {}); // what comes after the verdict is no news
       if (outcome === "completed") socket.end();
       else socket.destroy();
-      resolve({ kind, target, source: `${from}:${sourcePort}`, outcome, answers, servedBy });
+      resolve({ kind, target, source: `${from}:${sourcePort}`, outcome, answers, errors, servedBy });
     };
     const wait = (): void => {
       clearTimeout(patience);
@@ -74,6 +82,7 @@ function converse(
       clearTimeout(patience);
       asked = false;
       answers += 1;
+      if (isError(received)) errors += 1;
       const server = /x-served-by: (\S+)/i.exec(received)?.[1] ?? "?";
       if (servedBy.at(-1) !== server) servedBy.push(server);
       if (kind === "short" || performance.now() + plan.pauseMs >= untilMs) end("completed");

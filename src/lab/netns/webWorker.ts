@@ -11,24 +11,25 @@ export interface WebWorkerData {
   readonly servers: readonly { readonly host: string; readonly namespace: string; readonly port: number }[];
 }
 
-/** Requests served by each host since the last "reset". */
 export type WebWorkerReply =
-  | { readonly kind: "ready" }
-  | { readonly kind: "served"; readonly requests: Record<string, number> }
-  | { readonly kind: "failed"; readonly message: string };
-export type WebWorkerRequest = { readonly kind: "served" } | { readonly kind: "reset" };
+  /** They listen; or what was asked for is done. */
+  { readonly kind: "ready" } | { readonly kind: "failed"; readonly message: string };
+/** From now on that host answers everything so. */
+export type WebWorkerRequest = { readonly kind: "answers"; readonly host: string; readonly status: number };
 
 const port = parentPort;
 if (port === null) throw new Error("webWorker runs as a worker only");
 const reply = (message: WebWorkerReply): void => port.postMessage(message);
 
-const requests: Record<string, number> = {};
+const statuses = new Map<string, number>();
 
 function serve(host: string): Server {
   const server = createServer((_request, response) => {
-    requests[host] = (requests[host] ?? 0) + 1;
-    const body = `${host}\n`;
-    response.writeHead(200, { "content-type": "text/plain", "content-length": body.length, "x-served-by": host });
+    const status = statuses.get(host) ?? 200;
+    // RFC 9110 sections 15.3.5 and 15.4.5: these end with the header
+    const body = status === 204 || status === 304 ? undefined : `${host}\n`;
+    const about = body === undefined ? {} : { "content-type": "text/plain", "content-length": body.length };
+    response.writeHead(status, { ...about, "x-served-by": host });
     response.end(body);
   });
   server.keepAliveTimeout = 60_000;
@@ -50,7 +51,7 @@ for (const { host, namespace, port: listenPort } of servers) {
   ns.close();
 }
 
-port.on("message", (message: WebWorkerRequest) => {
-  if (message.kind === "reset") for (const host of Object.keys(requests)) delete requests[host];
-  else reply({ kind: "served", requests: { ...requests } });
+port.on("message", ({ host, status }: WebWorkerRequest) => {
+  statuses.set(host, status);
+  reply({ kind: "ready" });
 });

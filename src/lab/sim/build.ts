@@ -1,7 +1,7 @@
 /** A plot's machines as simulated hosts: facts by role, kernel and carrier, switches by wire, IPVS on the director. */
 import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
 import { lastOf } from "../../base/prefix.ts";
-import type { Cluster, LabCable } from "../../cluster/cluster.ts";
+import { type Cluster, httpChecksOf, type LabCable } from "../../cluster/cluster.ts";
 import { defaults } from "../../cluster/defaults.ts";
 import { carries, islandOf } from "../../cluster/wires.ts";
 import type { AddressFacts, HostFacts, LinkFacts, RouteFacts } from "../../model/facts.ts";
@@ -14,6 +14,7 @@ import type { Plot, PlotRealServer } from "../plot.ts";
 import { addressOn, type LabHost } from "../topology.ts";
 import { defaultKernel, kernelOf } from "./kernels.ts";
 import { Silenced } from "./silence.ts";
+import { WebServer } from "./webServer.ts";
 
 /** Like the cables of the namespace lab: half a millisecond, give or take, so that no race always ends the same way. */
 export const labCable: CableOptions = {
@@ -113,6 +114,7 @@ export interface RealServerState {
   readonly plot: PlotRealServer;
   readonly rip: Ipv4;
   readonly silenced: Silenced;
+  readonly web: WebServer;
   /** With the VIPs on its carrier, and no thought of ARP: what `cure none` is. */
   readonly naive: HostFacts;
 }
@@ -200,6 +202,7 @@ export function buildWorld(cluster: Cluster, plot: Plot, options: WorldOptions):
     if (host === undefined) throw new RangeError(`no machine ${name}`);
     return host;
   };
+  const httpChecks = httpChecksOf(cluster.services);
   const realServers = plot.realServers.map((one): RealServerState => {
     const host = hostNamed(one.host.name);
     const realServer = cluster.realServers.find((r) => r.name === host.name);
@@ -213,7 +216,9 @@ export function buildWorld(cluster: Cluster, plot: Plot, options: WorldOptions):
       redirectPort: plot.redirectPort,
       pass: options.pass ?? (() => {}),
     });
-    return { host, plot: one, rip: addressOn(one.host, one.wire), silenced, naive: host.facts };
+    const rip = addressOn(one.host, one.wire);
+    const web = new WebServer(host, rip, httpChecks.get(host.name) ?? []);
+    return { host, plot: one, rip, silenced, web, naive: host.facts };
   });
   const directors = plot.topology.hosts
     .filter((h) => h.role === "director")

@@ -71,7 +71,11 @@ function restart({ host, director, realServer, silenced }: Victim): void {
 
 /** One row a fault: a switch would say no more. */
 const inflictions: { readonly [Action in FaultAction]?: (victim: Victim) => void } = {
-  crash: ({ host, director, realServer }) => (director ?? realServer?.silenced ?? host).crash(),
+  crash: ({ host, director, realServer }) => {
+    (director ?? realServer?.silenced ?? host).crash();
+    // what ailed its programs is over once they start again
+    if (realServer !== undefined) realServer.web.status = undefined;
+  },
   restart,
   pause: ({ host }) => host.pause(),
   resume: ({ host }) => host.resume(),
@@ -99,6 +103,9 @@ const inflictions: { readonly [Action in FaultAction]?: (victim: Victim) => void
   },
   announce: ({ host, world: { plot } }) => {
     for (const vip of plot.vips) for (const nic of host.nics.slice(0, 1)) host.arp.announce(nic, vip);
+  },
+  answers: ({ realServer, fault }) => {
+    if (realServer !== undefined) realServer.web.status = fault.value === 0 ? undefined : fault.value;
   },
 };
 
@@ -130,6 +137,7 @@ const words: { readonly [Action in FaultAction]: (f: LabFault, cable: string) =>
   release: (f) => `${f.host} is told to give up`,
   speak: (f) => `${f.host} says a word in the VIPs' name`,
   announce: (f) => `${f.host} announces the VIPs`,
+  answers: (f) => `${f.host} answers ${f.value === 0 ? "as it should" : `everything with status ${f.value}`}`,
   apply: (f) => `${f.host}: somebody runs vipward apply${killed(f)}`,
   undo: (f) => `${f.host}: somebody runs vipward undo${killed(f)}`,
 };

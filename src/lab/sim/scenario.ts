@@ -15,7 +15,7 @@ import { describeFault, drifts, inflict, inflictOnUplink, runs } from "./faults.
 import { type Breach, Laws } from "./laws.ts";
 import { healingUs } from "./silence.ts";
 import { askWhoHas } from "./stage.ts";
-import { askByDatagram, converse, serveDatagrams, serveWeb } from "./traffic.ts";
+import { askByDatagram, converse, serveDatagrams } from "./traffic.ts";
 
 export interface ScenarioOptions {
   readonly seed: number;
@@ -51,6 +51,8 @@ export interface ScenarioOutcome {
     readonly broken: number;
     readonly brokenLongLived: number;
     readonly refused: number;
+    /** Connections that got an error for an answer; where a fault of the story is about answers. */
+    readonly failed?: number;
     /** Connections of which a packet reached a real server behind the director's back. */
     readonly misrouted: number;
     readonly servedBy: Readonly<Record<string, number>>;
@@ -117,7 +119,7 @@ export class Scenario {
     const problems = lan.problems();
     if (problems[0] !== undefined) throw new RangeError(problems.join("; "));
     const here = clusterIn(this.world);
-    for (const port of portsOf(here, "tcp")) for (const { host } of realServers) serveWeb(host, port);
+    for (const port of portsOf(here, "tcp")) for (const { web } of realServers) web.listen(port);
     for (const port of portsOf(here, "udp"))
       for (const { host } of realServers) serveDatagrams(host, port, (packet) => this.#taken(host.name, packet));
     this.directors = this.world.directors.map((state) => new SimDirector(state, here, (who, e) => this.#heard(who, e)));
@@ -393,6 +395,9 @@ export class Scenario {
         broken: broken.length,
         brokenLongLived: broken.filter((r) => r.kind === "long").length,
         refused: ended("refused").length,
+        ...(this.#faults.some((f) => f.action === "answers")
+          ? { failed: this.#results.filter((r) => r.errors > 0).length }
+          : {}),
         misrouted: this.#misrouted.size,
         servedBy,
       },

@@ -1,11 +1,11 @@
 /** Fault schedules for explore: half of them drawn at random, half directed at the moments where failover and undo are weak. */
-import type { Cluster, LabFault } from "../../cluster/cluster.ts";
+import { type Cluster, httpChecksOf, type LabFault } from "../../cluster/cluster.ts";
 import type { FaultAction } from "../../cluster/words.ts";
 import { Dice } from "../../sim/dice.ts";
 import type { Plot } from "../plot.ts";
 import type { LabHost } from "../topology.ts";
 
-type Role = "director" | "realServer";
+type Role = "director" | "realServer" | "askedByHttp";
 
 /** Random faults: who may suffer them, the range of their value, and what undoes them. */
 const kinds: readonly {
@@ -28,6 +28,8 @@ const kinds: readonly {
   { action: "take-over", roles: ["director"] },
   { action: "speak", roles: ["realServer"] },
   { action: "apply", roles: ["realServer"], value: [0, 30] },
+  // last: where no check would see it, it is not there, and schedules are what they were
+  { action: "answers", roles: ["askedByHttp"], value: [500, 504], undo: "answers" },
 ];
 const flips = ["arp_ignore", "arp_announce", "rp_filter", "arp_filter", "hidden", "proxy_arp"] as const;
 
@@ -123,7 +125,14 @@ const split =
     [dice.below(5 * downMs), "mend", uplink],
   ];
 
-const hostsOf = (plot: Plot, role: Role): LabHost[] => plot.topology.hosts.filter((h) => h.role === role);
+const hostsOf = (plot: Plot, role: LabHost["role"]): LabHost[] => plot.topology.hosts.filter((h) => h.role === role);
+
+type Victims = Readonly<Record<Role, readonly LabHost[]>>;
+function victimsOf(cluster: Cluster, plot: Plot): Victims {
+  const realServer = hostsOf(plot, "realServer");
+  const asked = httpChecksOf(cluster.services);
+  return { director: hostsOf(plot, "director"), realServer, askedByHttp: realServer.filter((h) => asked.has(h.name)) };
+}
 
 function draw(cluster: Cluster, plot: Plot, dice: Dice, durationMs: number): LabFault[] {
   const directors = hostsOf(plot, "director").map((h) => h.name);
@@ -147,9 +156,10 @@ function draw(cluster: Cluster, plot: Plot, dice: Dice, durationMs: number): Lab
   );
 }
 
-function drawOne(plot: Plot, dice: Dice, durationMs: number): LabFault[] {
-  const { action, roles, value, undo } = dice.pick(kinds);
-  const host = dice.pick(roles.flatMap((role) => hostsOf(plot, role)));
+function drawOne(victims: Victims, dice: Dice, durationMs: number): LabFault[] {
+  const possible = kinds.filter(({ roles }) => roles.some((role) => victims[role].length > 0));
+  const { action, roles, value, undo } = dice.pick(possible);
+  const host = dice.pick(roles.flatMap((role) => victims[role]));
   const atMs = 1000 + dice.below(Math.max(1000, durationMs - 60_000));
   const fault = { atMs, action, host: host.name, name: "", value: value === undefined ? 0 : dice.between(...value) };
   if (action === "sysctl") {
@@ -168,7 +178,10 @@ export function scheduleOf(cluster: Cluster, plot: Plot, seed: number, run: numb
   const faults: LabFault[] = [];
   if (dice.below(2) === 0)
     for (let n = dice.between(1, 2); n > 0; n--) faults.push(...draw(cluster, plot, dice, durationMs));
-  else
-    for (const wanted = dice.between(2, 6); faults.length < wanted; ) faults.push(...drawOne(plot, dice, durationMs));
+  else {
+    const victims = victimsOf(cluster, plot);
+    for (const wanted = dice.between(2, 6); faults.length < wanted; )
+      faults.push(...drawOne(victims, dice, durationMs));
+  }
   return faults.filter((f) => f.atMs < durationMs).sort((a, b) => a.atMs - b.atMs);
 }

@@ -15,7 +15,7 @@ import type { ConnectionResult, TrafficPlan, TrafficResult } from "../traffic.ts
 import { buildWorld, type World, type WorldOptions } from "./build.ts";
 import { changesBetween } from "./changes.ts";
 import type { Silence } from "./silence.ts";
-import { serveWeb, startTraffic } from "./traffic.ts";
+import { startTraffic } from "./traffic.ts";
 
 export interface SimStage extends Stage {
   readonly world: World;
@@ -101,7 +101,7 @@ export function simStage(cluster: Cluster, plot: Plot, options: SimStageOptions)
     return host;
   };
   for (const port of new Set(plot.services.map(({ service }) => service.port)))
-    for (const { host } of world.realServers) serveWeb(host, port);
+    for (const { web } of world.realServers) web.listen(port);
   let observations = new Observations(plot.cast);
   lan.taps.push((_, from, frame) => observations.frame(from, encodeFrame(frame, lan.macs)));
   const pcap = options.pcap?.(world);

@@ -2,24 +2,11 @@
 import { type Ipv4, ipv4 } from "../../base/ipv4.ts";
 import type { IpBody } from "../../sim/frame.ts";
 import type { SimHost } from "../../sim/host.ts";
-import type { Connection, TcpUser } from "../../sim/tcp.ts";
-import type { ConnectionResult, Outcome, TrafficPlan, TrafficTarget } from "../traffic.ts";
+import type { Connection } from "../../sim/tcp.ts";
+import { type ConnectionResult, isError, type Outcome, type TrafficPlan, type TrafficTarget } from "../traffic.ts";
 
 const text = new TextEncoder();
 const words = new TextDecoder();
-
-/** A web server that says its name, as the namespace lab's does. */
-export function serveWeb(host: SimHost, port: number): void {
-  const body = `${host.name}\n`;
-  const answer = text.encode(
-    `HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: ${body.length}\r\nx-served-by: ${host.name}\r\n\r\n${body}`,
-  );
-  const user: TcpUser = {
-    data: (connection) => connection.send(answer),
-    ended: (connection) => connection.close(),
-  };
-  host.tcp.listen(port, () => user);
-}
 
 /** Offset of the flags in a DNS header, and the bit that says "answer" (RFC 1035 4.1.1). */
 const DNS_FLAGS = 2;
@@ -87,6 +74,7 @@ export function converse(
   const servedBy: string[] = [];
   let sourcePort = 0;
   let answers = 0;
+  let errors = 0;
   let turn = 0;
   let over = false;
   let asked = false;
@@ -104,6 +92,7 @@ export function converse(
       source: `${from}:${sourcePort}`,
       outcome,
       answers,
+      errors,
       servedBy,
     };
     done(result);
@@ -130,7 +119,9 @@ export function converse(
       turn++;
       asked = false;
       answers += 1;
-      const server = /x-served-by: (\S+)/i.exec(words.decode(octets))?.[1] ?? "?";
+      const answer = words.decode(octets);
+      if (isError(answer)) errors += 1;
+      const server = /x-served-by: (\S+)/i.exec(answer)?.[1] ?? "?";
       if (servedBy.at(-1) !== server) servedBy.push(server);
       if (kind === "short" || lan.nowUs + plan.pauseMs * 1000 >= untilUs) end("completed");
       else lan.at(lan.nowUs + plan.pauseMs * 1000, ask);

@@ -88,7 +88,8 @@ function target(path: string): string {
   return text;
 }
 
-function requestOf(q: HttpQuestion): Uint8Array {
+/** The octets of the whole request. */
+export function requestOf(q: HttpQuestion): Uint8Array {
   const name = (q.host ?? formatIpv4(q.address)).replace(/[^\x21-\x7e]/g, "");
   const usual = q.tls === undefined ? 80 : 443;
   const host = q.port === usual || /:\d+$/.test(name) ? name : `${name}:${q.port}`;
