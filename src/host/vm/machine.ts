@@ -99,6 +99,7 @@ class Session {
   #phase = "boot";
   #userspaceMs = Number.NaN;
   #commandMs = Number.NaN;
+  #panicked = false;
   #exitCode: number | undefined;
   #settled = false;
   #resolve: (ended: Ended) => void = () => {};
@@ -145,6 +146,8 @@ class Session {
   }
 
   #onConsole(line: string): void {
+    // Noted as it comes: what a panic prints after it may be more than the lines that are kept.
+    this.#panicked ||= line.includes("Kernel panic");
     this.#console.push(line.replace(/[^\t\x20-\x7e]/g, ""));
     if (this.#console.length > consoleTailLines) this.#console.shift();
   }
@@ -198,7 +201,7 @@ class Session {
   }
 
   #onQemuEnd(code: number | null, signal: NodeJS.Signals | null): void {
-    const panicked = this.#console.some((line) => line.includes("Kernel panic"));
+    const panicked = this.#panicked;
     const how = panicked ? "the VM's kernel panicked" : `QEMU ended ${signal ?? `with status ${code}`}`;
     const booting = this.#phase === "boot" ? "vm/boot" : "vm/died";
     this.#fail(panicked ? "vm/panic" : booting, `${how} in phase ${this.#phase}, before the command's end`);
