@@ -14,8 +14,7 @@ const limitMs = 560_000;
 
 /**
  * Boots the VM and runs compiled test files there, as `node --test` runs them here; fails with their output. `files`
- * are paths below dist/. A test skipped inside is a
- * failure: the VM has what they ask for.
+ * are paths below dist/. A test skipped inside is a failure: the VM has what they ask for.
  */
 export async function runTestsInVm(files: readonly [string, ...string[]]): Promise<void> {
   const lines: string[] = [];

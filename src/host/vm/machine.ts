@@ -201,10 +201,9 @@ class Session {
   }
 
   #onQemuEnd(code: number | null, signal: NodeJS.Signals | null): void {
-    const panicked = this.#panicked;
-    const how = panicked ? "the VM's kernel panicked" : `QEMU ended ${signal ?? `with status ${code}`}`;
+    const how = this.#panicked ? "the VM's kernel panicked" : `QEMU ended ${signal ?? `with status ${code}`}`;
     const booting = this.#phase === "boot" ? "vm/boot" : "vm/died";
-    this.#fail(panicked ? "vm/panic" : booting, `${how} in phase ${this.#phase}, before the command's end`);
+    this.#fail(this.#panicked ? "vm/panic" : booting, `${how} in phase ${this.#phase}, before the command's end`);
   }
 
   #fail(code: VmErrorCode, message: string): void {
