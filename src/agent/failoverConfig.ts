@@ -95,19 +95,35 @@ export function failoverConfig(cluster: Cluster, director: Director, macOf: (lin
   return { groups: groups.filter((g) => g.length > 0), sole: [] };
 }
 
-function soleOf(cluster: Cluster, director: Director, macOf: (link: string) => Mac): SoleConfig[] {
+function soleLinks(cluster: Cluster, director: Director): Map<string, Vip[]> {
   const byLink = new Map<string, Vip[]>();
   for (const vip of cluster.vips) {
     const near = director.addresses.find((a) => a.network.name === vip.network.name);
     const link = near?.interface ?? director.interface;
     byLink.set(link, [...(byLink.get(link) ?? []), vip]);
   }
-  return [...byLink].map(([link, vips]) => ({
+  return byLink;
+}
+
+function soleOf(cluster: Cluster, director: Director, macOf: (link: string) => Mac): SoleConfig[] {
+  return [...soleLinks(cluster, director)].map(([link, vips]) => ({
     name: link,
     link,
     vips: vips.map((vip) => vip.address),
     announcer: { mac: macOf(link), ...soleGarp, framesAtOnce, neighbours: neighboursOf(vips, director), ...verify },
   }));
+}
+
+/** Which VIPs failover puts on which of a director's links; whether they are there now is another matter. */
+export function heldBy(
+  cluster: Cluster,
+  director: Director,
+): { readonly link: string; readonly vips: readonly Vip[] }[] {
+  const { instances } = cluster.failover;
+  if (instances.length === 0) return [...soleLinks(cluster, director)].map(([link, vips]) => ({ link, vips }));
+  return instances.flatMap(({ members, vips }) =>
+    members.filter((m) => m.director.name === director.name).map((m) => ({ link: m.interface, vips })),
+  );
 }
 
 /** Every link that failover uses, and every link that it tracks. */

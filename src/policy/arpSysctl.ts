@@ -5,13 +5,15 @@ import { tunnelNotes, tunnelReception } from "./tunnel.ts";
 
 /** arp_ignore values that keep a VIP silent that lives on another device than the one asked on. */
 const silent = new Set([1, 2, 8]);
+/** Of these the one that answers for a /32 on the device asked on: 2 wants the asker in its subnet, 8 never answers. */
+const ANSWERS_ITS_OWN = 1;
 const SELECT = 2;
 
 const value = (s: Situation, name: string): number => s.facts.sysctls[name] ?? 0;
 
 interface Want {
   readonly file: "arp_ignore" | "arp_announce";
-  readonly good: (inForce: number) => boolean;
+  readonly good: (inForce: number, s: Situation) => boolean;
   readonly set: number;
   readonly why: string;
   readonly rules: readonly string[];
@@ -20,7 +22,7 @@ interface Want {
 const wants: readonly Want[] = [
   {
     file: "arp_ignore",
-    good: (v) => silent.has(v),
+    good: (v, s) => (s.wish.ownsAtTimes ? v === ANSWERS_ITS_OWN : silent.has(v)),
     set: 1,
     why: "answers only for addresses of the interface that was asked on",
     rules: ["A-2.6-02", "A-2.6-04"],
@@ -49,18 +51,19 @@ export function arpSysctlSteps(s: Situation): Step[] {
     const name = `all.${want.file}`;
     let all = value(s, name);
     const hopeless = s.lan.some(
-      (l) => !want.good(Math.max(all, want.set, 0)) && !want.good(Math.max(all, value(s, `${l.name}.${want.file}`))),
+      (l) =>
+        !want.good(Math.max(all, want.set, 0), s) && !want.good(Math.max(all, value(s, `${l.name}.${want.file}`)), s),
     );
     if (scope === "all" || hopeless) {
       const why = hopeless ? `${want.why}; ${all} in conf/all would override every link (A-2.6-08)` : want.why;
-      if (!want.good(all)) {
+      if (!want.good(all, s)) {
         put(name, want.set, why, want.rules);
         all = want.set;
       }
     }
     for (const link of s.lan) {
       const own = `${link.name}.${want.file}`;
-      if (!want.good(Math.max(all, value(s, own)))) put(own, want.set, want.why, want.rules);
+      if (!want.good(Math.max(all, value(s, own)), s)) put(own, want.set, want.why, want.rules);
     }
   }
   return steps;
@@ -70,6 +73,7 @@ export const arpSysctl: Policy = {
   name: "arp-sysctl",
   summary: "arp_ignore 1 and arp_announce 2 on the interfaces that speak ARP",
   where: "2.4.26 and later, 2.6.4 and later",
+  letsOwnersAnswer: true,
   suits: (s) => {
     if (!s.switches.arpIgnoreAnnounce)
       return no(

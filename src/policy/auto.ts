@@ -4,7 +4,7 @@ import type { Kernel } from "../plan/kernel.ts";
 import { baseOf, makePlan, type Plan, type Step } from "../plan/plan.ts";
 import type { Goal } from "../plan/proof.ts";
 import { policies, policyNamed } from "./policies.ts";
-import { type Policy, type Situation, situationOf } from "./policy.ts";
+import { no, type Policy, type Situation, situationOf } from "./policy.ts";
 import type { Wish } from "./wish.ts";
 
 /** One policy's chances on one host. */
@@ -54,9 +54,12 @@ function planWith(policy: Policy, s: Situation, r: PolicyRequest): Plan {
   return makePlan({ world: r.world, owned: r.owned, wanted, goal: goalOf(r.wish), kernel: r.kernel });
 }
 
+const mute =
+  "this host is a director too, which must answer for a VIP while it owns it: this would, or may, keep it silent then as well";
+
 function considerOne(policy: Policy, s: Situation): Considered {
   const { name, summary, where } = policy;
-  const answer = policy.suits(s);
+  const answer = s.wish.ownsAtTimes && !policy.letsOwnersAnswer ? no(mute) : policy.suits(s);
   return answer.suits
     ? { policy: name, summary, where, suits: true, cost: answer.cost, why: "suits", notes: answer.notes }
     : { policy: name, summary, where, suits: false, why: answer.why, notes: [] };

@@ -32,6 +32,8 @@ export interface Policy {
   readonly summary: string;
   /** Where it works, for people. */
   readonly where: string;
+  /** It silences the carrier's addresses alone: the same VIP on the link that is asked on is answered for. */
+  readonly letsOwnersAnswer?: boolean;
   suits(s: Situation): Suits;
   /** Called only when it suits. Steps on the situation's world, in any order: the plan sorts them by phase. */
   steps(s: Situation): readonly Step[];

@@ -32,4 +32,6 @@ export interface Wish {
     readonly redirectPort?: number;
   };
   readonly programs?: Programs;
+  /** The host is a director too (one-box): while it owns the VIPs it must answer for them on its link. */
+  readonly ownsAtTimes?: boolean;
 }

@@ -29,6 +29,7 @@ export function wishOf(cluster: Cluster, realServer: RealServer): Wish {
     carrier,
     services,
     options: { sysctlScope: realServer.policy.scope === "all" ? "all" : "links" },
+    ...(realServer.isDirector ? { ownsAtTimes: true } : {}),
     ...(carrierName === undefined ? {} : { carrierName }),
   };
 }

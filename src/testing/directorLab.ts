@@ -111,6 +111,7 @@ export class DirectorLab {
   readonly #processes = new Map<DirectorName, ChildProcess>();
   #servers: Worker | undefined;
   readonly #netlinks = new Map<DirectorName, Rtnetlink>();
+  readonly #captures: ChildProcess[] = [];
   readonly output = new Map<DirectorName, string>();
   #prober: Worker | undefined;
   #load: Worker | undefined;
@@ -211,6 +212,17 @@ export class DirectorLab {
     const pids = ["-p", file("pid"), "-r", file("vrrp.pid"), "-c", file("check.pid")];
     return this.#spawn(name, "keepalived", ["-n", "-l", "-D", "-f", file("conf"), ...pids]);
   }
+  /** What tcpdump on a machine's wire says, until the lab is closed; the answer is all of it so far. */
+  capture(name: MachineName, ...filter: string[]): () => string {
+    const args = ["-l", "-nn", "-vv", "-i", "eth0", ...filter];
+    const dump = this.namespace(name).run(() => spawn("tcpdump", args, { stdio: ["ignore", "pipe", "ignore"] }));
+    let captured = "";
+    dump.stdout.on("data", (piece: Buffer) => {
+      captured += piece.toString();
+    });
+    this.#captures.push(dump);
+    return () => captured;
+  }
   process(name: DirectorName): ChildProcess {
     const child = this.#processes.get(name);
     if (child === undefined) throw new RangeError(`nothing runs on ${name}`);
@@ -230,13 +242,18 @@ export class DirectorLab {
     return [pid, ...more.map(Number)];
   }
   signal(name: DirectorName, signal: NodeJS.Signals): void {
-    // Children first: keepalived's say priority 0 when they see that their parent has died.
-    for (const pid of this.pids(name).reverse())
+    const send = (pid: number, what: NodeJS.Signals): void => {
       try {
-        process.kill(pid, signal);
+        process.kill(pid, what);
       } catch {
         // it has ended meanwhile
       }
+    };
+    // keepalived starts a child again that has died. One that it starts between two kills would live on, with our pipe.
+    const { pid } = this.process(name);
+    if (signal === "SIGKILL" && pid !== undefined) send(pid, "SIGSTOP");
+    // Children first: keepalived's say priority 0 when they see that their parent has died.
+    for (const each of this.pids(name).reverse()) send(each, signal);
   }
   async ended(name: DirectorName, withinMs: number): Promise<void> {
     const child = this.process(name);
@@ -342,6 +359,7 @@ export class DirectorLab {
   async close(): Promise<void> {
     await this.stopProbing();
     await this.#load?.terminate();
+    for (const dump of this.#captures) dump.kill();
     for (const name of this.#processes.keys()) {
       const child = this.process(name);
       if (child.exitCode !== null || child.signalCode !== null) continue;

@@ -18,13 +18,16 @@ const limitMs = 560_000;
  */
 export async function runTestsInVm(files: readonly [string, ...string[]]): Promise<void> {
   const lines: string[] = [];
-  const { exitCode } = await runInVm({
+  const run = runInVm({
     command: ["node", "--test", "--test-reporter=tap", ...files.map((f) => `${projectInside}/dist/${f}`)],
     env: { [INSIDE]: "1", ...(process.env.VIPWARD_ROUNDS && { VIPWARD_ROUNDS: process.env.VIPWARD_ROUNDS }) },
     withTests: true,
     timeoutMs: limitMs,
     stallMs: limitMs, // a busy machine may keep a test silent for long; the limit is the whole time
     onLine: (_stream, line) => lines.push(line),
+  });
+  const { exitCode } = await run.catch((error: unknown) => {
+    throw new Error(`${String(error)}\nthe tests in the VM had said:\n${lines.join("\n")}`, { cause: error });
   });
   const output = lines.join("\n");
   assert.equal(exitCode, 0, output);

@@ -71,7 +71,9 @@ test("a real server becomes silent, is put right when somebody breaks it, and st
   };
   try {
     await until("the VIP is held", holds);
-    await until("it says so", () => said.includes("silence/"));
+    await until("it says so, change by change", () =>
+      /silence\/changed web1: \d+ changes?, by [a-z-]+: .*10\.50\.0\.100\/32/.test(said),
+    );
     wires.run("web1", "ip", "address", "del", "10.50.0.100/32", "dev", "lo");
     await until("the VIP is back", holds);
     child.kill("SIGTERM");

@@ -92,6 +92,14 @@ function reloadWishes(
   };
 }
 
+/** Of what apply prints: how many changes, by which policy, and each in words. */
+function changesIn(text: string): string {
+  const lines = text.split("\n");
+  const head = lines.find((line) => line.endsWith(", in this order:")) ?? "changed";
+  const steps = lines.flatMap((line) => /^ +\d+\. (.*)$/.exec(line)?.[1] ?? []);
+  return `${head.replace(/, in this order:$/, "")}: ${steps.join("; ")}`;
+}
+
 async function applySilence(cluster: Cluster, flags: RunFlags, io: Io): Promise<SilenceReport> {
   const { keepsFiles, runApply } = await import("./silence.ts");
   const said: string[] = [];
@@ -108,7 +116,7 @@ async function applySilence(cluster: Cluster, flags: RunFlags, io: Io): Promise<
     if (status === exitCode("unavailable")) return { state: "busy", text: last };
     if (status !== exitCode("ok")) return { state: "refused", text };
     if (text === "nothing to do") return { state: "silent", text: "silent for every VIP, as the file says" };
-    return { state: "changed", text: last };
+    return { state: "changed", text: changesIn(text) };
   } catch (error) {
     if (error instanceof HostError) return { state: "failed", text: `${error.message}; remedy: ${error.remedy}` };
     throw error;

@@ -18,12 +18,14 @@ import { Guardian, wordText } from "../../apply/guardian.ts";
 import { HostError } from "../../host/errors.ts";
 import { type Monitor, watchChanges } from "../../host/netlinkMonitor.ts";
 import { watchNft } from "../../host/nftMonitor.ts";
+import { readFacts } from "../../host/perform/readFacts.ts";
 import { SysctlWatch } from "../../host/sysctl.ts";
 import type { Change } from "../../plan/change.ts";
 import type { World } from "../../plan/host.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
 import { sysctlPath } from "../../plan/kinds/sysctl.ts";
 import type { Goal } from "../../plan/proof.ts";
+import type { Held } from "../../policy/standingBy.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
 import { plural } from "../plural.ts";
@@ -60,10 +62,10 @@ class Guard {
   /** What hands and eyes are at: the end waits for it, so that nothing stays half done. */
   #work: Promise<void> = Promise.resolve();
 
-  constructor(o: GuardOptions, io: Io) {
+  constructor(o: GuardOptions, io: Io, held: readonly Held[]) {
     this.#json = o.json === true;
     this.#io = io;
-    this.#guardian = new Guardian(portsOf(o), kernelModel, (world, owned) => goalHere(o, world, owned));
+    this.#guardian = new Guardian(portsOf(o, held), kernelModel, (world, owned) => goalHere(o, world, owned));
     this.#config = { ...guardDefaults, heal: o.heal === true };
   }
 
@@ -174,4 +176,7 @@ function ears(noticed: () => void, io: Io): Monitor[] {
 }
 
 /** Stays until the signal comes. */
-export const runGuard = (o: GuardOptions, io: Io): Promise<number> => new Guard(o, io).run();
+export async function runGuard(o: GuardOptions, io: Io): Promise<number> {
+  const held = o.cluster === undefined ? [] : (await askedOf(o, readFacts())).held;
+  return new Guard(o, io, held).run();
+}

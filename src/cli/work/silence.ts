@@ -3,9 +3,10 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { heldBy } from "../../agent/failoverConfig.ts";
 import { Journal, type JournalState } from "../../apply/journal.ts";
 import { confirm, type Outcome, type Recovery, recover, run } from "../../apply/run.ts";
-import { parseIpv4 } from "../../base/ipv4.ts";
+import { formatIpv4, parseIpv4 } from "../../base/ipv4.ts";
 import type { Cluster } from "../../cluster/index.ts";
 import { needNetAdmin } from "../../host/capabilities.ts";
 import { HostError } from "../../host/errors.ts";
@@ -25,6 +26,7 @@ import { type HideRequest, hidePurpose, nothingWanted, planHide, planReveal, pur
 import { inOrder, type KeeperChoice } from "../../policy/keep.ts";
 import { policies, policyNamed } from "../../policy/policies.ts";
 import { situationOf } from "../../policy/policy.ts";
+import { type Held, standingBy } from "../../policy/standingBy.ts";
 import { carriers, type Wish } from "../../policy/wish.ts";
 import { wishOf } from "../../policy/wishOf.ts";
 import type { ApplyPorts } from "../../ports/apply.ts";
@@ -132,12 +134,19 @@ async function wishOfCluster(given: string | Cluster, facts: HostFacts, as: stri
       "remedy" in role ? role.remedy : "a director needs no silence",
     );
   const { realServer } = role;
-  return { wish: wishOf(cluster, realServer), policy: realServer.policy.name };
+  const held = role.kind === "both" ? heldBy(cluster, role.director) : [];
+  return {
+    wish: wishOf(cluster, realServer),
+    policy: realServer.policy.name,
+    held: held.map(({ link, vips }) => ({ link, vips: vips.map((v) => formatIpv4(v.address)) })),
+  };
 }
 
 interface Asked {
   readonly wish: Wish;
   readonly policy: string;
+  /** Of a host that is a director too. */
+  readonly held: readonly Held[];
 }
 
 export async function askedOf(o: SilenceOptions, facts: HostFacts): Promise<Asked> {
@@ -146,7 +155,15 @@ export async function askedOf(o: SilenceOptions, facts: HostFacts): Promise<Aske
   if (policy !== "auto" && policyNamed(policy) === undefined)
     throw usage(`there is no policy "${policy}"`, `use auto or one of ${policies.map((p) => p.name).join(", ")}`);
   const wish = fromFile?.wish ?? wishOfOptions(o);
-  return { wish: o.facts === undefined ? { ...wish, programs: programsHere() } : wish, policy };
+  const programs = o.facts === undefined ? { programs: programsHere() } : {};
+  return { wish: { ...wish, ...programs }, policy, held: fromFile?.held ?? [] };
+}
+
+/** The host and what is wanted of it. */
+async function hostOf(o: SilenceOptions): Promise<{ readonly facts: HostFacts; readonly asked: Asked }> {
+  const facts = await factsOf(o);
+  const asked = await askedOf(o, facts);
+  return { facts: standingBy(facts, asked.held), asked };
 }
 
 /** For --json: the choice without the files, which are steps of the plan. */
@@ -244,14 +261,20 @@ async function journalState(o: SilenceOptions, io: Io): Promise<JournalState | u
 export const keepsFiles = async (o: SilenceOptions): Promise<boolean> =>
   (await Journal.peek(portsOf(o).journal)).owned.some((change) => change.kind === "file");
 
-export function portsOf(o: SilenceOptions): ApplyPorts {
+/** `held`: what is on this host by right while it owns it, and does not concern the plan. */
+export function portsOf(o: SilenceOptions, held: readonly Held[] = []): ApplyPorts {
   const options = {
     ...(o.stateDir === undefined ? {} : { stateDir: resolve(o.stateDir) }),
     ...(o.root === undefined ? {} : { root: resolve(o.root) }),
   };
   const heir = fileURLToPath(new URL("../takeBack.js", import.meta.url));
   const heirs = processHeirs((run, parent) => [heir, String(run), parent, JSON.stringify(options)]);
-  return { ...machinePorts(options), heirs };
+  const ports = machinePorts(options);
+  const read = async (paths: readonly string[]): Promise<World> => {
+    const world = await ports.reader.read(paths);
+    return { ...world, facts: standingBy(world.facts, held) };
+  };
+  return { ...ports, reader: { read }, heirs };
 }
 
 /** The host of --facts, or this one with these files. */
@@ -259,8 +282,7 @@ const worldHere = (o: SilenceOptions, facts: HostFacts, paths: readonly string[]
   worldOf(facts, o.facts === undefined ? readFiles(paths, o.root) : {});
 
 export async function runPlan(o: SilenceOptions, io: Io): Promise<number> {
-  const facts = await factsOf(o);
-  const asked = await askedOf(o, facts);
+  const { facts, asked } = await hostOf(o);
   const owned = (await journalState(o, io))?.owned ?? [];
   const keeping = keepingOf(o, facts, asked.wish);
   const { choice, kept } = choose(asked, worldHere(o, facts, keeping.paths), owned, keeping);
@@ -318,8 +340,7 @@ const describeForce = (plan: Plan): string[] =>
 export async function runApply(o: SilenceOptions, io: Io): Promise<number> {
   if (o.facts !== undefined) throw usage("--facts is for planning", "run `vipward plan --facts FILE`");
   needNetAdmin("cannot apply");
-  const facts = readFacts();
-  const asked = await askedOf(o, facts);
+  const { facts, asked } = await hostOf(o);
   const keeping = keepingOf(o, facts, asked.wish);
   const confirmS = o.confirm === undefined ? undefined : Number(o.confirm);
   if (confirmS !== undefined && !(Number.isInteger(confirmS) && confirmS >= 1 && confirmS <= 86_400))
@@ -327,7 +348,7 @@ export async function runApply(o: SilenceOptions, io: Io): Promise<number> {
   let policy = asked.policy;
   let notes: readonly string[] = [];
   let kept: KeeperChoice | undefined;
-  const outcome = await run(portsOf(o), {
+  const outcome = await run(portsOf(o, asked.held), {
     direction: "apply",
     paths: keeping.paths,
     kernel: kernelModel,
@@ -372,9 +393,8 @@ export async function runUndo(o: SilenceOptions, io: Io): Promise<number> {
 export async function runStatus(o: SilenceOptions, io: Io): Promise<number> {
   const state = await journalState(o, io);
   const owned = state?.owned ?? [];
-  const facts = await factsOf(o);
   const wanted = o.cluster !== undefined || o.vip !== undefined;
-  const asked = wanted ? await askedOf(o, facts) : undefined;
+  const { facts, asked } = wanted ? await hostOf(o) : { facts: await factsOf(o), asked: undefined };
   const keeping = asked && keepingOf(o, facts, asked.wish);
   const paths = [...(keeping?.paths ?? []), ...owned.flatMap((c) => (c.kind === "file" ? [c.path] : []))];
   const world = worldHere(o, facts, paths);
@@ -395,9 +415,8 @@ export async function runStatus(o: SilenceOptions, io: Io): Promise<number> {
 }
 
 export async function runPolicies(o: SilenceOptions, io: Io): Promise<number> {
-  const facts = await factsOf(o);
   const some = o.vip === undefined && o.cluster === undefined ? { ...o, vip: ["192.0.2.100"] } : o;
-  const asked = await askedOf(some, facts);
+  const { facts, asked } = await hostOf(some);
   const owned = (await journalState(o, io))?.owned ?? [];
   const world = worldHere(o, facts, []);
   const considered = consider({ world, owned: vipsOnly(owned), wish: asked.wish, kernel: kernelModel });
@@ -437,8 +456,7 @@ export async function runHide(link: string, o: SilenceOptions, io: Io, reveal: b
 export async function runRender(o: SilenceOptions, io: Io): Promise<number> {
   const target = targets.find((t) => t === o.to) as Target | undefined;
   if (target === undefined) throw usage(`cannot render to "${o.to}"`, `use one of ${targets.join(", ")}`);
-  const facts = await factsOf(o);
-  const asked = await askedOf(o, facts);
+  const { facts, asked } = await hostOf(o);
   const world = worldOf(facts);
   // On the bare host, so that what is printed is all of it.
   const owned = vipsOnly((await journalState(o, io))?.owned ?? []);

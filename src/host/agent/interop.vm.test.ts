@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { describe, test } from "node:test";
 import { clusterText, DirectorLab, type DirectorName, keepalivedText, vip } from "../../testing/directorLab.ts";
 import { testsInVm } from "../../testing/vm.ts";
@@ -27,16 +26,8 @@ testsInVm(import.meta.url, "vipward and keepalived as the two directors, both wa
       ] as const)
         test(`${first} is preferred to ${second}: election, take-over, hand back`, async () => {
           const lab = new DirectorLab(`vw-i${version}${first.slice(0, 1)}-`);
-          let captured = "";
           try {
-            const dump = lab.namespace("client").run(() =>
-              spawn("tcpdump", ["-l", "-nn", "-vv", "-i", "eth0", "proto", "112"], {
-                stdio: ["ignore", "pipe", "ignore"],
-              }),
-            );
-            dump.stdout.on("data", (piece: Buffer) => {
-              captured += piece.toString();
-            });
+            const captured = lab.capture("client", "proto", "112");
             start(lab, "lb1", first, version);
             await lab.until("lb1 holds the VIP", () => lab.holders().join() === "lb1", 60_000);
             start(lab, "lb2", second, version);
@@ -55,10 +46,9 @@ testsInVm(import.meta.url, "vipward and keepalived as the two directors, both wa
             assert.equal(instance?.vips.join(), vip);
             assert.equal(instance?.peers?.[0]?.checksum, version === 3 ? "pseudo-header" : "message");
             assert.match(lab.output.get(by) ?? "", /failover\/verified main: a neighbour has learned 10\.50\.0\.100/);
-            assert.match(captured, new RegExp(`VRRPv${version}, Advertisement`));
-            assert.doesNotMatch(captured, /bad vrrp cksum|truncated|\[\|vrrp\]/);
-            if (version === 3 && first === "vipward") await inTheRfcsForm(lab, () => captured);
-            dump.kill();
+            assert.match(captured(), new RegExp(`VRRPv${version}, Advertisement`));
+            assert.doesNotMatch(captured(), /bad vrrp cksum|truncated|\[\|vrrp\]/);
+            if (version === 3 && first === "vipward") await inTheRfcsForm(lab, captured);
           } finally {
             await lab.close();
           }
