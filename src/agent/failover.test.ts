@@ -74,6 +74,7 @@ class Node {
   /** Off the link, and packets for it are taken all the same. */
   readonly forwarded = new Set<Ipv4>();
   readonly relays: { readonly vips: readonly Ipv4[]; readonly to: Ipv4; readonly forMs: number }[] = [];
+  relaying: { readonly to: Ipv4; readonly untilMs: number } | undefined;
   readonly events: FailoverEvent[] = [];
   alive = true;
   /** Own gratuitous ARP sent while the VIP was not on the link: never right. */
@@ -102,7 +103,13 @@ class Node {
           this.forwarded.delete(v);
         }
       },
-      relay: (vips, to, forMs) => void this.relays.push({ vips, to, forMs }),
+      relay: (vips, to, forMs) => {
+        this.relays.push({ vips, to, forMs });
+        this.relaying = { to, untilMs: wire.nowMs + forMs };
+      },
+      endRelay: (_, to) => {
+        if (this.relaying?.to === to) this.relaying = undefined;
+      },
       sendFrame: (link, frame) => {
         const { inside } = dissect(frame);
         if (inside.kind !== "arp") return;
@@ -198,6 +205,19 @@ test("the successor knows beforehand from whom, and its relay ends before the ot
   until(wire, () => !a.forwarded.has(vip) && !a.addresses.has(vip));
   assert.ok(overAtMs < wire.nowMs);
   assert.equal(b.relays.length, 1);
+});
+
+test("two directors that swap twice in a row never relay to each other at the same time", () => {
+  const { wire, a, b } = pair();
+  const relays = (n: Node): boolean => (n.relaying?.untilMs ?? 0) > wire.nowMs;
+  a.failover.switchOver(undefined, wire.nowMs);
+  until(wire, () => b.addresses.has(vip));
+  assert.ok(relays(b));
+  a.failover.release(wire.nowMs);
+  b.failover.switchOver(undefined, wire.nowMs);
+  until(wire, () => a.addresses.has(vip) && !b.addresses.has(vip));
+  assert.ok(relays(a), "what a does not know goes to b");
+  assert.ok(!relays(b), "and does not come back");
 });
 
 test("a master of lower priority that is taken over from yields too; one that died has no successor to tell", () => {

@@ -208,6 +208,9 @@ export class Failover {
       this.#ports.removeVips(link, vips); // no longer in the file; or nobody can reach us anyway
       return;
     }
+    // The successor relays to us what it does not know. Sent on to whom we succeeded, which may be the same, it would circle.
+    if (member.succession !== undefined) this.#ports.endRelay(vrrp.vips, member.succession.predecessor);
+    member.succession = undefined;
     const heard = phase === "backup";
     const patienceMs = Math.min(longestHandOverMs, skewMs(vrrp.version, 1, vrrp.intervalMs) + 2 * graceMs);
     const waitMs = heard ? graceMs : patienceMs;
@@ -607,6 +610,7 @@ export function rehearse(config: FailoverConfig): void {
       yieldVips() {},
       removeVips() {},
       relay() {},
+      endRelay() {},
       sendFrame() {},
       report() {},
     });

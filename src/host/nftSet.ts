@@ -1,17 +1,19 @@
 /**
- * Adds elements with a time limit to a set of nft, in the kernel's own words (nfnetlink): within a fraction of a
- * millisecond, where nft(8) takes some tens. Only for what clients wait for; all else goes through nft.ts.
+ * Adds elements with a time limit to a set of nft and takes them out, in the kernel's own words (nfnetlink): within a
+ * fraction of a millisecond, where nft(8) takes some tens. Only for what clients wait for; all else goes through nft.ts.
  */
 import type { Ipv4 } from "../base/ipv4.ts";
 import { NLM_F } from "../wire/netlink.ts";
 import { writeHost16, writeU32 } from "../wire/octets.ts";
-import { NetlinkDescriptor, NetlinkSocket } from "./netlink.ts";
+import { NetlinkError } from "./errors.ts";
+import { NetlinkDescriptor, type NetlinkRequest, NetlinkSocket } from "./netlink.ts";
 
 const NETLINK_NETFILTER = 12;
 const SUBSYSTEM_NFTABLES = 10;
 const BATCH_BEGIN = 0x10;
 const BATCH_END = 0x11;
 const NEW_SET_ELEMENT = (SUBSYSTEM_NFTABLES << 8) | 12;
+const DELETE_SET_ELEMENT = (SUBSYSTEM_NFTABLES << 8) | 14;
 const NFPROTO_IPV4 = 2;
 const NESTED = 0x8000;
 /** NFTA_*: of the message, of one element, of a value. */
@@ -41,12 +43,13 @@ const bigEndian = (octets: number, value: number): Uint8Array => {
 const general = (family: number, resource: number): Uint8Array =>
   Uint8Array.of(family, 0, resource >> 8, resource & 255);
 
-function elementsPayload(table: string, set: string, keys: readonly Ipv4[], timeoutMs: number): Uint8Array {
+function elementsPayload(table: string, set: string, keys: readonly Ipv4[], timeoutMs?: number): Uint8Array {
+  const limit = timeoutMs === undefined ? [] : [attribute(ELEMENT.timeout, bigEndian(8, timeoutMs))];
   const elements = keys.map((key) =>
     attribute(
       LIST.element | NESTED,
       attribute(ELEMENT.key | NESTED, attribute(DATA_VALUE, bigEndian(4, key))),
-      attribute(ELEMENT.timeout, bigEndian(8, timeoutMs)),
+      ...limit,
     ),
   );
   return Uint8Array.from([
@@ -67,14 +70,26 @@ export class NftSets {
   add(table: string, set: string, keys: readonly Ipv4[], timeoutMs: number): void {
     for (let i = 0; i < keys.length; i += atOnce) {
       const payload = elementsPayload(table, set, keys.slice(i, i + atOnce), Math.max(1, Math.round(timeoutMs)));
-      const task = { operation: "add to nft set", object: `${set} of table ${table}` };
-      const bracket = (type: number) => ({ ...task, type, flags: 0, payload: general(0, SUBSYSTEM_NFTABLES) });
-      this.#socket.transaction([
-        bracket(BATCH_BEGIN),
-        { ...task, type: NEW_SET_ELEMENT, flags: NLM_F.create | NLM_F.ack, payload },
-        bracket(BATCH_END),
-      ]);
+      const what = { operation: "add to nft set", object: `${set} of table ${table}` };
+      this.#batch({ ...what, type: NEW_SET_ELEMENT, flags: NLM_F.create | NLM_F.ack, payload });
     }
+  }
+  /** Elements that are not, or no longer, there are no error; nor is a set or a table that is gone. */
+  remove(table: string, set: string, keys: readonly Ipv4[]): void {
+    const what = { operation: "take out of nft set", object: `${set} of table ${table}` };
+    // One by one: a batch in which one is missing has no effect at all.
+    for (const key of keys)
+      try {
+        const payload = elementsPayload(table, set, [key]);
+        this.#batch({ ...what, type: DELETE_SET_ELEMENT, flags: NLM_F.ack, payload });
+      } catch (error) {
+        if (!(error instanceof NetlinkError && error.errnoName === "ENOENT")) throw error;
+      }
+  }
+  #batch(request: NetlinkRequest): void {
+    const { operation, object } = request;
+    const bracket = (type: number) => ({ operation, object, type, flags: 0, payload: general(0, SUBSYSTEM_NFTABLES) });
+    this.#socket.transaction([bracket(BATCH_BEGIN), request, bracket(BATCH_END)]);
   }
   close(): void {
     this.#socket.close();

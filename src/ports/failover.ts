@@ -20,6 +20,8 @@ export interface FailoverPorts {
   removeVips(link: string, vips: readonly Ipv4[]): void;
   /** TCP for these VIPs that belongs to no connection known here goes to this director instead, for so long. */
   relay(vips: readonly Ipv4[], to: Ipv4, forMs: number): void;
+  /** From now on not any more. One that is over already is no fault. */
+  endRelay(vips: readonly Ipv4[], to: Ipv4): void;
   /** A whole Ethernet frame. */
   sendFrame(link: string, frame: Uint8Array): void;
   report(event: FailoverEvent): void;

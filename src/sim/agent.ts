@@ -93,6 +93,7 @@ export class SimAgent {
       yieldVips: (link, vips) => this.#yieldVips(link, vips),
       removeVips: (link, vips) => this.#removeVips(link, vips),
       relay: (vips, to, forMs) => ipvs.relay(vips, to, forMs),
+      endRelay: (vips, to) => ipvs.endRelay(vips, to),
       sendFrame: (link, frame) => this.#sendFrame(link, frame),
       report: (event) => this.director.failover(event, this.#nowMs),
     });

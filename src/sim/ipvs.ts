@@ -252,6 +252,10 @@ export class Ipvs implements LocalInput, TableEngine {
     for (const vip of vips) this.#relays.set(vip, { to, untilUs });
   }
 
+  endRelay(vips: readonly Ipv4[], to: Ipv4): void {
+    for (const vip of vips) if (this.#relays.get(vip)?.to === to) this.#relays.delete(vip);
+  }
+
   close(): void {}
 
   clear(): void {

@@ -116,6 +116,9 @@ const ports: FailoverPorts = {
       relays.add(gateTable, relaySet(to), vips, forMs);
     });
   },
+  endRelay(vips, to) {
+    attempt(() => relays?.remove(gateTable, relaySet(to), vips));
+  },
   sendFrame(link, frame) {
     try {
       if (links.get(link)?.arp.send([frame]) === 0)

@@ -68,6 +68,15 @@ function relay(forMs: number): void {
   }
 }
 
+function endRelay(): void {
+  const sets = wires.machine("lb1").run(() => new NftSets());
+  try {
+    sets.remove(gateTable, relaySet(lb2), [vip]);
+  } finally {
+    sets.close();
+  }
+}
+
 /** Whether lb1 answers the client's question for the VIP. */
 async function answersArp(): Promise<boolean> {
   const tap = taps.get("client");
@@ -108,6 +117,12 @@ test("relay: what is no SYN goes to the other director, for its time", async (t)
   assert.deepEqual(await segment(TCP_FLAG.syn, 80), { client: ["rst"], lb2: [] });
   await sleep(1000);
   assert.deepEqual(await segment(TCP_FLAG.ack, 80), { client: ["rst"], lb2: [] }, "over by itself");
+  endRelay();
+  relay(60_000);
+  assert.deepEqual(await segment(TCP_FLAG.ack, 80), { client: [], lb2: ["segment"] });
+  endRelay();
+  assert.deepEqual(await segment(TCP_FLAG.ack, 80), { client: ["rst"], lb2: [] }, "over before its time");
+  endRelay();
   setGate(nothing, lb1);
 });
 
