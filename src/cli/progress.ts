@@ -2,6 +2,8 @@ import type { Io } from "./io.ts";
 
 /** What is going on now: one line that is overwritten on a terminal, a line each where it is read later. */
 export interface Progress {
+  /** On a terminal: saying something often is no nuisance. */
+  readonly live: boolean;
   say(text: string): void;
   /** Takes the line away, so that something lasting can be printed. */
   clear(): void;
@@ -12,7 +14,7 @@ const frames = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "
 const frameMs = 100;
 
 export function progress(io: Io, live: boolean): Progress {
-  if (!live) return { say: (text) => io.err(`... ${text}\n`), clear: () => {}, end: () => {} };
+  if (!live) return { live, say: (text) => io.err(`... ${text}\n`), clear: () => {}, end: () => {} };
   let text = "";
   let frame = 0;
   const sinceMs = performance.now();
@@ -25,6 +27,7 @@ export function progress(io: Io, live: boolean): Progress {
   const timer = setInterval(draw, frameMs);
   const clear = (): void => io.err("\r\x1b[K");
   return {
+    live,
     say(now) {
       text = now;
       draw();

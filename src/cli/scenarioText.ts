@@ -7,7 +7,8 @@ import type { ScenarioOutcome, TimelineEntry } from "../lab/sim/scenario.ts";
 import type { Paint } from "./colour.ts";
 import { plural } from "./plural.ts";
 
-const clock = (ms: number): string => {
+/** 3,723,004 ms as 01:02:03.004. */
+export const clock = (ms: number): string => {
   const seconds = Math.floor(ms / 1000);
   const two = (n: number): string => String(n).padStart(2, "0");
   return `${two(Math.floor(seconds / 3600))}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}.${String(ms % 1000).padStart(3, "0")}`;
@@ -83,14 +84,17 @@ const takesValue = ({ action, value }: LabFault): boolean => {
   return takes !== undefined && (takes.optional !== true || value !== 0);
 };
 
-export function exploreText(r: ExploreReport, p: Paint): string {
+/** `fold`: makes lines fit; what is to be pasted into a file stays as it is. */
+export function exploreText(r: ExploreReport, p: Paint, fold = (text: string): string => text): string {
   const head = `${plural(r.runs, "schedule")} of ${clock(r.durationMs).slice(0, 8)}, ${r.events} events: ${r.sound} broke no law\n`;
   const stories = r.stories.map((s, i) => {
     const title = `${i + 1}. ${s.law}, by ${s.host}`;
     const faults =
-      s.faults.length === 0 ? "without any fault" : `${s.faults.length} of ${plural(s.faultsBefore, "fault")} needed`;
+      s.faults.length === 0
+        ? "without any fault"
+        : `${s.faults.length} of ${plural(s.faultsBefore, "fault")} ${s.cutDown ? "needed" : "left when it was interrupted"}`;
     return `\n${p.bold(title)}: in ${plural(s.times, "schedule")}; ${faults} (seed ${r.seed}, run ${s.run})\n${timelineText(upTo(s), p, "     ")}`;
   });
   const again = r.stories[0] === undefined ? "" : pasteIn(r, r.stories[0]);
-  return head + stories.join("") + again;
+  return fold(head + stories.join("")) + again;
 }

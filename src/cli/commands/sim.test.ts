@@ -59,7 +59,8 @@ test("vipward sim with a scenario: what happened when, and how it stands at the 
 
 test("vipward explore: findings with their timeline and a scenario to run again, which breaks the same law", () =>
   inFolder(async (folder) => {
-    const args = ["explore", example("lvs-dr"), "--runs", "6", "--minutes", "3", "--seed", "13"];
+    // one of these two schedules breaks a law, with one fault of three
+    const args = ["explore", example("lvs-dr"), "--runs", "2", "--minutes", "1", "--seed", "37"];
     const found = await vipward(args);
     assert.equal(found.status, 1, found.stderr);
     assert.match(found.stdout, /LAW BROKEN, one owner/);
@@ -81,6 +82,28 @@ test("vipward explore: findings with their timeline and a scenario to run again,
     const other = await vipward(["sim", file, "--forwarding", "dr", "--seed", "1"]);
     assert.notEqual(other.stdout, replayed.stdout);
     assert.equal((await vipward(args)).stdout, found.stdout);
+  }));
+
+test("Ctrl-C ends a story, a scenario and an exploration in the middle, with status 130", () =>
+  inFolder(async (folder) => {
+    const file = join(folder, "long.yaml");
+    writeFileSync(file, readFileSync(example("two-directors"), "utf8").replace("seconds: 60", "seconds: 7200"));
+    const interrupted = async (args: readonly string[], said: RegExp): Promise<string> => {
+      const { status, stdout, stderr } = await vipward(args, (child) => {
+        child.stderr?.on("data", (text: string) => {
+          if (said.test(text)) child.kill("SIGINT");
+        });
+      });
+      assert.equal(status, 130, stderr);
+      assert.match(stderr, /^interrupted/m);
+      return stdout;
+    };
+    assert.doesNotMatch(await interrupted(["sim", "--seconds", "600"], /connections/), /Verdict/);
+    assert.equal(await interrupted(["sim", file], /scenario/), "");
+    assert.equal(await interrupted(["explore", file, "--replay", "0", "--minutes", "1440"], /schedule 0/), "");
+    // what was found until then is told
+    const explored = await interrupted(["explore", example("lvs-dr"), "--minutes", "1"], /1000 schedules/);
+    assert.match(explored, /^LVS\/DR: \d+ schedules? of 00:01:00/);
   }));
 
 test("a fault in the file is said with line, column and remedy; a bad flag with a remedy", () =>
@@ -159,16 +182,44 @@ test("sctp: beside tcp it is left out and named where it stands; alone it is an 
     }
   }));
 
-test("a scenario of which nothing can be told is no success, but status 69", () =>
+test("a file of which nothing can be told is no success, but status 69, whichever command reads it", () =>
   inFolder(async (folder) => {
-    const file = join(folder, "drained.yaml");
-    const text = readFileSync(example("director-moves"), "utf8");
-    writeFileSync(file, text.replace("scheduler: rr }", "scheduler: rr, realServers: { web1: 0 } }"));
-    const { status, stdout, stderr } = await vipward(["sim", file]);
-    assert.equal(status, 69, stderr);
-    assert.equal(stdout, "");
-    assert.match(stderr, /nothing of this lab can be simulated: .*weight above 0/);
+    const file = join(folder, "nothing.yaml");
+    const refused = async (args: readonly string[], why: RegExp): Promise<void> => {
+      const { status, stdout, stderr } = await vipward(args);
+      assert.equal(status, 69, stderr);
+      assert.equal(stdout, "");
+      assert.match(stderr, why);
+      assert.match(stderr, /remedy: \S/);
+    };
+    const scenario = readFileSync(example("director-moves"), "utf8");
+    const plain = readFileSync(example("lvs-dr"), "utf8");
+    const drained = (text: string): string =>
+      text.replace("scheduler: rr }", "scheduler: rr, realServers: { web1: 0 } }");
+    const idle = /nothing of this cluster can be simulated: .*weight above 0/;
+    writeFileSync(file, drained(scenario));
+    await refused(["sim", file], idle);
+    await refused(["explore", file], idle);
+    writeFileSync(file, drained(plain));
+    await refused(["lab", file, "--backend", "sim"], idle);
+    writeFileSync(file, plain.replace("forwarding: dr", "forwarding: nat"));
+    for (const name of ["sim", "explore", "lab"])
+      await refused([name, file], /no service of this cluster is forwarded by dr or tun/);
+    const asked = await vipward(["sim", example("lvs-dr"), "--forwarding", "tun"]);
+    assert.equal(asked.status, 64, asked.stderr);
   }));
+
+test("flags of the story are refused where the file holds a scenario", async () => {
+  for (const flags of [
+    ["--seconds", "3"],
+    ["--cure", "ignore-only"],
+  ]) {
+    const { status, stdout, stderr } = await vipward(["sim", example("two-directors"), ...flags]);
+    assert.equal(status, 64, stderr);
+    assert.equal(stdout, "");
+    assert.match(stderr, /is for the story without a scenario\n {2}remedy: \S/);
+  }
+});
 
 test("vipward lab refuses by name what only the simulator can do, with status 69", () =>
   inFolder(async (folder) => {

@@ -17,7 +17,7 @@ export const sim: CommandModule = {
           .choices([...cures])
           .default("full"),
       )
-      .option("--seconds <number>", "how long each stretch of traffic lasts, in virtual time (1 to 600)", "5")
+      .option("--seconds <number>", "how long each stretch of traffic lasts, in virtual time (1 to 600; default: 5)")
       .option("--seed <number>", "same seed, same run to the bit (default: the scenario's, else 1)")
       .option("--pcap <file>", "write every frame as a capture file for Wireshark")
       .option("--json", "print the report as one JSON document")

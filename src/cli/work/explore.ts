@@ -1,15 +1,18 @@
 import { availableParallelism } from "node:os";
-import { HostError } from "../../host/errors.ts";
 import { scenarioPlot } from "../../lab/plot.ts";
+import { breather } from "../../lab/sim/breath.ts";
 import { type ExploreOptions, explore, replay } from "../../lab/sim/explore.ts";
-import { methodsOf, specOf, unspokenOf } from "../../lab/spec.ts";
+import { nothingToSimulate } from "../../lab/sim/run.ts";
+import { specOf, unspokenOf } from "../../lab/spec.ts";
 import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
+import { plural } from "../plural.ts";
 import { progress } from "../progress.ts";
 import { exploreText, scenarioText } from "../scenarioText.ts";
 import { clusterFromFile } from "./clusterFile.ts";
-import { wholeNumber } from "./lab.ts";
+import { methodsIn, wholeNumber } from "./lab.ts";
+import { forReader } from "./wrap.ts";
 
 export interface ExploreFlags {
   readonly runs: string;
@@ -33,47 +36,55 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
   const leftOut: string[] = [];
   let broken = false;
   const line = progress(io, process.stderr.isTTY === true);
-  const specs = methodsOf(cluster).map((method) => specOf(cluster, method, "scenario"));
-  for (const spec of specs) {
-    if (typeof spec === "string") {
-      leftOut.push(spec);
-      io.err(`left out: ${spec}\n`);
-      continue;
+  const specs = methodsIn(cluster).map((method) => specOf(cluster, method, "scenario"));
+  try {
+    for (const spec of specs) {
+      if (typeof spec === "string") {
+        leftOut.push(spec);
+        io.err(`left out: ${spec}\n`);
+        continue;
+      }
+      leftOut.push(...unspokenOf(cluster, spec.forwarding));
+      const method = `LVS/${spec.forwarding.toUpperCase()}`;
+      const options: ExploreOptions = {
+        seed,
+        runs,
+        durationMs: minutes * 60_000,
+        dropsGratuitous: spec.dropsGratuitous === true,
+        silenced: flags.silence,
+        guard: flags.guard === true ? "heal" : cluster.lab.scenario?.guard,
+        threads: availableParallelism(),
+        signal: io.signal,
+        progress: (done) => {
+          if (line.live || done % 100 === 0) line.say(`${method}: ${done} of ${runs} schedules`);
+        },
+        shortening: (story, of) => line.say(`${method}: cutting down story ${story} of ${of}`),
+      };
+      if (again !== undefined) {
+        line.say(`${method}: schedule ${again}`);
+        const { faults, outcome } = await replay(cluster, scenarioPlot(spec), options, again, breather(io.signal));
+        line.clear();
+        broken ||= outcome.breaches.length > 0;
+        const name = `${cluster.name} (${method}, seed ${seed}, run ${again})`;
+        if (flags.json === true) reports.push({ forwarding: spec.forwarding, seed, run: again, faults, ...outcome });
+        else io.out(forReader(io, scenarioText(name, outcome, paint(io.colour))));
+        continue;
+      }
+      line.say(`${method}: ${plural(runs, "schedule")}`);
+      const report = await explore(cluster, scenarioPlot(spec), options);
+      line.clear();
+      broken ||= report.stories.length > 0;
+      if (flags.json === true) reports.push(report);
+      else io.out(`${method}: ${exploreText(report, paint(io.colour), (text) => forReader(io, text))}`);
+      if (!io.signal.aborted) continue;
+      io.err(`interrupted after ${report.runs} of ${plural(runs, "schedule")}\n`);
+      break;
     }
-    leftOut.push(...unspokenOf(cluster, spec.forwarding));
-    const options: ExploreOptions = {
-      seed,
-      runs,
-      durationMs: minutes * 60_000,
-      dropsGratuitous: spec.dropsGratuitous === true,
-      silenced: flags.silence,
-      guard: flags.guard === true ? "heal" : cluster.lab.scenario?.guard,
-      threads: availableParallelism(),
-      progress: (done) => {
-        if (done % 100 === 0) line.say(`${done} of ${runs} schedules`);
-        return io.signal.aborted;
-      },
-    };
-    if (again !== undefined) {
-      const { faults, outcome } = await replay(cluster, scenarioPlot(spec), options, again);
-      broken ||= outcome.breaches.length > 0;
-      const name = `${cluster.name} (LVS/${spec.forwarding.toUpperCase()}, seed ${seed}, run ${again})`;
-      if (flags.json === true) reports.push({ forwarding: spec.forwarding, seed, run: again, faults, ...outcome });
-      else io.out(scenarioText(name, outcome, paint(io.colour)));
-      continue;
-    }
-    const report = await explore(cluster, scenarioPlot(spec), options);
-    line.clear();
-    broken ||= report.stories.length > 0;
-    if (flags.json === true) reports.push(report);
-    else io.out(`LVS/${spec.forwarding.toUpperCase()}: ${exploreText(report, paint(io.colour))}`);
+  } finally {
+    line.end();
   }
-  line.end();
-  if (specs.every((s) => typeof s === "string"))
-    throw new HostError("explore/usage", `nothing of ${file} can be simulated`, {
-      remedy: "name a tcp or udp service forwarded by dr or tun",
-    });
+  if (specs.every((s) => typeof s === "string")) throw nothingToSimulate(leftOut, "tcp or udp");
   if (flags.json === true)
     io.out(`${JSON.stringify({ cluster: cluster.name, explorations: reports, leftOut }, null, 2)}\n`);
-  return exitCode(broken ? "no" : "ok");
+  return exitCode(io.signal.aborted ? "interrupted" : broken ? "no" : "ok");
 }

@@ -14,6 +14,7 @@ import type { Io } from "../io.ts";
 import { eventText } from "../labText.ts";
 import { progress } from "../progress.ts";
 import { clusterFromFile, clusterFromText } from "./clusterFile.ts";
+import { forReader } from "./wrap.ts";
 
 export interface LabFlags {
   readonly backend: "auto" | "netns" | "vm" | "sim";
@@ -28,7 +29,7 @@ export interface LabFlags {
   readonly events?: boolean;
 }
 
-const usage = (message: string, remedy: string): HostError => new HostError("lab/usage", message, { remedy });
+export const usage = (message: string, remedy: string): HostError => new HostError("lab/usage", message, { remedy });
 
 export function wholeNumber(flag: string, text: string, from: number, to: number): number {
   const value = Number(text);
@@ -39,6 +40,15 @@ export function wholeNumber(flag: string, text: string, from: number, to: number
 
 const wanted = (flags: Pick<LabFlags, "forwarding">): ForwardingMethod[] =>
   flags.forwarding === "both" ? ["dr", "tun"] : [flags.forwarding];
+
+/** The methods of which labs can tell something: at least one. */
+export function methodsIn(cluster: Cluster): ForwardingMethod[] {
+  const methods = methodsOf(cluster);
+  if (methods.length > 0) return methods;
+  throw new HostError("lab/unavailable", "no service of this cluster is forwarded by dr or tun", {
+    remedy: "choose a cluster file with a tcp service that is forwarded by dr or tun",
+  });
+}
 
 export function chaptersOf(
   file: string | undefined,
@@ -57,13 +67,13 @@ export function chaptersOf(
     throw usage("--real-servers is for the built-in cluster", `change the real servers in ${file} instead`);
   const cluster: Cluster | undefined = clusterFromFile(file, io, { forLab: true });
   if (cluster === undefined) return undefined;
-  const methods = methodsOf(cluster);
+  const methods = methodsIn(cluster);
   const chapters = wanted(flags)
     .filter((method) => methods.includes(method))
     .map((forwarding) => ({ cluster, forwarding }));
   if (chapters.length === 0)
     throw usage(
-      `${file} forwards by ${methods.join(", ") || "neither dr nor tun"}, and --forwarding asks for ${flags.forwarding}`,
+      `${file} forwards by ${methods.join(", ")}, and --forwarding asks for ${flags.forwarding}`,
       "leave --forwarding out, or change the file",
     );
   return chapters;
@@ -90,7 +100,7 @@ export function teller(
       return;
     }
     line.clear();
-    if (flags.json !== true) io.out(eventText(event, p, io.isTerminal ? io.columns : undefined));
+    if (flags.json !== true) io.out(forReader(io, eventText(event, p, io.isTerminal ? io.columns : undefined)));
     else if (event.kind === "report") io.out(`${JSON.stringify(event.report, null, 2)}\n`);
     else if (event.kind === "kept") io.err(eventText(event, paint(false)));
   };

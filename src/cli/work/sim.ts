@@ -3,20 +3,23 @@ import { HostError } from "../../host/errors.ts";
 import { scenarioPlot } from "../../lab/plot.ts";
 import type { Cure } from "../../lab/report.ts";
 import type { Chapter } from "../../lab/run.ts";
+import { breather } from "../../lab/sim/breath.ts";
 import { nothingToSimulate, runSimLab } from "../../lab/sim/run.ts";
 import { Scenario, scenarioOptions } from "../../lab/sim/scenario.ts";
 import { specOf, unspokenOf } from "../../lab/spec.ts";
 import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
-import { scenarioText } from "../scenarioText.ts";
-import { chaptersOf, teller, wholeNumber } from "./lab.ts";
+import { progress } from "../progress.ts";
+import { clock, scenarioText } from "../scenarioText.ts";
+import { chaptersOf, teller, usage, wholeNumber } from "./lab.ts";
+import { forReader } from "./wrap.ts";
 
 export interface SimFlags {
   readonly forwarding: "dr" | "tun" | "both";
   readonly realServers?: string;
   readonly cure: Cure;
-  readonly seconds: string;
+  readonly seconds?: string;
   readonly seed?: string;
   readonly pcap?: string;
   readonly json?: boolean;
@@ -36,6 +39,14 @@ export function writeCapture(file: string, octets: Uint8Array, io: Io, frames: n
   io.err(`${frames} frames in ${file}\n`);
 }
 
+/** Flags that say how the story is told, and say nothing of a scenario, which tells that itself. */
+function refuseStoryFlags(flags: SimFlags): void {
+  if (flags.seconds !== undefined)
+    throw usage("--seconds is for the story without a scenario", "change `seconds` under `lab.scenario` of the file");
+  if (flags.cure !== "full" && flags.cure !== "none")
+    throw usage(`--cure ${flags.cure} is for the story without a scenario`, "choose full or none");
+}
+
 async function runScenarios(
   chapters: readonly Chapter[],
   given: number | undefined,
@@ -47,25 +58,38 @@ async function runScenarios(
   const reports: unknown[] = [];
   const leftOut: string[] = [];
   let broken = false;
-  for (const { cluster, forwarding } of chapters) {
-    const spec = specOf(cluster, forwarding, "scenario");
-    const { scenario } = cluster.lab;
-    if (scenario === undefined) continue;
-    if (typeof spec === "string") {
-      leftOut.push(spec);
-      io.err(`left out: ${spec}\n`);
-      continue;
+  const line = progress(io, process.stderr.isTTY === true);
+  try {
+    for (const { cluster, forwarding } of chapters) {
+      const spec = specOf(cluster, forwarding, "scenario");
+      const { scenario } = cluster.lab;
+      if (scenario === undefined) continue;
+      if (typeof spec === "string") {
+        leftOut.push(spec);
+        io.err(`left out: ${spec}\n`);
+        continue;
+      }
+      leftOut.push(...unspokenOf(cluster, forwarding));
+      const options = scenarioOptions(cluster, given, flags.cure !== "none", flags.pcap !== undefined);
+      const { seed, durationMs } = options;
+      told++;
+      const method = `LVS/${forwarding.toUpperCase()}`;
+      const length = clock(durationMs).slice(0, 8);
+      line.say(`${method}: a scenario of ${length}`);
+      const { pcap, ...outcome } = await new Scenario(cluster, scenarioPlot(spec), options).run(
+        breather(io.signal, (atMs) => {
+          if (line.live) line.say(`${method}: ${clock(atMs).slice(0, 8)} of ${length}`);
+        }),
+      );
+      line.clear();
+      broken ||= outcome.breaches.length > 0 || outcome.connections.broken > 0;
+      if (flags.json === true) reports.push({ forwarding, seed, seconds: durationMs / 1000, ...outcome });
+      else io.out(forReader(io, scenarioText(`${cluster.name} (${method}, seed ${seed})`, outcome, p)));
+      if (flags.pcap !== undefined && pcap !== undefined)
+        writeCapture(captureName(flags.pcap, forwarding, chapters.length > 1), pcap.octets, io, pcap.frames);
     }
-    leftOut.push(...unspokenOf(cluster, forwarding));
-    const options = scenarioOptions(cluster, given, flags.cure !== "none", flags.pcap !== undefined);
-    const { seed } = options;
-    told++;
-    const { pcap, ...outcome } = await new Scenario(cluster, scenarioPlot(spec), options).run();
-    broken ||= outcome.breaches.length > 0 || outcome.connections.broken > 0;
-    if (flags.json === true) reports.push({ forwarding, seed, seconds: scenario.durationMs / 1000, ...outcome });
-    else io.out(scenarioText(`${cluster.name} (LVS/${forwarding.toUpperCase()}, seed ${seed})`, outcome, p));
-    if (flags.pcap !== undefined && pcap !== undefined)
-      writeCapture(captureName(flags.pcap, forwarding, chapters.length > 1), pcap.octets, io, pcap.frames);
+  } finally {
+    line.end();
   }
   if (told === 0) throw nothingToSimulate(leftOut, "tcp or udp");
   if (flags.json === true) io.out(`${JSON.stringify({ scenarios: reports, leftOut }, null, 2)}\n`);
@@ -76,15 +100,18 @@ async function runScenarios(
 export async function runSim(file: string | undefined, flags: SimFlags, io: Io): Promise<number> {
   const chapters = chaptersOf(file, flags, io);
   if (chapters === undefined) return exitCode("badData");
-  const seconds = wholeNumber("--seconds", flags.seconds, 1, 600);
+  const trafficMs = wholeNumber("--seconds", flags.seconds ?? "5", 1, 600) * 1000;
   const given = flags.seed === undefined ? undefined : wholeNumber("--seed", flags.seed, 0, 0xffffffff);
-  if (chapters.some((c) => c.cluster.lab.scenario !== undefined)) return runScenarios(chapters, given, flags, io);
+  if (chapters.some((c) => c.cluster.lab.scenario !== undefined)) {
+    refuseStoryFlags(flags);
+    return runScenarios(chapters, given, flags, io);
+  }
   const { tell, end } = teller(flags, io);
   try {
     const outcome = await runSimLab({
       chapters,
       cure: flags.cure,
-      trafficMs: seconds * 1000,
+      trafficMs,
       seed: given ?? 1,
       capture: flags.pcap !== undefined,
       tell,

@@ -1,14 +1,19 @@
 /** Fault schedules against a cluster, thousands of them: which laws can break, and the shortest story that breaks each. */
 import type { Cluster, LabFault } from "../../cluster/cluster.ts";
 import type { Plot } from "../plot.ts";
+import { type Breathe, breather } from "./breath.ts";
 import type { Law } from "./laws.ts";
 import { optionsOf, runOnce, type SampleOptions, samples } from "./sample.ts";
 import type { ScenarioOptions, ScenarioOutcome } from "./scenario.ts";
 import { scheduleOf } from "./schedule.ts";
 
 export interface ExploreOptions extends SampleOptions {
-  /** Called after each run; true: stop. */
-  readonly progress?: (done: number, events: number) => boolean;
+  /** Called after each run. */
+  readonly progress?: (done: number) => void;
+  /** Called before a schedule is cut down: the how manieth, of how many. */
+  readonly shortening?: (story: number, of: number) => void;
+  /** Aborted: no more schedules, and those that broke a law stay as long as they are. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Story {
@@ -21,6 +26,8 @@ export interface Story {
   readonly faults: readonly LabFault[];
   /** Faults of the schedule before it was cut down. */
   readonly faultsBefore: number;
+  /** False: the exploration was ended before every fault was found needed. */
+  readonly cutDown: boolean;
   readonly outcome: ScenarioOutcome;
   /** What `outcome` was told by: again, it tells the same. */
   readonly options: ScenarioOptions;
@@ -43,9 +50,10 @@ export async function replay(
   plot: Plot,
   options: SampleOptions,
   run: number,
+  breathe?: Breathe,
 ): Promise<{ readonly faults: readonly LabFault[]; readonly outcome: ScenarioOutcome }> {
   const faults = scheduleOf(cluster, plot, options.seed, run, options.durationMs);
-  return { faults, outcome: await runOnce(cluster, plot, options, run, faults) };
+  return { faults, outcome: await runOnce(cluster, plot, options, run, faults, breathe) };
 }
 
 /** Leaves faults out, halves first, as long as the same host still breaks the same law. */
@@ -67,13 +75,13 @@ export async function shrink(
 export async function explore(
   cluster: Cluster,
   plot: Plot,
-  { progress, ...options }: ExploreOptions,
+  { progress, shortening, signal, ...options }: ExploreOptions,
 ): Promise<ExploreReport> {
   const found = new Map<string, { law: Law; host: string; run: number; times: number; faults: readonly LabFault[] }>();
   let events = 0;
   let sound = 0;
   let runs = 0;
-  for await (const { run, events: some, breaches } of samples(cluster, plot, options)) {
+  for await (const { run, events: some, breaches } of samples(cluster, plot, options, signal)) {
     runs++;
     events += some;
     if (breaches.length === 0) sound++;
@@ -89,16 +97,23 @@ export async function explore(
         }
       }
     }
-    if (progress?.(runs, events) === true) break;
+    progress?.(runs);
   }
   const stories: Story[] = [];
+  const breathe = breather();
   for (const { law, host, run, times, faults } of found.values()) {
-    const breaks = async (some: readonly LabFault[]): Promise<boolean> =>
-      (await runOnce(cluster, plot, options, run, some)).breaches.some((b) => b.law === law && b.host === host);
+    shortening?.(stories.length + 1, found.size);
+    const breaks = async (some: readonly LabFault[]): Promise<boolean> => {
+      if (signal?.aborted === true) return false;
+      const { breaches } = await runOnce(cluster, plot, options, run, some, breathe);
+      return breaches.some((b) => b.law === law && b.host === host);
+    };
     const shortest = await shrink(faults, breaks);
-    const outcome = await runOnce(cluster, plot, options, run, shortest);
+    const outcome = await runOnce(cluster, plot, options, run, shortest, breathe);
     const again = optionsOf(options, run, shortest);
-    stories.push({ law, host, run, times, faults: shortest, faultsBefore: faults.length, outcome, options: again });
+    const cutDown = signal?.aborted !== true;
+    const counts = { times, faultsBefore: faults.length, cutDown };
+    stories.push({ law, host, run, ...counts, faults: shortest, outcome, options: again });
   }
   stories.sort((a, b) => a.faults.length - b.faults.length || b.times - a.times || (a.host < b.host ? -1 : 1));
   return {

@@ -7,6 +7,7 @@ import { plotOf } from "../plot.ts";
 import { type ChapterReport, type Cure, LAB_REPORT_VERSION, type LabEvent, type LabReport } from "../report.ts";
 import { specOf, unspokenOf } from "../spec.ts";
 import { tellChapter } from "../story.ts";
+import { breather } from "./breath.ts";
 import { simStage } from "./stage.ts";
 
 export interface SimLabOptions {
@@ -36,7 +37,7 @@ export interface SimLabOutcome {
 const connections = { longLived: 20, shortLived: 40 };
 
 export const nothingToSimulate = (leftOut: readonly string[], spoken: string): HostError =>
-  new HostError("lab/unavailable", `nothing of this lab can be simulated: ${leftOut.join("; ")}`, {
+  new HostError("lab/unavailable", `nothing of this cluster can be simulated: ${leftOut.join("; ")}`, {
     remedy: `name a ${spoken} service that is forwarded by dr or tun`,
   });
 
@@ -60,6 +61,7 @@ export async function runSimLab(options: SimLabOptions): Promise<SimLabOutcome> 
       seed: options.seed,
       exhaustive: options.exhaustive === true,
       dropsGratuitous: spec.dropsGratuitous === true,
+      breathe: breather(options.signal),
       ...(options.capture
         ? {
             pcap: (world) => {

@@ -3,6 +3,7 @@ import { Worker } from "node:worker_threads";
 import type { Cluster, LabFault } from "../../cluster/cluster.ts";
 import type { GuardKind } from "../../cluster/words.ts";
 import type { Plot } from "../plot.ts";
+import { type Breathe, breather } from "./breath.ts";
 import type { Law } from "./laws.ts";
 import { Scenario, type ScenarioOptions, type ScenarioOutcome } from "./scenario.ts";
 import { scheduleOf } from "./schedule.ts";
@@ -43,7 +44,8 @@ export const runOnce = (
   options: SampleOptions,
   run: number,
   faults: readonly LabFault[],
-): Promise<ScenarioOutcome> => new Scenario(cluster, plot, optionsOf(options, run, faults)).run();
+  breathe?: Breathe,
+): Promise<ScenarioOutcome> => new Scenario(cluster, plot, optionsOf(options, run, faults)).run(breathe);
 
 /** The scenario that a run is: little traffic, as the laws are what is looked at. */
 export const optionsOf = (options: SampleOptions, run: number, faults: readonly LabFault[]): ScenarioOptions => ({
@@ -58,17 +60,34 @@ export const optionsOf = (options: SampleOptions, run: number, faults: readonly 
   askEveryMs: 20_000,
 });
 
-export async function sampleOf(cluster: Cluster, plot: Plot, options: SampleOptions, run: number): Promise<Sample> {
+export async function sampleOf(
+  cluster: Cluster,
+  plot: Plot,
+  options: SampleOptions,
+  run: number,
+  breathe?: Breathe,
+): Promise<Sample> {
   const faults = scheduleOf(cluster, plot, options.seed, run, options.durationMs);
-  const { events, breaches } = await runOnce(cluster, plot, options, run, faults);
+  const { events, breaches } = await runOnce(cluster, plot, options, run, faults, breathe);
   return { run, events, breaches: breaches.map(({ law, host }) => ({ law, host })) };
 }
 
-/** Every run from 0 on. Whoever stops early ends the threads. */
-export async function* samples(cluster: Cluster, plot: Plot, options: SampleOptions): AsyncGenerator<Sample> {
+/** Every run from 0 on, or until the signal aborts. Whoever stops early ends the threads. */
+export async function* samples(
+  cluster: Cluster,
+  plot: Plot,
+  options: SampleOptions,
+  signal?: AbortSignal,
+): AsyncGenerator<Sample> {
   const threads = Math.min(options.threads ?? 1, options.runs);
-  if (threads > 1) yield* sharedOut(cluster, plot, options, threads);
-  else for (let run = 0; run < options.runs; run++) yield await sampleOf(cluster, plot, options, run);
+  if (threads > 1) yield* sharedOut(cluster, plot, options, threads, signal);
+  else
+    try {
+      const breathe = signal === undefined ? undefined : breather(signal);
+      for (let run = 0; run < options.runs; run++) yield await sampleOf(cluster, plot, options, run, breathe);
+    } catch (error) {
+      if (signal?.aborted !== true) throw error;
+    }
 }
 
 async function* sharedOut(
@@ -76,6 +95,7 @@ async function* sharedOut(
   plot: Plot,
   options: SampleOptions,
   threads: number,
+  signal?: AbortSignal,
 ): AsyncGenerator<Sample> {
   const early = new Map<number, Sample>();
   let wake = (): void => {};
@@ -84,6 +104,7 @@ async function* sharedOut(
     failure ??= error;
     wake();
   };
+  signal?.addEventListener("abort", () => wake());
   const workers = Array.from({ length: threads }, (_, first) => {
     const share: Share = { cluster, forwarding: plot.forwarding, options, first, step: threads };
     // most of what a run makes is soon forgotten: room for it saves a tenth of the time
@@ -105,6 +126,7 @@ async function* sharedOut(
       for (;;) {
         if (failure !== undefined) throw failure;
         if (early.has(run)) break;
+        if (signal?.aborted === true) return;
         await new Promise<void>((resolve) => {
           wake = resolve;
         });

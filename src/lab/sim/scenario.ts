@@ -9,6 +9,7 @@ import { Pcap } from "../../sim/pcap.ts";
 import type { Plot } from "../plot.ts";
 import { addressOn, linkOn } from "../topology.ts";
 import type { ConnectionResult } from "../traffic.ts";
+import type { Breathe } from "./breath.ts";
 import { buildWorld, type World } from "./build.ts";
 import { clusterIn, SimDirector } from "./directors.ts";
 import { describeFault, drifts, inflict, inflictOnUplink, runs } from "./faults.ts";
@@ -87,6 +88,8 @@ const mostTold = 3;
 
 /** One operation of `vipward apply` takes so long. */
 const operationUs = 1000;
+/** So much is computed between two breaths. */
+const breathUs = 1_000_000;
 
 export class Scenario {
   readonly world: World;
@@ -104,6 +107,7 @@ export class Scenario {
   /** What guards have to do, as soon as nothing else is at work. */
   readonly #work: (() => Promise<void>)[] = [];
   #next = 0;
+  #breathe: Breathe | undefined;
   /** When the story begins: failover and health have settled by then. */
   #startUs = Number.POSITIVE_INFINITY;
 
@@ -181,8 +185,9 @@ export class Scenario {
     if (times <= mostTold) this.#tell(`${line}${times === mostTold ? " (not told again)" : ""}`);
   }
 
-  async run(): Promise<ScenarioOutcome> {
+  async run(breathe?: Breathe): Promise<ScenarioOutcome> {
     const { plot } = this.world;
+    this.#breathe = breathe;
     const { durationMs } = this.#options;
     await this.#begin();
     this.#laws.hosts();
@@ -206,11 +211,14 @@ export class Scenario {
     const { lan } = this.world;
     const guarded = this.#options.guard === undefined ? undefined : () => this.#work.length > 0;
     for (;;) {
-      lan.run(Math.max(lan.nowUs, us), guarded);
+      await this.#breathe?.(this.#nowMs);
+      const untilUs = this.#breathe === undefined ? us : Math.min(us, lan.nowUs + breathUs);
+      lan.run(Math.max(lan.nowUs, untilUs), guarded);
       const work = this.#work.shift();
-      if (work === undefined) return;
-      await work();
-      this.#laws.hosts();
+      if (work !== undefined) {
+        await work();
+        this.#laws.hosts();
+      } else if (lan.nowUs >= us) return;
     }
   }
 

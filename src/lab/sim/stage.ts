@@ -12,6 +12,7 @@ import type { LabMachine } from "../report.ts";
 import type { Answers, Stage } from "../stage.ts";
 import type { LabHost } from "../topology.ts";
 import type { ConnectionResult, TrafficPlan, TrafficResult } from "../traffic.ts";
+import type { Breathe } from "./breath.ts";
 import { buildWorld, type World, type WorldOptions } from "./build.ts";
 import { changesBetween } from "./changes.ts";
 import type { Silence } from "./silence.ts";
@@ -25,10 +26,13 @@ export interface SimStage extends Stage {
 export interface SimStageOptions extends WorldOptions {
   /** Takes every frame, as it enters its first switch. */
   readonly pcap?: (stage: World) => Pcap;
+  readonly breathe?: Breathe;
 }
 
 const askEveryMs = 60;
 const lastAnswersMs = 1000;
+/** So much of the traffic is computed between two breaths. */
+const breathUs = 1_000_000;
 
 function describe(host: LabHost, holder: SimHost, vips: readonly Ipv4[]): LabMachine {
   const held = vips.filter((vip) => holder.facts.addresses.some((a) => a.ip === formatIpv4(vip)));
@@ -113,7 +117,7 @@ export function simStage(cluster: Cluster, plot: Plot, options: SimStageOptions)
   const silenceOf = (name: string): Silence | undefined =>
     world.realServers.find((r) => r.host.name === name)?.silenced.silence;
 
-  const run = (plan: TrafficPlan, refreshMs: number): TrafficResult => {
+  const run = async (plan: TrafficPlan, refreshMs: number): Promise<TrafficResult> => {
     const startUs = lan.nowUs;
     const results: ConnectionResult[] = [];
     const wanted = plan.longLived + plan.shortLived;
@@ -127,7 +131,10 @@ export function simStage(cluster: Cluster, plot: Plot, options: SimStageOptions)
     for (const host of world.hosts.values()) lan.at(lan.nowUs + lan.dice.below(refreshMs * 1000), () => expire(host));
     // whoever has not ended by then hangs: patience ends each of them
     const latestUs = startUs + (plan.durationMs + 10 * plan.patienceMs) * 1000;
-    lan.run(latestUs, () => results.length >= wanted);
+    while (lan.nowUs < latestUs && results.length < wanted) {
+      lan.run(Math.min(latestUs, lan.nowUs + breathUs), () => results.length >= wanted);
+      await options.breathe?.(lan.nowUs / 1000);
+    }
     return { connections: results, tookMs: (lan.nowUs - startUs) / 1000 };
   };
 
@@ -140,7 +147,7 @@ export function simStage(cluster: Cluster, plot: Plot, options: SimStageOptions)
     countsLagMs: 0,
     machines: plot.topology.hosts.map((h) => describe(h, machine(h.name), plot.vips)),
     whoHas: async (from, targets, times) => askWhoHas(machine(from), targets, times, pause),
-    traffic: async (plan, refreshMs) => run(plan, refreshMs),
+    traffic: run,
     observe: async () => {
       observations = new Observations(plot.cast);
     },
