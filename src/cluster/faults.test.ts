@@ -92,6 +92,17 @@ const cases: readonly (readonly [Code, Change, Change])[] = [
     service("port: 80, health: {type: http, path: health}"),
     service("port: 80, health: {type: http, path: /health}"),
   ],
+  ...(
+    [
+      ["1.2.13", "2.0.36"],
+      ["6", "6.1"],
+      ["2.2.13+arp_invisble", "2.2.13+arp_invisible"],
+      ["2.4.20+", "2.4.20+hidden"],
+      ["2", "5.10.0-26+deb11-amd64"],
+    ] as const
+  ).map(
+    ([bad, good]) => ["bad-text", lab(`kernels: {router: "${bad}"}`), lab(`kernels: {router: "${good}"}`)] as const,
+  ),
   ["bad-port", service("port: 0"), service("port: 1")],
   ["bad-port", service("port: 65536"), service("port: 65535")],
   ["bad-port", service("port: 80-70000"), service("port: 80-7000")],
@@ -329,6 +340,22 @@ const cases: readonly (readonly [Code, Change, Change])[] = [
     happens("at: 1, do: sysctl, host: web1, name: eth0.arp_ignore"),
     happens("at: 1, do: sysctl, host: web1, name: eth0.arp_ignore, value: 0"),
   ],
+  ...(
+    [
+      ["web1", "eth0.arp_ingore", "eth0.arp_ignore"],
+      ["web1", "eth7.arp_ignore", "lo.arp_ignore"],
+      ["lb1", "eth1.arp_ignore", "all.arp_ignore"],
+      ["router", "ens3.arp_ignore", "eth1.arp_ignore"],
+      ["web1", "net.ipv4.ip_forward", "ip_forward"],
+    ] as const
+  ).map(
+    ([host, name, right]) =>
+      [
+        "bad-fault",
+        happens(`at: 1, do: sysctl, host: ${host}, name: ${name}, value: 1`),
+        happens(`at: 1, do: sysctl, host: ${host}, name: ${right}, value: 1`),
+      ] as const,
+  ),
   ["bad-fault", happens("at: 1, do: loss, host: web1"), happens("at: 1, do: loss, host: web1, value: 0")],
   ["bad-fault", happens("at: 1, do: loss, host: web1, value: 101"), happens("at: 1, do: loss, host: web1, value: 100")],
   ["bad-fault", happens("at: 1, do: mtu, host: web1, value: 67"), happens("at: 1, do: mtu, host: web1, value: 68")],
@@ -527,4 +554,12 @@ test("terminal escapes from the file do not reach the terminal", () => {
   assert.ok(shown.includes("red"));
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for.
   assert.doesNotMatch(shown, /[\u001b\u202e]/);
+});
+
+test("a fault's value that is far out is said once, not also as missing", () => {
+  const problems = problemsOf(written(happens("at: 1, do: delay, host: web1, value: 1e12")));
+  assert.deepEqual(
+    problems.map((p) => p.message),
+    ["`value` is 1000000000000, and must be from 0 to 60000 (milliseconds)"],
+  );
 });

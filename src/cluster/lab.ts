@@ -1,6 +1,7 @@
 /** The `lab` part of the file: hosts that only a lab has, how they are plugged together, and the scenario. */
 import { type Ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import { lastOf, networkOf } from "../base/prefix.ts";
+import { sysctlNameProblem } from "../model/sysctlNames.ts";
 import { type AddressBook, type Networks, unicast } from "./addresses.ts";
 import { httpChecksOf, type Lab, type LabFault, type LabScenario, type Network, type Service } from "./cluster.ts";
 import type { Context } from "./context.ts";
@@ -109,7 +110,7 @@ interface Victims {
 
 function readScenario(context: Context, victims: Victims, scenario: LabInput["scenario"]): LabScenario | undefined {
   if (scenario === undefined) return undefined;
-  const { known, uplinked } = victims;
+  const { hosts, known, uplinked } = victims;
   const answers = scenario.faults?.some((f) => f.do === "answers") === true;
   const asked = new Set(answers ? httpChecksOf(victims.services).keys() : []);
   const faults = (scenario.faults ?? []).map((given, i): LabFault => {
@@ -118,6 +119,7 @@ function readScenario(context: Context, victims: Victims, scenario: LabInput["sc
       context.unknown("unknown-host", [...path, "host"], "host", given.host, [...known, ...uplinked]);
     else sayWhoCannot(context, victims, asked, given, path);
     sayWhatIsMissing(context, given, path);
+    saySysctl(context, hosts, given, path);
     if (given.at > scenario.seconds)
       context.add(
         "bad-fault",
@@ -191,6 +193,22 @@ function sayWhatIsMissing(context: Context, { do: action, name, value }: FaultIn
     );
   else if (takes.whole === true && !Number.isInteger(value))
     say("value", `\`value\` is ${value}, and must be whole (${takes.what})`, `take ${Math.round(value)}`);
+}
+
+/** Carriers, which a host may have, and the cards of clients and of the router, which the lab names. */
+const anyLink = /^(lo|dummy0|tunl0)$/;
+const labCard = /^eth\d{1,2}$/;
+
+/** A sysctl that no host has would be set without a word, and nothing would come of it. */
+function saySysctl(context: Context, hosts: Hosts, { do: action, host, name }: FaultInput, path: Path): void {
+  if (action !== "sysctl" || name === undefined) return;
+  const card = [...hosts.directors, ...hosts.realServers].find((h) => h.name === host)?.interface;
+  const isLink = (link: string): boolean =>
+    anyLink.test(link) || (card === undefined ? labCard.test(link) : link === card);
+  const problem = sysctlNameProblem(name, isLink);
+  if (problem === undefined) return;
+  const remedy = card === undefined ? "correct the name" : `correct the name; the card of ${host} is ${card}`;
+  context.add("bad-fault", [...path, "name"], `${name}: ${problem}`, remedy);
 }
 
 const examples: Readonly<Partial<Record<FaultAction, number>>> = { mtu: 1400, sysctl: 0, drift: 200 };

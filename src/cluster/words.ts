@@ -116,7 +116,7 @@ export const faultValues: Readonly<
   delay: { from: 0, to: 60_000, what: "milliseconds" },
   mtu: { from: 68, to: 65_535, what: "octets" },
   drift: { from: -900_000, to: 1_000_000, what: "millionths" },
-  sysctl: { from: -1_000_000, to: 1_000_000, what: "the sysctl's value" },
+  sysctl: { from: -0x80000000, to: 0x7fffffff, what: "the sysctl's value", whole: true },
   answers: { from: 200, to: 599, what: "an HTTP status", optional: true, whole: true },
   apply: { from: 0, to: 1_000_000, what: "calls", optional: true },
   undo: { from: 0, to: 1_000_000, what: "calls", optional: true },
