@@ -9,7 +9,10 @@ export const exitCodes = {
   usage: { code: 64, meaning: "the command line cannot be understood" },
   badData: { code: 65, meaning: "a file that was given has errors: each is printed with line, column and remedy" },
   noInput: { code: 66, meaning: "a file, interface or namespace that was named does not exist" },
-  unavailable: { code: 69, meaning: "something needed is missing: a kernel module, a program, a package" },
+  unavailable: {
+    code: 69,
+    meaning: "something needed is missing: a kernel module, a program, a package, a service that a lab can try",
+  },
   internal: { code: 70, meaning: "a defect of vipward: please report it with the text printed" },
   system: { code: 71, meaning: "the system refused: a call failed for a reason other than permission" },
   permission: { code: 77, meaning: "not permitted: the message says which capability is needed" },

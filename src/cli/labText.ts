@@ -9,6 +9,7 @@ import {
   type WhoHasStep,
 } from "../lab/report.ts";
 import type { Paint } from "./colour.ts";
+import { plural } from "./plural.ts";
 import { wrap } from "./work/wrap.ts";
 
 const methodNames: Readonly<Record<string, string>> = {
@@ -135,7 +136,9 @@ export function eventText(event: LabEvent, p: Paint, columns?: number): string {
       const rows = s.changes
         .map((c) => `      ${pad(c.machine, 10)}${pad(c.what, 40)}${c.before} -> ${c.after}\n`)
         .join("");
-      return `  ${p.bold("4  The cure")}: policy ${s.policy}${s.cure === "full" ? "" : p.yellow(` (${s.cure})`)}, ${s.changes.length} changes in ${s.tookMs.toFixed(1)} ms\n${rows}`;
+      // on the model changing something takes no time
+      const took = s.tookMs === 0 ? "" : ` in ${s.tookMs.toFixed(1)} ms`;
+      return `  ${p.bold("4  The cure")}: policy ${s.policy}${s.cure === "full" ? "" : p.yellow(` (${s.cure})`)}, ${plural(s.changes.length, "change")}${took}\n${rows}`;
     }
     case "proof":
       return proofLines(event.step, p);
@@ -152,7 +155,7 @@ export function eventText(event: LabEvent, p: Paint, columns?: number): string {
       const held = all.filter((v) => v.held).length;
       return `\n${left}${(r.held ? p.green : p.red)(
         r.held ? `All ${all.length} verdicts held` : `${all.length - held} of ${all.length} verdicts failed`,
-      )} in ${(r.tookMs / 1000).toFixed(1)} s (${r.backend}, kernel ${r.kernel}).\n`;
+      )} in ${(r.tookMs / 1000).toFixed(1)} s${r.backend === "sim" ? " of virtual time" : ""} (${r.backend}, kernel ${r.kernel}).\n`;
     }
     case "progress":
       return "";

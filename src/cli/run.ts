@@ -5,6 +5,7 @@ import { exitCode } from "./exitCodes.ts";
 import { reportFailure } from "./failure.ts";
 import { type Io, processIo } from "./io.ts";
 import { version } from "./version.ts";
+import { forReader } from "./work/wrap.ts";
 
 function program(modules: readonly CommandModule[], io: Io, finish: (status: Promise<number>) => void): Command {
   const root = new Command("vipward")
@@ -13,7 +14,7 @@ function program(modules: readonly CommandModule[], io: Io, finish: (status: Pro
     .helpOption("-h, --help", "show help")
     .showHelpAfterError("(vipward --help shows the commands, vipward COMMAND --help one of them)")
     .showSuggestionAfterError()
-    .configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) })
+    .configureOutput({ writeOut: (text) => io.out(forReader(io, text)), writeErr: (text) => io.err(text) })
     .exitOverride()
     .addHelpText(
       "after",

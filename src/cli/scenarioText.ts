@@ -21,6 +21,7 @@ export const timelineText = (timeline: readonly TimelineEntry[], p: Paint, inden
 
 export function scenarioText(name: string, o: ScenarioOutcome, p: Paint): string {
   const { connections: c } = o;
+  const bad = (count: number): string => (count === 0 ? p.green : p.red)(String(count));
   const owners = Object.entries(o.owners)
     .map(
       ([vip, who]) =>
@@ -42,7 +43,7 @@ export function scenarioText(name: string, o: ScenarioOutcome, p: Paint): string
     `\n${p.bold("At the end")}\n`,
     owners,
     caches,
-    `  ${plural(c.total, "connection")}: ${c.completed} completed, ${c.broken} broken, ${c.refused} refused${c.failed === undefined ? "" : `, ${c.failed} got an error for an answer`}; ${c.misrouted} reached a real server directly\n`,
+    `  ${plural(c.total, "connection")}: ${c.completed} completed, ${bad(c.broken)} broken, ${bad(c.refused)} refused${c.failed === undefined ? "" : `, ${bad(c.failed)} got an error for an answer`}; ${bad(c.misrouted)} reached a real server directly\n`,
     o.datagrams === undefined ? "" : datagramText(o.datagrams),
     leaks.length === 0 ? "" : `  asked in the VIP's name: ${leaks.join(", ")}\n`,
     o.breaches.length === 0

@@ -17,11 +17,14 @@ export const explore: CommandModule = {
         "after",
         `
 Examples:
-  vipward explore my-cluster.yaml                      a thousand hours of trouble
+  vipward explore my-cluster.yaml                a thousand hours of trouble
   vipward explore my-cluster.yaml --runs 10000 --json > findings.json
-  vipward explore my-cluster.yaml --seed 1 --replay 37   schedule 37 of that seed, from beginning to end
+  vipward explore my-cluster.yaml --replay 37    schedule 37, whole
 
-Nothing of the real machine is touched. Exit status: 0 no law broke, 1 some did, 65 errors in the file.`,
+Nothing of the real machine is touched. Ctrl-C ends it, and tells what was found.
+
+Exit status: 0 no law broke; 1 some did; 65 errors in the file; 66 no such file;
+69 nothing in it can be simulated; 130 Ctrl-C.`,
       )
       .action((file: string, options) => {
         finish(import("../work/explore.ts").then(({ runExplore }) => runExplore(file, options, io)));

@@ -53,7 +53,12 @@ test("vipward sim with a scenario: what happened when, and how it stands at the 
   assert.match(text.stdout, /00:00:10\.000 {2}lb1's cable loses 100 % of its frames/);
   assert.match(text.stdout, /10\.10\.0\.100 is answered for by lb1/);
   const json = await vipward(["sim", example("director-moves"), "--json"]);
-  const { scenarios } = JSON.parse(json.stdout) as { scenarios: { owners: Record<string, string[]> }[] };
+  const { reportVersion, cluster, scenarios } = JSON.parse(json.stdout) as {
+    reportVersion: number;
+    cluster: string;
+    scenarios: { owners: Record<string, string[]> }[];
+  };
+  assert.deepEqual([reportVersion, cluster], [1, "director-moves"]);
   assert.deepEqual(scenarios[0]?.owners, { "10.10.0.100": ["lb2"] });
 });
 
@@ -90,8 +95,10 @@ test("Ctrl-C ends a story, a scenario and an exploration in the middle, with sta
     writeFileSync(file, readFileSync(example("two-directors"), "utf8").replace("seconds: 60", "seconds: 7200"));
     const interrupted = async (args: readonly string[], said: RegExp): Promise<string> => {
       const { status, stdout, stderr } = await vipward(args, (child) => {
+        let asked = false;
         child.stderr?.on("data", (text: string) => {
-          if (said.test(text)) child.kill("SIGINT");
+          if (asked || !said.test(text)) return;
+          asked = child.kill("SIGINT");
         });
       });
       assert.equal(status, 130, stderr);

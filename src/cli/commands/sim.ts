@@ -29,9 +29,12 @@ Examples:
   vipward sim examples/lvs-dr-2.2.yaml          the race of 1999, and its cure
   vipward sim my-cluster.yaml --pcap run.pcap   and look at it in Wireshark
 
-No root, no Linux needed. A file with lab.scenario runs that scenario instead of the story (docs/simulator.md).
+No root, no Linux needed. A file with lab.scenario runs that scenario instead of
+the story; --seconds and half cures are the story's (docs/simulator.md).
 
-Exit status: 0 all verdicts held, 1 some did not, 65 errors in the file.`,
+Exit status: 0 all verdicts held, in a scenario: no law broke and every
+connection got its answer; 1 not so; 65 errors in the file; 66 no such file;
+69 nothing in it can be simulated; 130 Ctrl-C.`,
       )
       .action((file: string | undefined, options) => {
         finish(import("../work/sim.ts").then(({ runSim }) => runSim(file, options, io)));

@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { scenarioPlot } from "../../lab/plot.ts";
+import { LAB_REPORT_VERSION } from "../../lab/report.ts";
 import { breather } from "../../lab/sim/breath.ts";
 import { type ExploreOptions, explore, replay } from "../../lab/sim/explore.ts";
 import { nothingToSimulate } from "../../lab/sim/run.ts";
@@ -84,7 +85,7 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
     line.end();
   }
   if (specs.every((s) => typeof s === "string")) throw nothingToSimulate(leftOut, "tcp or udp");
-  if (flags.json === true)
-    io.out(`${JSON.stringify({ cluster: cluster.name, explorations: reports, leftOut }, null, 2)}\n`);
+  const document = { reportVersion: LAB_REPORT_VERSION, cluster: cluster.name, explorations: reports, leftOut };
+  if (flags.json === true) io.out(`${JSON.stringify(document, null, 2)}\n`);
   return exitCode(io.signal.aborted ? "interrupted" : broken ? "no" : "ok");
 }

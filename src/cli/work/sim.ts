@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { HostError } from "../../host/errors.ts";
 import { scenarioPlot } from "../../lab/plot.ts";
-import type { Cure } from "../../lab/report.ts";
+import { type Cure, LAB_REPORT_VERSION } from "../../lab/report.ts";
 import type { Chapter } from "../../lab/run.ts";
 import { breather } from "../../lab/sim/breath.ts";
 import { nothingToSimulate, runSimLab } from "../../lab/sim/run.ts";
@@ -38,6 +38,11 @@ export function writeCapture(file: string, octets: Uint8Array, io: Io, frames: n
   }
   io.err(`${frames} frames in ${file}\n`);
 }
+
+const reportHead = (chapters: readonly Chapter[]): { readonly reportVersion: number; readonly cluster: string } => ({
+  reportVersion: LAB_REPORT_VERSION,
+  cluster: [...new Set(chapters.map((c) => c.cluster.name))].join(", "),
+});
 
 /** Flags that say how the story is told, and say nothing of a scenario, which tells that itself. */
 function refuseStoryFlags(flags: SimFlags): void {
@@ -82,7 +87,8 @@ async function runScenarios(
         }),
       );
       line.clear();
-      broken ||= outcome.breaches.length > 0 || outcome.connections.broken > 0;
+      const { total, completed, failed = 0 } = outcome.connections;
+      broken ||= outcome.breaches.length > 0 || completed < total || failed > 0;
       if (flags.json === true) reports.push({ forwarding, seed, seconds: durationMs / 1000, ...outcome });
       else io.out(forReader(io, scenarioText(`${cluster.name} (${method}, seed ${seed})`, outcome, p)));
       if (flags.pcap !== undefined && pcap !== undefined)
@@ -92,7 +98,8 @@ async function runScenarios(
     line.end();
   }
   if (told === 0) throw nothingToSimulate(leftOut, "tcp or udp");
-  if (flags.json === true) io.out(`${JSON.stringify({ scenarios: reports, leftOut }, null, 2)}\n`);
+  if (flags.json === true)
+    io.out(`${JSON.stringify({ ...reportHead(chapters), scenarios: reports, leftOut }, null, 2)}\n`);
   return exitCode(broken ? "no" : "ok");
 }
 

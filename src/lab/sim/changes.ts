@@ -1,5 +1,12 @@
-import type { HostFacts } from "../../model/facts.ts";
+import type { HostFacts, LinkFacts } from "../../model/facts.ts";
 import type { CureChange } from "../report.ts";
+
+/** In one order, and without the carrier, which facts may leave out. */
+const flagsOf = (link: LinkFacts | undefined): string =>
+  [...(link?.flags ?? [])]
+    .filter((flag) => flag !== "LOWER_UP")
+    .sort()
+    .join(",");
 
 /** What became different, for people. */
 export function changesBetween(machine: string, before: HostFacts, after: HostFacts): CureChange[] {
@@ -30,7 +37,7 @@ export function changesBetween(machine: string, before: HostFacts, after: HostFa
       );
     note(`${link.name} addresses`, own(before), own(after));
     const was = before.links.find((l) => l.name === link.name);
-    note(`${link.name} flags`, was?.flags.join(",") ?? "", link.flags.join(","));
+    note(`${link.name} flags`, flagsOf(was), flagsOf(link));
   }
   compare(
     "routes",
