@@ -29,14 +29,14 @@ testsInVm(import.meta.url, "vipward and keepalived as the two directors, both wa
           try {
             const captured = lab.capture("client", "proto", "112");
             start(lab, "lb1", first, version);
-            await lab.until("lb1 holds the VIP", () => lab.holders().join() === "lb1", 60_000);
+            await lab.until("lb1 holds the VIP", () => lab.holders().join() === "lb1", 200_000);
             start(lab, "lb2", second, version);
-            await lab.until("lb2 runs", () => /backup|BACKUP/.test(lab.output.get("lb2") ?? ""), 60_000);
+            await lab.until("lb2 runs", () => /backup|BACKUP/.test(lab.output.get("lb2") ?? ""), 200_000);
             lab.process("lb1").kill("SIGTERM");
-            await lab.until("lb2 has taken over", () => lab.holders().join() === "lb2", 20_000);
-            await lab.ended("lb1", 15_000);
+            await lab.until("lb2 has taken over", () => lab.holders().join() === "lb2", 60_000);
+            await lab.ended("lb1", 60_000);
             start(lab, "lb1", first, version);
-            await lab.until("lb1 has it back, alone", () => lab.holders().join() === "lb1", 60_000);
+            await lab.until("lb1 has it back, alone", () => lab.holders().join() === "lb1", 200_000);
             const by = first === "vipward" ? "lb1" : "lb2";
             const status = await lab.status(by);
             const [instance] = status.instances;
