@@ -74,7 +74,15 @@ test("every finding is shown on a running kernel, or is named with the fact that
 test("healthy hosts have no findings: real servers of both methods, director, and both in one box", () => {
   // The same box once it is active: it owns the VIP, and answers.
   const active = edit(director, {}, { realServer: true });
-  for (const input of [realServer, tunnelServer, director, both, active]) assert.deepEqual(ids(input), []);
+  // And as vipward leaves it: the real server's copy stays on its carrier, and is not answered for.
+  const twice = edit(
+    active,
+    { addresses: [...director.facts.addresses, address("lo", `${VIP}/32`)] },
+    { realServer: true },
+  );
+  const silent = withSysctls(twice, { "eth0.arp_ignore": 1, "eth0.arp_announce": 2 });
+  for (const input of [realServer, tunnelServer, director, both, active, silent]) assert.deepEqual(ids(input), []);
+  assert.deepEqual(ids(twice), ["director-has-vip-on-lo-too"], "the twin: every interface answers for the copy on lo");
   const small = cluster();
   assert.deepEqual(ids({ ...realServer, cluster: small, self: "web1" }), []);
   assert.deepEqual(ids({ ...director, cluster: small, self: "lb1" }), []);

@@ -59,7 +59,8 @@ const mute =
 
 function considerOne(policy: Policy, s: Situation): Considered {
   const { name, summary, where } = policy;
-  const answer = s.wish.ownsAtTimes && !policy.letsOwnersAnswer ? no(mute) : policy.suits(s);
+  const own = policy.suits(s);
+  const answer = own.suits && s.wish.ownsAtTimes && !policy.letsOwnersAnswer ? no(mute) : own;
   return answer.suits
     ? { policy: name, summary, where, suits: true, cost: answer.cost, why: "suits", notes: answer.notes }
     : { policy: name, summary, where, suits: false, why: answer.why, notes: [] };

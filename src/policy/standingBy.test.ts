@@ -41,7 +41,7 @@ test("a director that is a real server too: the same plan whether it owns the VI
 });
 
 test("a director that is a real server too takes no policy that would keep it silent as the owner", () => {
-  for (const name of ["nft-arp", "arptables", "redirect", "local-route", "noarp-carrier"]) {
+  for (const name of ["nft-arp", "arptables", "redirect", "local-route"]) {
     const choice = choiceFor(plain, name);
     assert.equal(choice.policy, "none", name);
     assert.match(choice.considered[0]?.why ?? "", /a director too/);

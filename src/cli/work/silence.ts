@@ -407,7 +407,7 @@ export async function runStatus(o: SilenceOptions, io: Io): Promise<number> {
     io.out(`${owned.length} things here were made by vipward, ${drifted.length} of them are not as it left them\n`);
     for (const c of drifted)
       io.out(`  drifted (${standing(c, host) === "before" ? "undone" : "changed"} by others): ${describe(c)}\n`);
-    if (pending !== undefined) io.out(planText("as wanted", pending, [], false));
+    if (pending !== undefined) io.out(planText(choice?.policy ?? "none", pending, [], false));
   }
   const healthy = drifted.length === 0 && (pending === undefined || pending.proof.holds);
   if (!healthy) return exitCode("no");

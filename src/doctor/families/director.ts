@@ -90,10 +90,12 @@ export const director: readonly Entry[] = [
     severity: "high",
     roles: ["director"],
     notice: "After a failover the director does not answer, or answers twice; taking the VIP away leaves a copy.",
-    why: "A box that is real server and standby director holds the VIP on lo, and on the LAN interface once it takes over. Both copies at once mean that something did not hand over.",
-    cure: "One place for each role: the agent takes the lo copy away when it becomes active and puts it back later.",
-    rules: ["A-2.2-04"],
+    why: "On a director alone the copy off the LAN interface is left over from another role or another tool. A box that is a real server too may hold both while it is the active director, but with arp_ignore 1: without it every interface answers for the copy on lo.",
+    cure: "A director alone: the LAN interface only. A director that is a real server too: arp_ignore=1 on its LAN interfaces, and the copy on lo stays.",
+    rules: ["A-2.2-04", "A-2.6-04"],
     detect: (context) => {
+      const tooTalkative = context.lan.filter((link) => link.conf.arpIgnore !== 1);
+      if (context.realServer && tooTalkative.length === 0) return [];
       const twice = byVip(context, (vip) => new Set(context.held(vip).map((a) => a.link)).size > 1);
       const [vip] = twice;
       if (!vip) return [];
@@ -105,12 +107,14 @@ export const director: readonly Entry[] = [
           vips: texts(twice),
           links: [...new Set(where.map((a) => a.link.name))],
           wrong: `${vip.text} is on ${list(where.map((a) => a.link.name))} at once${twice.length > 1 ? `, and ${twice.length - 1} more VIPs are held twice` : ""}.`,
-          shell: [
-            onLan.length > 0
-              ? "# this host is the active director: its copy off the LAN interface goes"
-              : "# keep one of them",
-            ...extra.flatMap((a) => removeLines(context, a)),
-          ],
+          shell: context.realServer
+            ? tooTalkative.map((link) => setConf(link.name, "arp_ignore", 1))
+            : [
+                onLan.length > 0
+                  ? "# this host is the active director: its copy off the LAN interface goes"
+                  : "# keep one of them",
+                ...extra.flatMap((a) => removeLines(context, a)),
+              ],
           vipward: "vipward run",
           evidence: addressEvidence(context, vip.ip),
         },
