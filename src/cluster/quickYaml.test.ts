@@ -26,6 +26,7 @@ const forms = [
   "list: [a, b, 'c d', \"e\", 1.5, -2, true, null, 10.0.0.1]\nm:\n  n:\n    o: p # comment\n  # c\n  q:\n",
   "{ a: b, c: [1, 2], d: { e: f } }\n",
   'a:\n  - { n: x, m: { k: 1 } }\n  - { n: y }\nb: "\n  - { n: x }\n"\nc:\n- { n: z }\n- d\n',
+  "s:\n  - { n: x, m: { k: 1, l: a } }\n  - { n: y, m: { k: 1, l: a } }\n  - { n: z, o: { k: 2 }, m: { k: 1, l: a } }\n",
   "a: {\n  b: c,\n  d: [e,\n    f]\n}\n",
   "---\n- a: b\n  c: d\n- e\n-\n  f: g\n- - h\n",
 ];
@@ -118,6 +119,37 @@ test("of a file with one change one item is read: the others are the very object
     after.flatMap((one, i) => (one === before[i] ? [] : [i])),
     [7],
   );
+});
+
+test("services with the same list of real servers share what was read of it, and mean what they mean each for itself", () => {
+  const file = (lists: readonly string[], start = "port: "): string => `version: 1
+name: test
+networks: { lan: { prefix: 10.0.0.0/24 } }
+directors: { lb1: 10.0.0.2 }
+realServers: { a: 10.0.0.11, b: 10.0.0.12 }
+vips: { web: 10.0.0.100 }
+services:
+${lists.map((list, i) => `  - { vip: web, ${start}${80 + i}, killSwitch: { withinMs: 9 }, realServers: ${list} }`).join("\n")}
+`;
+  const same = "{ a: 2, b: { weight: 1 } }";
+  const data = readQuickly(file([same, same, "{ a: 1 }", same]), new Memory()) as {
+    services: { realServers: object }[];
+  };
+  assert.deepEqual(data, readQuickly(file([same, same, "{ a: 1 }", same])));
+  for (const lists of [
+    ["{ a: 2, b: 1 }", "{ a: 2, b: 1 }", "{ a: 1 }", "{ a: 2, b: 1 }"],
+    ["{ a: 2, c: 1 }", "{ a: 2, c: 1 }", "{ a: -1 }", "{ a: -1 }"],
+    ["{ a: {}}", "{ a: 1} }", "{ a: 1} }"],
+  ])
+    for (const start of ["port: ", "prot: ", "port: x"]) {
+      const text = file(lists, start);
+      assert.deepStrictEqual(parseCluster(text, { memory: new Memory() }), parseCluster(text));
+    }
+  const list = "{ a: 2, b: 1 }";
+  const plain = file([list, "{ a: 1 }", list, list, list, list]);
+  const [one, two, three] = (readQuickly(plain, new Memory()) as { services: { realServers: object }[] }).services;
+  assert.equal(one?.realServers, three?.realServers);
+  assert.notEqual(one?.realServers, two?.realServers);
 });
 
 test("what the two may see differently is declined, not guessed", () => {

@@ -39,6 +39,8 @@ function isPlain(value: unknown, depth: number): boolean {
 /** A list item that is one mapping on one line, without quotes: it means the same wherever it stands. */
 const itemLine = /^( *- )(\{[^"'#[\]{}\n]*(?:\{[^"'#[\]{}\n]*\}[^"'#[\]{}\n]*)*\}) *$/gm;
 const placeholder = "vipward-item-";
+/** A mapping inside such an item. */
+const innerMapping = /(?<=.)\{[^{}]*\}/g;
 
 /**
  * The same with what an earlier file said already: such items are read once, and stand in for themselves by a word while
@@ -52,13 +54,46 @@ function loadRemembering(text: string, memory: Memory): unknown {
     return `${dash}${placeholder}${items.length - 1}`;
   });
   if (items.length === 0 || text.includes(placeholder)) return undefined;
-  const values = memory.read(items, (fresh) => {
-    const read = load(fresh.map((item) => `- ${item}\n`).join(""), { schema: CORE_SCHEMA });
-    return isPlain(read, 0) ? (read as Plain[]) : [];
-  });
+  const values = memory.read(items, readItems);
   if (values === undefined) return undefined;
   const data = load(rest, { schema: CORE_SCHEMA });
   return isPlain(data, 0) && putBack(data as Plain, values) === items.length ? data : undefined;
+}
+
+const readList = (items: readonly string[]): Plain[] => {
+  const read = load(items.map((item) => `- ${item}\n`).join(""), { schema: CORE_SCHEMA });
+  return Array.isArray(read) && isPlain(read, 0) ? (read as Plain[]) : [];
+};
+
+/** Mappings that stand in several of them in the same words, as lists of real servers do, are read once and shared. */
+function readItems(items: readonly string[]): Plain[] {
+  const places = new Map<string, number>();
+  let count = 0;
+  const short = items.map((item) =>
+    item.replace(innerMapping, (inner) => {
+      count++;
+      const place = places.get(inner) ?? places.size;
+      places.set(inner, place);
+      return `${placeholder}${place}`;
+    }),
+  );
+  if (places.size === 0 || places.size > count / 2) return readList(items);
+  const inner = readList([...places.keys()]);
+  const read = readList(short);
+  if (inner.length !== places.size || read.length !== items.length) return [];
+  for (const item of read) count -= putBackInside(item, inner);
+  return count === 0 ? read : [];
+}
+function putBackInside(item: Plain, inner: readonly Plain[]): number {
+  if (typeof item !== "object" || item === null || Array.isArray(item)) return 0;
+  let count = 0;
+  for (const [key, value] of Object.entries(item)) {
+    const found = typeof value === "string" ? inner[Number(afterPlaceholder(value))] : undefined;
+    if (found === undefined) continue;
+    item[key] = found;
+    count++;
+  }
+  return count;
 }
 
 /** How many of the words there were, each an item of a list. */

@@ -199,7 +199,7 @@ export class ServiceReader {
   #readDestinations(input: ServiceInput, path: Path, inherited: Inherited): readonly Destination[] {
     const wanted = input.realServers ?? "all";
     const { type, port, checksum } = inherited.tunnel;
-    const key = `${inherited.forwarding} ${type} ${port} ${checksum} ${JSON.stringify(wanted)}`;
+    const key = `${inherited.forwarding} ${type} ${port} ${checksum} ${this.#wordsOf(wanted)}`;
     const known = this.#shared.get(key);
     if (known !== undefined) return known;
     const problems = this.#context.problems.length;
@@ -209,6 +209,17 @@ export class ServiceReader {
     if (!isOwn) this.#shared.set(key, list);
     return list;
   }
+  /** Many services may have one and the same list: it is put into words once. */
+  #wordsOf(list: NonNullable<ServiceInput["realServers"]>): string {
+    if (typeof list !== "object") return JSON.stringify(list);
+    let words = this.#listWords.get(list);
+    if (words === undefined) {
+      words = JSON.stringify(list);
+      this.#listWords.set(list, words);
+    }
+    return words;
+  }
+  readonly #listWords = new WeakMap<object, string>();
   #everyServer(path: Path, inherited: Inherited): readonly Destination[] {
     const { realServers } = this.#hosts;
     if (!this.#room(realServers.length, path)) return [];

@@ -74,12 +74,39 @@ function remembered(data: Plain, memory: Memory | undefined): { success: true; d
   const items = data.services;
   const known = items.map((item) => memory.service(item));
   const fresh = items.filter((_, i) => known[i] === undefined);
-  const found = clusterSchema.safeParse({ ...data, services: fresh });
+  const { short, lists } = withoutRepeated(fresh);
+  const found = clusterSchema.safeParse({ ...data, services: short });
   if (!found.success) return undefined;
-  for (const [i, input] of found.data.services.entries()) memory.keepService(fresh[i] as Plain, input);
+  for (const [i, input] of found.data.services.entries()) {
+    const list = lists[i];
+    if (list !== undefined) input.realServers = (found.data.services[list] as ServiceInput).realServers;
+    memory.keepService(fresh[i] as Plain, input);
+  }
   let next = 0;
   const services = known.map((one) => one ?? (found.data.services[next++] as ServiceInput));
   return { success: true, data: { ...found.data, services } };
+}
+
+/** One list of real servers that many services have (quickYaml.ts) is looked at in the first of them alone. */
+function withoutRepeated(services: readonly Plain[]): {
+  readonly short: readonly Plain[];
+  /** Where the list of each is; undefined: its own. */
+  readonly lists: readonly (number | undefined)[];
+} {
+  const first = new Map<object, number>();
+  const lists: (number | undefined)[] = [];
+  const short = services.map((service, i) => {
+    const list = isMapping(service) ? service.realServers : undefined;
+    if (!isMapping(service) || typeof list !== "object" || list === null) return service;
+    lists[i] = first.get(list);
+    if (lists[i] === undefined) {
+      first.set(list, i);
+      return service;
+    }
+    const { realServers: _, ...rest } = service;
+    return rest;
+  });
+  return { short, lists };
 }
 
 function emptySections(read: ReadText): Problem[] {
