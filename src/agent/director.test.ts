@@ -387,9 +387,9 @@ test("a lost quorum and a cut link are told to failover as the file weighs them"
   assert.equal(last(), "x -30 ");
 });
 
-const passing = (from: PhaseName, to: PhaseName): FailoverEvent => ({
+const passing = (from: PhaseName, to: PhaseName, instance = "main"): FailoverEvent => ({
   kind: "transition",
-  instance: "main",
+  instance,
   from,
   to,
   reason: "",
@@ -411,6 +411,18 @@ test("the sync daemons run from the first state on, whatever the role: a hand-ov
   assert.deepEqual(pass("initialize", "backup", 4000), ["master,backup"], "back before they ended");
   assert.deepEqual(pass("backup", "initialize", 4000), ["master,backup", ""]);
   assert.deepEqual(pass("initialize", "master", 5), ["master,backup", "", "master,backup"]);
+});
+
+test("an instance that a reload takes out is shut down, and leaves nothing behind", () => {
+  const bench = new Bench(clusterOf()).run(1500);
+  const { director } = bench;
+  const names = ["first", "second"];
+  for (const instance of names) director.failover(passing("initialize", "backup", instance), bench.nowMs);
+  assert.deepEqual([...director.phases.keys()], names);
+  // Failover reports the shutdown of what its new configuration does not name (failover.test.ts).
+  director.failover(passing("backup", "initialize", "second"), bench.nowMs);
+  assert.deepEqual([...director.phases], [["first", "backup"]]);
+  assert.deepEqual(bench.run(4000).daemons, ["master,backup"], "the first goes on");
 });
 
 test("hand-over: connections are told while any instance leaves", () => {

@@ -81,7 +81,8 @@ export class Director {
   #drainAtMs = Number.POSITIVE_INFINITY;
   #daemonsAtMs = Number.POSITIVE_INFINITY;
   readonly #linkUp = new Map<string, boolean>();
-  readonly #phases = new Map<string, PhaseName>();
+  /** Of the instances that take part now: those that are shut down, and those that a reload took out, are not here. */
+  readonly phases = new Map<string, PhaseName>();
   #daemons = "";
   /** Instances that are being handed over to another director. */
   readonly #leaving = new Set<string>();
@@ -239,8 +240,8 @@ export class Director {
    * connection's third packet tells it only with the fiftieth after that. Where who listens forwards nothing
    * (backup_only), the role decides.
    */
-  #syncRoles(): ReadonlySet<SyncDaemonWish["role"]> {
-    const phases = new Set([...this.#phases.values()].filter((p) => p !== "initialize"));
+  #syncRoles(): ReadonlySet<PhaseName> {
+    const phases = new Set(this.phases.values());
     return this.#ports.engine.backupOnly || phases.size === 0 ? phases : new Set(["master", "backup"]);
   }
   #synchroniseDaemons(): void {
@@ -304,7 +305,8 @@ export class Director {
     }
     this.#report(failoverEvent(event));
     if (event.kind !== "transition") return;
-    this.#phases.set(event.instance, event.to);
+    if (event.to === "initialize") this.phases.delete(event.instance);
+    else this.phases.set(event.instance, event.to);
     // A host that forwards nothing while it receives must stop receiving before it can be of use; and one that is a
     // real server too must not schedule what the master sends it once more.
     const isAtOnce = this.#ports.engine.backupOnly || event.from === "initialize";

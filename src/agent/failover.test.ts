@@ -378,6 +378,8 @@ test("reload: an instance that is gone gives its VIPs back, one that stays is no
   assert.equal(wire.holders(), "a");
   a.failover.reload({ groups: [], sole: [] }, new Map(), wire.nowMs);
   assert.equal(a.addresses.size, 0);
+  const last = a.events.findLast((e) => e.kind === "transition");
+  assert.equal(last?.kind === "transition" && last.to, "initialize", "it is told that it is over");
   assert.equal(a.failover.deadlineMs, Number.POSITIVE_INFINITY);
 });
 
