@@ -57,9 +57,21 @@ export interface HealthOptions extends CheckerTools {
   readonly attemptsLimit?: number;
 }
 
+/** A check, and all that hangs on its verdicts: found once at a load, not again at each of thousands a second. */
+interface Asked {
+  shared: SharedCheck<Check>;
+  checker: Checker<unknown>;
+  users: readonly { readonly service: ServiceHealth; readonly server: Server; readonly entry: Entry }[];
+  isRunning: boolean;
+}
 interface Running {
-  readonly shared: SharedCheck<Check>;
+  readonly asked: Asked;
   probe: Probe<unknown>;
+}
+interface Entry {
+  readonly user: SharedCheck<Check>["users"][number];
+  standing: Standing;
+  why: string;
 }
 /** One service's server, whatever number of checks it has. */
 interface Server {
@@ -67,7 +79,7 @@ interface Server {
   readonly rip: Ipv4;
   weight: number;
   /** By check key. */
-  readonly standings: Map<string, { user: SharedCheck<Check>["users"][number]; standing: Standing; why: string }>;
+  readonly standings: Map<string, Entry>;
   combined: Standing["kind"];
   sinceMs: number;
   why: string;
@@ -129,10 +141,9 @@ const gatherMs = 10;
 export class Health {
   readonly #options: HealthOptions;
   readonly #schedule = new Schedule();
-  #shared = new Map<string, SharedCheck<Check>>();
-  readonly #checkers = new Map<string, Checker<unknown>>();
+  /** By check key. */
+  readonly #asked = new Map<string, Asked>();
   readonly #running = new Map<number, Running>();
-  readonly #runningKeys = new Set<string>();
   /** Attempts in the order in which they end by time: those of one limit end in the order of their start. */
   readonly #byLimit = new Map<number, number[]>();
   /** Attempts of vip-path by the port that the answer comes to. */
@@ -151,35 +162,40 @@ export class Health {
   /** At the start and at each reload: what is the same keeps its standing and its place in time. */
   load(services: readonly Service[], nowMs: number): void {
     const wanted = shareChecks<Check>(services);
-    for (const key of this.#shared.keys())
+    for (const [key, asked] of this.#asked)
       if (!wanted.has(key)) {
         this.#schedule.remove(key);
-        this.#checkers.delete(key);
+        this.#asked.delete(key);
+        asked.users = []; // an attempt may be under way: nobody wants its verdict
       }
-    this.#shared = wanted;
-    for (const shared of wanted.values()) {
+    for (const shared of wanted.values())
       this.#schedule.add(shared.key, shared.check.intervalMs, shared.check.jitterPercent, nowMs);
-      this.#checkers.set(shared.key, checkerOf(shared, this.#options));
-    }
     const names = new Set(services.map((s) => s.name));
     for (const name of this.#services.keys()) if (!names.has(name)) this.#forget(name);
     for (const config of services) this.#loadService(config, nowMs);
-    for (const shared of wanted.values())
-      for (const user of shared.users) {
-        const server = this.#services.get(user.service)?.servers.get(user.realServer);
-        const before = server?.standings.get(shared.key);
-        server?.standings.set(shared.key, {
-          user,
-          standing: before?.standing ?? unknownStanding,
-          why: before?.why ?? "not checked yet",
-        });
-      }
+    for (const shared of wanted.values()) this.#ask(shared);
     for (const service of this.#services.values())
       for (const server of service.servers.values()) {
         for (const key of server.standings.keys()) if (!wanted.has(key)) server.standings.delete(key);
         this.#settle(service, server, nowMs);
       }
     this.changed = true;
+  }
+
+  #ask(shared: SharedCheck<Check>): void {
+    const users = shared.users.flatMap((user) => {
+      const service = this.#services.get(user.service);
+      const server = service?.servers.get(user.realServer);
+      if (service === undefined || server === undefined) return [];
+      const { standing = unknownStanding, why = "not checked yet" } = server.standings.get(shared.key) ?? {};
+      const entry = { user, standing, why };
+      server.standings.set(shared.key, entry);
+      return [{ service, server, entry }];
+    });
+    const checker = checkerOf(shared, this.#options);
+    const known = this.#asked.get(shared.key);
+    if (known === undefined) this.#asked.set(shared.key, { shared, checker, users, isRunning: false });
+    else Object.assign(known, { shared, checker, users });
   }
 
   #forget(name: string): void {
@@ -232,17 +248,17 @@ export class Health {
   // Attempts
 
   #start(key: string, nowMs: number): void {
-    const shared = this.#shared.get(key);
-    const checker = this.#checkers.get(key);
-    if (shared === undefined || checker === undefined || this.#runningKeys.has(key)) return;
+    const asked = this.#asked.get(key);
+    if (asked === undefined || asked.isRunning) return;
+    const { shared, checker } = asked;
     const attempt = this.#nextAttempt++;
     this.attempts++;
     const nonce = Math.floor(this.#options.random() * 0x100000000);
     const { timeoutMs } = shared.check;
     const step = startProbe(checker, timeoutMs, nonce, nowMs);
-    const running: Running = { shared, probe: step.probe };
+    const running: Running = { asked, probe: step.probe };
     this.#running.set(attempt, running);
-    this.#runningKeys.add(key);
+    asked.isRunning = true;
     const queue = this.#byLimit.get(timeoutMs);
     if (queue === undefined) this.#byLimit.set(timeoutMs, [attempt]);
     else queue.push(attempt);
@@ -256,11 +272,11 @@ export class Health {
 
   #take(attempt: number, running: Running, step: ProbeStep<unknown>, nowMs: number): void {
     running.probe = step.probe;
-    for (const effect of step.effects) this.#perform(attempt, running.shared, effect);
+    for (const effect of step.effects) this.#perform(attempt, running.asked.shared, effect);
     const { verdict } = step.probe;
     if (verdict === undefined) return;
-    this.#forgetAttempt(attempt);
-    this.#judge(running.shared, verdict, nowMs);
+    this.#forgetAttempt(attempt, running);
+    this.#judge(running.asked, verdict, nowMs);
   }
 
   #perform(attempt: number, shared: SharedCheck<Check>, effect: ProbeEffect): void {
@@ -274,26 +290,24 @@ export class Health {
   event(attempt: number, event: ProbeEvent, nowMs: number): void {
     const running = this.#running.get(attempt);
     if (running === undefined) return;
-    if (event.kind === "failed" && ownFaults.has(event.error))
-      this.#giveUp(attempt, running.shared, event.error, nowMs);
+    if (event.kind === "failed" && ownFaults.has(event.error)) this.#giveUp(attempt, running, event.error, nowMs);
     else this.#take(attempt, running, stepProbe(running.probe, event, nowMs), nowMs);
   }
   /** Without a verdict: whoever has no socket left must not take every server for dead. */
-  #giveUp(attempt: number, shared: SharedCheck<Check>, reason: string, nowMs: number): void {
+  #giveUp(attempt: number, running: Running, reason: string, nowMs: number): void {
+    const { shared } = running.asked;
     this.#options.ports.perform(attempt, { kind: "release" });
-    this.#forgetAttempt(attempt);
+    this.#forgetAttempt(attempt, running);
     if (nowMs < this.#ownFaultTellAtMs) return;
     this.#ownFaultTellAtMs = nowMs + ownFaultEveryMs;
     this.#options.report({ kind: "ownFault", check: `${shared.check.type} ${shared.realServer.name}`, reason });
   }
   #ownFaultTellAtMs = Number.NEGATIVE_INFINITY;
-  #forgetAttempt(attempt: number): void {
-    const running = this.#running.get(attempt);
-    if (running === undefined) return;
+  #forgetAttempt(attempt: number, { asked, probe }: Running): void {
     this.#running.delete(attempt);
-    this.#runningKeys.delete(running.shared.key);
-    if (running.shared.check.type !== "vip-path") return;
-    const { sourcePort } = running.probe.state as VipPathState;
+    asked.isRunning = false;
+    if (asked.shared.check.type !== "vip-path") return;
+    const { sourcePort } = probe.state as VipPathState;
     const here = this.#byPort.get(sourcePort);
     here?.delete(attempt);
     if (here?.size === 0) this.#byPort.delete(sourcePort);
@@ -305,17 +319,14 @@ export class Health {
     for (const attempt of [...meant]) this.event(attempt, { kind: "packet", octets, from }, nowMs);
   }
 
-  #judge(shared: SharedCheck<Check>, verdict: Verdict, nowMs: number): void {
-    for (const user of shared.users) {
-      const service = this.#services.get(user.service);
-      const server = service?.servers.get(user.realServer);
-      const entry = server?.standings.get(shared.key);
-      if (service === undefined || server === undefined || entry === undefined) continue;
+  #judge({ shared, users }: Asked, verdict: Verdict, nowMs: number): void {
+    const why = `${shared.check.type}: ${verdict.why}`;
+    for (const { service, server, entry } of users) {
       const before = entry.standing;
-      entry.standing = stepRise(user, before, verdict.up, nowMs);
-      entry.why = `${shared.check.type}: ${verdict.why}`;
+      entry.standing = stepRise(entry.user, before, verdict.up, nowMs);
+      entry.why = why;
       if (before.kind !== entry.standing.kind) this.#settle(service, server, nowMs);
-      else if (server.combined === entry.standing.kind && server.guilty === undefined) server.why = entry.why;
+      else if (server.combined === entry.standing.kind && server.guilty === undefined) server.why = why;
     }
   }
 

@@ -53,6 +53,8 @@ export interface PacketSocketOptions {
   readonly outgoing?: boolean;
   /** Past the queueing discipline (`tc`) and past other sniffers on this host: for floods. */
   readonly bypassQueue?: boolean;
+  /** false: `timeUs` stays 0, and for this socket the kernel reads no clock at each packet of the host; true unless said. */
+  readonly timestamps?: boolean;
   /** What waits in the kernel until it is received; 8 MiB unless said. */
   readonly receiveBufferOctets?: number;
   /** The part of each frame that is kept; 2,048 unless said. */
@@ -434,7 +436,7 @@ function openHere(options: PacketSocketOptions): PacketSocket {
     if (options.filter !== undefined) attachFilter(fd, options.filter, object);
     setBuffer(fd, SO.receiveBufferForce, SO.receiveBuffer, options.receiveBufferOctets ?? 8 << 20, object);
     setBuffer(fd, SO.sendBufferForce, SO.sendBuffer, 4 << 20, object);
-    libc.setsockopt(fd, libc.SOL_SOCKET, SO.timestampNs, 1, object);
+    if (options.timestamps !== false) libc.setsockopt(fd, libc.SOL_SOCKET, SO.timestampNs, 1, object);
     libc.setsockopt(fd, SOL_PACKET, PACKET.auxiliaryData, 1, object);
     if (options.outgoing !== true) setWhereKnown(fd, PACKET.ignoreOutgoing, object);
     if (options.bypassQueue === true) setWhereKnown(fd, PACKET.bypassQueue, object);

@@ -10,6 +10,7 @@ import { Neighbours } from "../agent/neighbours.ts";
 import { formatIpv4, type Ipv4, parseIpv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import type { Cluster, Director as DirectorHost } from "../cluster/cluster.ts";
+import { firstVipPathPort } from "../machine/health/vipPath.ts";
 import type { HostFacts, PolicyRuleFacts, RouteFacts } from "../model/facts.ts";
 import { encodeIcmp } from "../wire/icmp.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
@@ -34,8 +35,6 @@ export interface SimAgentOptions {
   readonly report: (event: AgentEvent) => void;
 }
 
-/** Ports that machine/health/vipPath.ts sends from. */
-const firstProbePort = 61_000;
 /** How long the kernel's word of a change takes to a program. */
 const noticeUs = 100;
 
@@ -227,7 +226,7 @@ export class SimAgent {
         if (this.#probes.awaitsEcho && body.icmp !== undefined)
           this.#probes.heardIcmp(body.source, encodeIcmp(body.icmp.message, body.icmp.data));
       });
-    else if (body.tcp !== undefined && body.destinationPort >= firstProbePort)
+    else if (body.tcp !== undefined && body.destinationPort >= firstVipPathPort)
       this.#directed(() => this.director.heardPacket(encodePacket(body), body.destinationPort, from, nowMs));
   }
 

@@ -4,18 +4,33 @@ import fc from "fast-check";
 import { ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import "../testing/seed.ts";
 import { readU16, readU32 } from "./octets.ts";
-import { BPF, encodeFilter, filterProgram, type Instruction, isArp, isIpv4Protocol, isIpv4To } from "./packetFilter.ts";
+import {
+  BPF,
+  encodeFilter,
+  filterProgram,
+  type Instruction,
+  isAnswerTo,
+  isArp,
+  isIpv4Protocol,
+  isIpv4To,
+} from "./packetFilter.ts";
 
 /** The kernel's interpreter, slow and obvious. */
 function takes(program: readonly Instruction[], frame: Uint8Array): boolean {
   let a = 0;
+  let x = 0;
   for (let at = 0, steps = 0; steps < 10_000; steps++) {
     const { code, whenTrue, whenFalse, k } = program[at++] as Instruction;
-    const size = { [BPF.ld]: 4, [BPF.ldh]: 2, [BPF.ldb]: 1 }[code];
+    const size = { [BPF.ld]: 4, [BPF.ldh]: 2, [BPF.ldb]: 1, [BPF.ldhIndexed]: 2, [BPF.ldbIndexed]: 1 }[code];
     if (size !== undefined) {
-      if (k + size > frame.length) return false;
-      a = size === 4 ? readU32(frame, k) : size === 2 ? readU16(frame, k) : (frame[k] as number);
+      const from = k + (code === BPF.ldhIndexed || code === BPF.ldbIndexed ? x : 0);
+      if (from + size > frame.length) return false;
+      a = size === 4 ? readU32(frame, from) : size === 2 ? readU16(frame, from) : (frame[from] as number);
+    } else if (code === BPF.ldxHeaderLength) {
+      if (k >= frame.length) return false;
+      x = 4 * ((frame[k] as number) & 0xf);
     } else if (code === BPF.jeq) at += a === k ? whenTrue : whenFalse;
+    else if (code === BPF.jge) at += a >= k ? whenTrue : whenFalse;
     else if (code === BPF.ret) return k > 0;
     else assert.fail(`code ${code}`);
   }
@@ -68,4 +83,33 @@ test("a set longer than a jump can span still ends in the right place", () => {
   assert.ok(program.every((i) => i.whenTrue < 256 && i.whenFalse < 256));
   assert.equal(encodeFilter(program).length, program.length * 8);
   assert.throws(() => isIpv4To(Array.from({ length: 1001 }, (_, i) => ipv4FromNumber(i))), RangeError);
+});
+
+test("an answer is TCP to a port from the first on, or ICMP that is no ping; whatever the header's length", () => {
+  const own = ipv4("10.0.0.2");
+  const program = filterProgram(isArp, isAnswerTo(own, 61_000), isIpv4Protocol(4));
+  const packets = fc.record({
+    type: etherTypes,
+    protocol: fc.constantFrom(1, 4, 6, 17),
+    to: fc.constantFrom(own, ipv4("10.0.0.3")),
+    headerWords: fc.constantFrom(5, 6, 15),
+    port: fc.constantFrom(80, 32_768, 60_999, 61_000, 65_499),
+    icmpType: fc.constantFrom(0, 3, 8, 11, 12),
+  });
+  fc.assert(
+    fc.property(packets, ({ type, protocol, to, headerWords, port, icmpType }) => {
+      const view = new DataView(new ArrayBuffer(14 + 4 * headerWords + 20));
+      view.setUint16(12, type);
+      view.setUint8(14, 0x40 | headerWords);
+      view.setUint8(23, protocol);
+      view.setUint32(30, to);
+      const at = 14 + 4 * headerWords;
+      if (protocol === 1) view.setUint8(at, icmpType);
+      else view.setUint16(at + 2, port);
+      const isAnswer = (protocol === 6 && port >= 61_000) || (protocol === 1 && icmpType !== 0 && icmpType !== 8);
+      const wanted = type === 0x0806 || (type === 0x0800 && (protocol === 4 || (to === own && isAnswer)));
+      assert.equal(takes(program, new Uint8Array(view.buffer)), wanted);
+    }),
+    { numRuns: 2000 },
+  );
 });

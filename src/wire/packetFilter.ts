@@ -7,6 +7,7 @@
  */
 import type { Ipv4 } from "../base/ipv4.ts";
 import { ETHERTYPE } from "./ethernet.ts";
+import { PROTOCOL } from "./ipv4.ts";
 import { writeHost16, writeHost32 } from "./octets.ts";
 
 /** struct sock_filter. `whenTrue` and `whenFalse` count instructions to skip. */
@@ -18,8 +19,12 @@ export interface Instruction {
 }
 export type FrameTest = readonly Instruction[];
 
-/** The codes used here: load half word or word or octet at k; jump; return. */
-export const BPF = { ldh: 0x28, ld: 0x20, ldb: 0x30, jeq: 0x15, jset: 0x45, ret: 0x06 } as const;
+/** The codes used here: load half word or word or octet at k, or at k behind an IPv4 header; jump; return. */
+export const BPF = {
+  ...{ ldh: 0x28, ld: 0x20, ldb: 0x30, jeq: 0x15, jge: 0x35, jset: 0x45, ret: 0x06 },
+  /** X becomes the length of the IPv4 header whose first octet is at k; then half word and octet at X + k. */
+  ...{ ldxHeaderLength: 0xb1, ldhIndexed: 0x48, ldbIndexed: 0x50 },
+} as const;
 /** BPF_MAXINSNS: longer programs are refused by the kernel. */
 export const LONGEST_PROGRAM = 4096;
 
@@ -58,6 +63,29 @@ export function isIpv4To(addresses: readonly Ipv4[]): FrameTest {
     ...cases,
   ];
 }
+
+/**
+ * What may answer a question that was sent from `address` and a TCP port of `firstPort` or above: TCP to such a port, and
+ * ICMP but for pings and their answers. Other traffic of this host, all of its other checks too, wakes nobody up.
+ */
+export const isAnswerTo = (address: Ipv4, firstPort: number): FrameTest => [
+  load(BPF.ldh, 12),
+  unlessEqual(ETHERTYPE.ipv4, 12),
+  load(BPF.ld, 30),
+  unlessEqual(address, 10),
+  load(BPF.ldxHeaderLength, 14),
+  load(BPF.ldb, 23),
+  { code: BPF.jeq, whenTrue: 3, whenFalse: 0, k: PROTOCOL.icmp },
+  unlessEqual(PROTOCOL.tcp, 6),
+  load(BPF.ldhIndexed, 16),
+  { code: BPF.jge, whenTrue: 3, whenFalse: 4, k: firstPort },
+  load(BPF.ldbIndexed, 14),
+  { code: BPF.jeq, whenTrue: 2, whenFalse: 0, k: ICMP_ECHO_REPLY },
+  { code: BPF.jeq, whenTrue: 1, whenFalse: 0, k: ICMP_ECHO },
+  TAKE,
+];
+const ICMP_ECHO_REPLY = 0;
+const ICMP_ECHO = 8;
 
 /** IPv4 frames of one protocol (IPIP is 4). */
 export const isIpv4Protocol = (protocol: number): FrameTest => [

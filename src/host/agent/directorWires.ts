@@ -3,13 +3,14 @@ import { Neighbours } from "../../agent/neighbours.ts";
 import type { Ipv4 } from "../../base/ipv4.ts";
 import type { Mac } from "../../base/mac.ts";
 import type { Cluster, Director } from "../../cluster/cluster.ts";
+import { firstVipPathPort } from "../../machine/health/vipPath.ts";
 import type { Arp } from "../../wire/arp.ts";
 import { decodeArp } from "../../wire/arp.ts";
 import { decodeEthernet, ETHERTYPE } from "../../wire/ethernet.ts";
 import { ipv4Frame } from "../../wire/frame.ts";
 import { decodeIpv4, PROTOCOL } from "../../wire/ipv4.ts";
 import { readU16 } from "../../wire/octets.ts";
-import { filterProgram, isArp, isIpv4To } from "../../wire/packetFilter.ts";
+import { filterProgram, isAnswerTo, isArp } from "../../wire/packetFilter.ts";
 import { openPacketSocket, type PacketSocket } from "../packetSocket.ts";
 
 export interface DirectorWiresOptions {
@@ -24,9 +25,6 @@ interface Wire {
   readonly own: Ipv4;
   readonly socket: PacketSocket;
 }
-
-/** Ports that machine/health/vipPath.ts sends from. */
-const firstPort = 61_000;
 
 export class DirectorWires {
   readonly #options: DirectorWiresOptions;
@@ -53,9 +51,8 @@ export class DirectorWires {
     for (const [link, own] of wanted) {
       const mac = this.#options.macOf(link);
       if (mac === undefined || this.#wires.has(link)) continue;
-      // ARP first: the test for an address ends the program for every other type.
-      const filter = filterProgram(isArp, isIpv4To([own]));
-      const socket = openPacketSocket({ interface: link, filter, longestFrameOctets: 256 });
+      const filter = filterProgram(isArp, isAnswerTo(own, firstVipPathPort));
+      const socket = openPacketSocket({ interface: link, filter, longestFrameOctets: 256, timestamps: false });
       const wire = { link, mac, own, socket };
       this.#wires.set(link, wire);
       socket.onReadable(() => {
@@ -85,8 +82,7 @@ export class DirectorWires {
       if (!ip.ok) return;
       if (ip.value.protocol === PROTOCOL.icmp) this.#options.onPacket(packet, undefined, source);
       if (ip.value.protocol !== PROTOCOL.tcp || ip.value.payloadEnd - ip.value.payloadOffset < 4) return;
-      const port = readU16(packet, ip.value.payloadOffset + 2);
-      if (port >= firstPort) this.#options.onPacket(packet, port, source);
+      this.#options.onPacket(packet, readU16(packet, ip.value.payloadOffset + 2), source);
     }, 512);
   }
 

@@ -225,7 +225,8 @@ function openLinks(config: FailoverConfig): void {
   for (const name of wanted) {
     if (links.has(name)) continue;
     const local = config.groups.flat().find((i) => i.link === name)?.vrrp.address;
-    const arp = openPacketSocket({ interface: name, filter: filterProgram(isArp), longestFrameOctets: 128 });
+    const options = { interface: name, filter: filterProgram(isArp), longestFrameOctets: 128, timestamps: false };
+    const arp = openPacketSocket(options);
     const link: Link = {
       name,
       index: netlink.indexOf(name),

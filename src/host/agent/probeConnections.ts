@@ -81,11 +81,13 @@ export class ProbeConnections {
     this.#epoll.change(fd, attempt, connection.unsent === undefined ? IN : IN | OUT);
   }
 
-  close(attempt: number): void {
+  /** false: this attempt has nothing open here. */
+  close(attempt: number): boolean {
     const connection = this.#open.get(attempt);
-    if (connection === undefined) return;
+    if (connection === undefined) return false;
     this.#open.delete(attempt);
     libc.close(connection.fd);
+    return true;
   }
   closeAll(): void {
     for (const attempt of [...this.#open.keys()]) this.close(attempt);

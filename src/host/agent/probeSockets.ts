@@ -122,7 +122,7 @@ export class ProbeSockets implements ProbePorts {
         this.#run(attempt, action);
         return;
       case "release":
-        this.#plain.close(attempt);
+        if (this.#plain.close(attempt)) return;
         this.#echoes.delete(attempt);
         this.#open.get(attempt)?.close();
         this.#open.delete(attempt);

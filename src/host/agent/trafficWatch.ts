@@ -30,8 +30,8 @@ export class TrafficWatch {
     this.#socket = undefined;
     if (wanted === "") return;
     const filter = filterProgram(isIpv4To(vips.slice(0, mostVips)));
-    const options = { interface: this.#link, filter, longestFrameOctets: 128, receiveBufferOctets: 1 << 16 };
-    const socket = openPacketSocket(options);
+    const room = { longestFrameOctets: 128, receiveBufferOctets: 1 << 16 };
+    const socket = openPacketSocket({ interface: this.#link, filter, ...room, timestamps: false });
     this.#socket = socket;
     socket.onReadable(() => {
       const seen = new Set<Ipv4>();

@@ -85,28 +85,27 @@ export interface ProbeStep<S> {
   readonly effects: readonly ProbeEffect[];
 }
 
-function take<S>(probe: Probe<S>, { state, effects = none, judgement }: Turn<S>, nowMs: number): ProbeStep<S> {
-  const { checker, startedAtMs, deadlineMs } = probe;
+function take<S>(
+  checker: Checker<S>,
+  { state, effects = none, judgement }: Turn<S>,
+  startedAtMs: number,
+  deadlineMs: number,
+  nowMs: number,
+): ProbeStep<S> {
   if (judgement === undefined)
     return { probe: { checker, state, startedAtMs, deadlineMs, verdict: undefined }, effects };
   const verdict = verdictOf(judgement, Math.max(0, nowMs - startedAtMs));
-  return { probe: { checker, state, startedAtMs, deadlineMs, verdict }, effects: [...effects, { kind: "release" }] };
+  const last = effects.length === 0 ? release : [...effects, ...release];
+  return { probe: { checker, state, startedAtMs, deadlineMs, verdict }, effects: last };
 }
+const release: readonly ProbeEffect[] = [{ kind: "release" }];
 const none: readonly ProbeEffect[] = [];
 // field by field: a spread costs several times as much, and explorations take millions of verdicts
 const verdictOf = (j: Judgement, tookMs: number): Verdict =>
   j.up ? { up: true, why: j.why, tookMs } : { up: false, code: j.code, why: j.why, tookMs };
 
 export function startProbe<S>(checker: Checker<S>, timeoutMs: number, nonce: number, nowMs: number): ProbeStep<S> {
-  const turn = checker.begin(nonce >>> 0);
-  const probe = {
-    checker,
-    state: turn.state,
-    startedAtMs: nowMs,
-    deadlineMs: nowMs + timeoutMs,
-    verdict: undefined,
-  };
-  return take(probe, turn, nowMs);
+  return take(checker, checker.begin(nonce >>> 0), nowMs, nowMs + timeoutMs, nowMs);
 }
 
 /** Infinity once there is a verdict. */
@@ -115,15 +114,16 @@ export const probeDeadlineMs = <S>(probe: Probe<S>): number =>
 
 /** After the verdict nothing is asked for any more, whatever comes. */
 export function stepProbe<S>(probe: Probe<S>, event: ProbeEvent, nowMs: number): ProbeStep<S> {
-  if (probe.verdict !== undefined) return { probe, effects: [] };
-  const { checker, state } = probe;
+  if (probe.verdict !== undefined) return { probe, effects: none };
+  const { checker, state, startedAtMs, deadlineMs } = probe;
   // The limit holds also against one who keeps talking.
-  if (nowMs >= probe.deadlineMs) {
-    const limit = probe.deadlineMs - probe.startedAtMs;
+  if (nowMs >= deadlineMs) {
+    const limit = deadlineMs - startedAtMs;
     const late = checker.timeout?.(state) ?? down(`${checker.name}/timeout`, `no answer within ${limit} ms`);
-    return take(probe, { state, judgement: late }, nowMs);
+    return take(checker, { state, judgement: late }, startedAtMs, deadlineMs, nowMs);
   }
-  return event.kind === "tick" ? { probe, effects: [] } : take(probe, checker.on(state, event), nowMs);
+  if (event.kind === "tick") return { probe, effects: none };
+  return take(checker, checker.on(state, event), startedAtMs, deadlineMs, nowMs);
 }
 
 /** The check by its name, for a failed attempt to connect. */

@@ -30,7 +30,7 @@ export interface VipPathState {
 }
 
 /** Above what Linux gives out of itself by default (32768 to 60999), so that no connection of the host is met. */
-const firstPort = 61_000;
+export const firstVipPathPort = 61_000;
 const portCount = 4_500;
 
 /** Another 32 bits from the nonce: Fibonacci hashing, so that port and sequence number do not tell each other. */
@@ -97,7 +97,7 @@ export function vipPathCheck(q: VipPathQuestion): Checker<VipPathState> {
   return {
     name: "vip-path",
     begin(nonce) {
-      const sourcePort = firstPort + (nonce % portCount);
+      const sourcePort = firstVipPathPort + (nonce % portCount);
       const sequence = spread(nonce);
       const syn = tcpSynPacket(ip, { sourcePort, sequence, destinationPort: q.port });
       return { state: { sourcePort, sequence }, effects: [send(syn)] };
