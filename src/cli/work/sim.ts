@@ -1,4 +1,5 @@
-import { writeFileSync } from "node:fs";
+import { accessSync, constants, statSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { HostError } from "../../host/errors.ts";
 import { scenarioPlot } from "../../lab/plot.ts";
 import { type Cure, LAB_REPORT_VERSION } from "../../lab/report.ts";
@@ -28,6 +29,25 @@ export interface SimFlags {
 /** "run.pcap"; with several chapters "run-dr.pcap" and "run-tun.pcap". */
 const captureName = (file: string, forwarding: string, several: boolean): string =>
   several ? file.replace(/(\.[^./]*)?$/, (ending) => `-${forwarding}${ending}`) : file;
+
+/** Said before hours are simulated, not after. */
+function refuseUnwritable(file: string): void {
+  const refuse = (why: string, code: string): never => {
+    throw new HostError(`sim/${code}`, `cannot write ${file}: ${why}`, {
+      remedy: "check the path and its permissions",
+    });
+  };
+  const folder = dirname(file);
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true)
+    refuse(`there is no folder ${folder}`, "no-input");
+  if (statSync(file, { throwIfNoEntry: false })?.isDirectory() === true) refuse("it is a folder", "no-input");
+  try {
+    accessSync(folder, constants.W_OK);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "";
+    refuse(code, code);
+  }
+}
 
 export function writeCapture(file: string, octets: Uint8Array, io: Io, frames: number): void {
   try {
@@ -108,6 +128,7 @@ export async function runSim(file: string | undefined, flags: SimFlags, io: Io):
   const chapters = chaptersOf(file, flags, io);
   if (chapters === undefined) return exitCode("badData");
   const trafficMs = wholeNumber("--seconds", flags.seconds ?? "5", 1, 600) * 1000;
+  if (flags.pcap !== undefined) refuseUnwritable(flags.pcap);
   const given = flags.seed === undefined ? undefined : wholeNumber("--seed", flags.seed, 0, 0xffffffff);
   if (chapters.some((c) => c.cluster.lab.scenario !== undefined)) {
     refuseStoryFlags(flags);
