@@ -36,7 +36,6 @@ export function scenarioText(name: string, o: ScenarioOutcome, p: Paint): string
           .join(", ")}\n`,
     )
     .join("");
-  const leaks = Object.entries(o.leaks).map(([who, n]) => `${who} ${n}`);
   return [
     `\n${p.bold(name)}\n`,
     timelineText(o.timeline, p),
@@ -44,17 +43,23 @@ export function scenarioText(name: string, o: ScenarioOutcome, p: Paint): string
     owners,
     caches,
     `  ${plural(c.total, "connection")}: ${c.completed} completed, ${bad(c.broken)} broken, ${bad(c.refused)} refused${c.failed === undefined ? "" : `, ${bad(c.failed)} got an error for an answer`}; ${bad(c.misrouted)} reached a real server directly\n`,
+    `  served by ${countsText(c.servedBy)}\n`,
     o.datagrams === undefined ? "" : datagramText(o.datagrams),
-    leaks.length === 0 ? "" : `  asked in the VIP's name: ${leaks.join(", ")}\n`,
+    Object.keys(o.leaks).length === 0 ? "" : `  asked in the VIP's name: ${countsText(o.leaks)}\n`,
     o.breaches.length === 0
       ? `  ${p.green("no law was broken")}\n`
       : `  ${p.red(`${plural(o.breaches.length, "law")} broken`)}: ${o.breaches.map((b) => `${b.law} by ${b.host} at ${clock(b.atMs)}`).join("; ")}\n`,
   ].join("");
 }
 
+const countsText = (of: Readonly<Record<string, number>>): string =>
+  Object.entries(of)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([who, n]) => `${who} ${n}`)
+    .join(", ") || "nobody";
+
 function datagramText({ asked, answered, takenBy }: NonNullable<ScenarioOutcome["datagrams"]>): string {
-  const takers = Object.entries(takenBy).map(([who, n]) => `${who} ${n}`);
-  return `  ${plural(asked, "question")} by udp: ${answered} answered; taken by ${takers.join(", ") || "nobody"}\n`;
+  return `  ${plural(asked, "question")} by udp: ${answered} answered; taken by ${countsText(takenBy)}\n`;
 }
 
 /** What comes after the breach is another story. */

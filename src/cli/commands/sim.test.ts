@@ -52,6 +52,7 @@ test("vipward sim with a scenario: what happened when, and how it stands at the 
   assert.equal(text.status, 0, text.stderr); // both directors know every connection
   assert.match(text.stdout, /00:00:10\.000 {2}lb1's cable loses 100 % of its frames/);
   assert.match(text.stdout, /10\.10\.0\.100 is answered for by lb1/);
+  assert.match(text.stdout, /^ {2}served by web1 \d+, web2 \d+, web3 \d+$/m);
   const json = await vipward(["sim", example("director-moves"), "--json"]);
   const { reportVersion, cluster, scenarios } = JSON.parse(json.stdout) as {
     reportVersion: number;
