@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { keepYoungHeapSmall } from "../../host/youngHeap.ts";
 import type { CommandModule } from "../command.ts";
 import type { Io } from "../io.ts";
 
@@ -29,7 +30,10 @@ Examples:
 
 Exit status: 0 stopped and handed over, 65 errors in the file, 69 no IPVS in the kernel or another agent runs, 77 rights missing.`,
     )
-    .action((options) => finish(import("../work/agentRun.ts").then((work) => work.runAgent(options, io))));
+    .action((options) => {
+      keepYoungHeapSmall();
+      finish(import("../work/agentRun.ts").then((work) => work.runAgent(options, io)));
+    });
 }
 
 function drains(program: Command, io: Io, finish: Finish): void {

@@ -3,6 +3,7 @@ import { Worker } from "node:worker_threads";
 import type { FailoverConfig } from "../../agent/failoverConfig.ts";
 import type { FailoverEvent } from "../../ports/failover.ts";
 import { HostError } from "../errors.ts";
+import { keepYoungHeapSmall } from "../youngHeap.ts";
 import type { FailoverStatus, FromFailover, ToFailover } from "./failoverMessages.ts";
 
 export interface FailoverHandlers {
@@ -40,6 +41,7 @@ export class FailoverWorker {
       worker.#ready = { resolve, reject };
     });
     worker.#ready = undefined;
+    keepYoungHeapSmall();
     return worker;
   }
 
