@@ -124,6 +124,21 @@ export const switchTable = {
   ),
   ipipReentry: row(["same device", "tunnel"], "tunnel from 2.2", (r) => (has(r, "2.2.0") ? "tunnel" : "same device")),
   broadcastsInProbe: flag("unicast and broadcast probes in one round: 2.2, 2.4", until("2.6.0")),
+  tcpStamps: flag("timestamps and SACK (RFC 7323, RFC 2018): 2.2", since("2.2.0")),
+  tcpFirstTimeout: row(["3 s", "1 s"], "of a handshake: 1 s from 3.1", (r) => (has(r, "3.1") ? "1 s" : "3 s")),
+  tcpSynTries: row(
+    ["10", "5", "6", "4 + 6"],
+    "a SYN again: 10 times in 2.2 (2.0 not read), 5 from 2.4, 6 from 3.7, from 6.5 four times a second apart before these",
+    (r) => steps(r, "10", ["5", "2.4.0"], ["6", "3.7"], ["4 + 6", "6.5"]),
+  ),
+  tcpGivesUp: row(["by count", "by time"], "data that nobody acknowledges: by time from 2.6.32", (r) =>
+    has(r, "2.6.32") ? "by time" : "by count",
+  ),
+  tailLossProbe: row(
+    ["none", "1.5 round trips", "2 round trips"],
+    "3.10; for a single segment after 1.5 round trips and 200 ms, 2 of them from 4.14",
+    (r) => steps(r, "none", ["1.5 round trips", "3.10"], ["2 round trips", "4.14"]),
+  ),
 } as const satisfies Record<string, Row<string> | Row<boolean>>;
 
 export type Switches = {

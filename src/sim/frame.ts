@@ -8,7 +8,7 @@ import { arp } from "../wire/arp.ts";
 import { ETHERTYPE, encodeEthernet } from "../wire/ethernet.ts";
 import { encodeIcmp, type Icmp } from "../wire/icmp.ts";
 import { encodeIpv4, PROTOCOL } from "../wire/ipv4.ts";
-import { encodeTcp, TCP_FLAG } from "../wire/tcp.ts";
+import { encodeTcp, TCP_FLAG, type TcpOptions } from "../wire/tcp.ts";
 import { encodeUdp } from "../wire/udp.ts";
 
 /** Number of a MAC in one simulation (`Macs`); 0 is the broadcast address. */
@@ -53,6 +53,12 @@ export interface TcpBody {
   readonly sequence: number;
   readonly acknowledgment: number;
   readonly flags: number;
+  /** The timestamp option; 0: none. */
+  readonly stamp: number;
+  readonly echo: number;
+  /** Where what it heard twice begins and ends (D-SACK, RFC 2883); equal: nothing. */
+  readonly twiceFrom: number;
+  readonly twiceEnd: number;
 }
 
 /** `quoted` is the packet an error speaks of. */
@@ -95,14 +101,23 @@ export interface Frame {
 
 export const nothing: Uint8Array = new Uint8Array(0);
 
-const ethernetMss = { mssOctets: 1460 };
-const noOptions = {};
+/** What a SYN says, or a segment that is none. */
+const tcpOptions = ({ flags, stamp, echo, twiceFrom, twiceEnd }: TcpBody): TcpOptions => ({
+  ...((flags & TCP_FLAG.syn) === 0 ? {} : { mssOctets: 1460, sackPermitted: stamp !== 0 }),
+  ...(stamp === 0 ? {} : { timestamp: { value: stamp, echo } }),
+  ...(twiceFrom === twiceEnd ? {} : { sack: { from: twiceFrom, end: twiceEnd } }),
+});
+/** Of the above, padded to whole words. */
+const tcpOptionOctets = ({ flags, stamp, twiceFrom, twiceEnd }: TcpBody): number => {
+  const ofStamp = stamp === 0 ? 0 : 10;
+  if ((flags & TCP_FLAG.syn) !== 0) return ofStamp === 0 ? 4 : 16;
+  return (ofStamp + (twiceFrom === twiceEnd ? 0 : 10) + 3) & ~3;
+};
 
 function payloadOf(ip: IpBody): Uint8Array {
   if (ip.tcp !== undefined) {
     const { sourcePort, destinationPort, sequence, acknowledgment, flags } = ip.tcp;
-    const options = (flags & TCP_FLAG.syn) !== 0 ? ethernetMss : noOptions;
-    const fields = { sourcePort, destinationPort, sequence, acknowledgment, flags, options };
+    const fields = { sourcePort, destinationPort, sequence, acknowledgment, flags, options: tcpOptions(ip.tcp) };
     return encodeTcp(fields, ip, ip.payload);
   }
   if (ip.inner !== undefined) return encodePacket(ip.inner);
@@ -165,7 +180,7 @@ export const tcpPacket = (ends: Ends, tcp: TcpBody, payload: Uint8Array = nothin
   ttl: 64,
   id: ends.id & 0xffff,
   dontFragment: true,
-  lengthOctets: 40 + ((tcp.flags & 2) !== 0 ? 4 : 0) + payload.length,
+  lengthOctets: 40 + tcpOptionOctets(tcp) + payload.length,
   sourcePort: tcp.sourcePort,
   destinationPort: tcp.destinationPort,
   tcp,

@@ -33,6 +33,7 @@ import { hearsAll, interestOf } from "./interest.ts";
 import type { Lan, Station } from "./lan.ts";
 import { Neighbour, NeighbourCache, usedWithinMs } from "./neighbourCache.ts";
 import type { Nic } from "./nic.ts";
+import { tcpKernel } from "./retransmission.ts";
 import { Task } from "./task.ts";
 import { TcpStack } from "./tcp.ts";
 import { UdpServices } from "./udpServices.ts";
@@ -108,7 +109,7 @@ export class SimHost implements Station {
     this.id = lan.addStation(this);
     this.dice = new Dice(lan.seed ^ Math.imul(this.id + 1, 0x51ed2701));
     this.#packetId = this.dice.below(65_536);
-    this.tcp = new TcpStack(this);
+    this.tcp = new TcpStack(this, tcpKernel(this.model.switches));
     this.neighbours = new NeighbourCache(this);
     this.arp = new Arp(this);
     this.icmp = new Icmp(this);

@@ -138,7 +138,17 @@ function director(scheduler = "rr"): {
 const segment = (client: number, flags: number, length = 0): IpBody =>
   tcpPacket(
     { source: ipv4FromNumber(ipv4("10.1.0.0") + client), destination: vip, id: 0 },
-    { sourcePort: 40_000, destinationPort: 80, sequence: 0, acknowledgment: 0, flags },
+    {
+      sourcePort: 40_000,
+      destinationPort: 80,
+      sequence: 0,
+      acknowledgment: 0,
+      flags,
+      stamp: 0,
+      echo: 0,
+      twiceFrom: 0,
+      twiceEnd: 0,
+    },
     new Uint8Array(length),
   );
 const [SYN, ACK, FIN, RST] = [2, 16, 17, 4];

@@ -14,14 +14,20 @@ type Inside = Partial<Pick<IpBody, "sourcePort" | "destinationPort" | "tcp" | "i
 const cut = (octets: Uint8Array, from: number, end: number): Uint8Array =>
   from === end ? nothing : octets.slice(from, end);
 
+const unstamped = { value: 0, echo: 0 };
+const nothingTwice = { from: 0, end: 0 };
+
 function insideOf(octets: Uint8Array, ip: Ipv4Packet): Inside {
   const { payloadOffset, payloadEnd, protocol } = ip;
   const unread = (): Inside => ({ payload: cut(octets, payloadOffset, payloadEnd) });
   if (protocol === PROTOCOL.tcp) {
     const read = decodeTcp(octets, ip, payloadOffset, payloadEnd);
     if (!read.ok) return unread();
-    const { sourcePort, destinationPort, sequence, acknowledgment, flags, payloadOffset: from } = read.value;
-    const tcp = { sourcePort, destinationPort, sequence, acknowledgment, flags };
+    const { sourcePort, destinationPort, sequence, acknowledgment, flags, options, payloadOffset: from } = read.value;
+    const { value: stamp, echo } = options.timestamp ?? unstamped;
+    const { from: twiceFrom, end: twiceEnd } = options.sack ?? nothingTwice;
+    const numbers = { sequence, acknowledgment, flags, stamp, echo, twiceFrom, twiceEnd };
+    const tcp = { sourcePort, destinationPort, ...numbers };
     return { sourcePort, destinationPort, tcp, payload: cut(octets, from, read.value.payloadEnd) };
   }
   if (protocol === PROTOCOL.udp) {

@@ -76,7 +76,13 @@ test("every frame the simulator makes is one that wire/ reads without a fault, a
   fc.assert(
     fc.property(address, address, port, port, payload, fc.nat(63), fc.nat(4094), (a, b, p, q, data, flags, vlan) => {
       const ends = { source: a, destination: b, id: p };
-      const numbers = { sourcePort: p, destinationPort: q, sequence: a, acknowledgment: b, flags };
+      const stamps = {
+        stamp: p % 3 === 0 ? 0 : a,
+        echo: b,
+        twiceFrom: 0,
+        twiceEnd: p % 3 === 1 && (flags & 2) === 0 ? 1 : 0,
+      };
+      const numbers = { sourcePort: p, destinationPort: q, sequence: a, acknowledgment: b, flags, ...stamps };
       const tcp = tcpPacket(ends, numbers, (flags & 2) === 0 ? data : undefined);
       for (const body of [
         tcp,

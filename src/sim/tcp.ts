@@ -1,13 +1,15 @@
 /**
- * TCP as far as connections can be broken by wrong delivery: handshake, data in order, acknowledgement, retransmission,
- * FIN, and RST from hosts that do not know the connection (RFC 9293 section 3.10). No windows, no congestion control.
+ * TCP as far as connections can be broken by wrong delivery: handshake, data in order, acknowledgement, retransmission
+ * (retransmission.ts says when), FIN, and RST from hosts that do not know the connection (RFC 9293 section 3.10). No
+ * windows, no congestion control, and whoever hears what comes after a gap throws it away.
  */
 import type { Ipv4 } from "../base/ipv4.ts";
 import { TCP_FLAG } from "../wire/tcp.ts";
 import type { Dice } from "./dice.ts";
-import { type IpBody, nothing, tcpPacket } from "./frame.ts";
+import { type IpBody, nothing, type TcpBody, tcpPacket } from "./frame.ts";
 import type { Lan } from "./lan.ts";
 import type { Neighbour } from "./neighbourCache.ts";
+import { Retransmission, type Stage, type TcpKernel } from "./retransmission.ts";
 
 const { fin: FIN, syn: SYN, rst: RST, psh: PSH, ack: ACK } = TCP_FLAG;
 
@@ -52,15 +54,18 @@ interface Sent {
   readonly payload: Uint8Array;
   /** Sequence number after it. */
   readonly end: number;
+  /** The last time that it was sent. */
+  sentUs: number;
+  /** More than once: nobody can say which one was acknowledged (Karn; RFC 6298 section 3). */
+  again: boolean;
 }
 
-const firstRtoMs = 1000;
-const dataRtoMs = 200;
-const longestRtoMs = 120_000;
-/** tcp_syn_retries 6, tcp_retries2 15: about two and fifteen minutes. */
-const synTries = 6;
-const dataTries = 15;
+/** TCP_TIMEWAIT_LEN; tcp_fin_timeout, after which an end that was closed no longer waits for the other one's FIN. */
 const timeWaitUs = 60_000_000;
+const finTimeoutUs = 60_000_000;
+/** Headers of IPv4 and TCP, and the timestamp in whole words. */
+const headerOctets = 40;
+const stampOctets = 12;
 
 const after = (a: number, b: number): boolean => ((a - b) | 0) > 0;
 
@@ -78,9 +83,15 @@ export class Connection {
   readonly sent: Sent[] = [];
   readonly queue: Uint8Array[] = [];
   maxSegment = 1460;
-  tries = 0;
-  rtoMs = firstRtoMs;
+  readonly retransmission: Retransmission;
+  /** Both ends put timestamps into their segments, and understand SACK; the last one heard. */
+  stamps: boolean;
+  recentStamp = 0;
+  /** Its program has closed it. */
+  isOrphan = false;
   timerUs = Number.POSITIVE_INFINITY;
+  /** What the timer is for: the tail loss probe, or a timeout. */
+  probes = false;
   via: Neighbour | undefined;
   /** When a segment that does not belong was last answered. */
   challengedUs = Number.NEGATIVE_INFINITY;
@@ -91,6 +102,8 @@ export class Connection {
     state: TcpState,
     user: TcpUser,
     start: number,
+    kernel: TcpKernel,
+    stamps: boolean,
   ) {
     this.stack = stack;
     this.localIp = ends.localIp;
@@ -101,6 +114,15 @@ export class Connection {
     this.user = user;
     this.next = start;
     this.unacknowledged = start;
+    this.retransmission = new Retransmission(kernel);
+    this.stamps = stamps;
+    if (stamps) this.maxSegment -= stampOctets;
+  }
+
+  /** The other end speaks no timestamps. */
+  withoutStamps(): void {
+    if (this.stamps) this.maxSegment += stampOctets;
+    this.stamps = false;
   }
 
   send(octets: Uint8Array): void {
@@ -123,6 +145,7 @@ export class Connection {
 
 export class TcpStack {
   readonly #host: TcpHost;
+  readonly #kernel: TcpKernel;
   /** By local address and port, then by remote ones: numbers that a double holds exactly. */
   readonly #connections = new Map<number, Map<number, Connection>>();
   readonly #listeners = new Map<number, () => TcpUser>();
@@ -130,8 +153,9 @@ export class TcpStack {
   /** Counted since the beginning. */
   resetsSent = 0;
 
-  constructor(host: TcpHost) {
+  constructor(host: TcpHost, kernel: TcpKernel) {
     this.#host = host;
+    this.#kernel = kernel;
     this.#port = 32_768 + host.dice.below(16_384);
   }
 
@@ -195,7 +219,8 @@ export class TcpStack {
       localPort = this.#port;
     } while (this.#find(localIp, localPort, remoteIp, remotePort) !== undefined);
     const ends = { localIp, localPort, remoteIp, remotePort };
-    const connection = new Connection(this, ends, "syn-sent", user, this.#host.dice.next());
+    const start = this.#host.dice.next();
+    const connection = new Connection(this, ends, "syn-sent", user, start, this.#kernel, this.#kernel.stamps);
     this.#keep(connection);
     this.#push(connection, SYN, nothing);
     return connection;
@@ -214,6 +239,7 @@ export class TcpStack {
       if (connection.state === "syn-sent") this.#remove(connection);
       return;
     }
+    connection.isOrphan = true;
     this.#push(connection, FIN | ACK, nothing);
   }
 
@@ -230,12 +256,26 @@ export class TcpStack {
     const length = payload.length + ((flags & (SYN | FIN)) !== 0 ? 1 : 0);
     const end = (sequence + length) >>> 0;
     connection.next = end;
-    connection.sent.push({ sequence, flags, payload, end });
+    connection.sent.push({ sequence, flags, payload, end, sentUs: this.#host.lan.nowUs, again: false });
     this.#emit(connection, flags, sequence, payload);
-    if (connection.timerUs === Number.POSITIVE_INFINITY) this.#setTimer(connection, connection.rtoMs * 1000);
+    const isRunning = connection.timerUs !== Number.POSITIVE_INFINITY;
+    if (!isRunning || connection.probes) this.#arm(connection, this.#leftUs(connection));
   }
 
-  #emit(connection: Connection, flags: number, sequence: number, payload: Uint8Array): void {
+  #sendAgain(connection: Connection, segment: Sent): void {
+    segment.again = true;
+    segment.sentUs = this.#host.lan.nowUs;
+    this.#emit(connection, segment.flags, segment.sequence, segment.payload);
+  }
+
+  #emit(
+    connection: Connection,
+    flags: number,
+    sequence: number,
+    payload: Uint8Array,
+    twiceFrom = 0,
+    twiceEnd = 0,
+  ): void {
     const { localIp, localPort, remoteIp, remotePort } = connection;
     if ((flags & RST) !== 0) this.resetsSent++;
     const via = this.#host.output(
@@ -247,6 +287,10 @@ export class TcpStack {
           sequence,
           acknowledgment: (flags & ACK) !== 0 ? connection.expected : 0,
           flags,
+          stamp: connection.stamps ? this.#stamp : 0,
+          echo: connection.recentStamp,
+          twiceFrom,
+          twiceEnd,
         },
         payload,
       ),
@@ -254,30 +298,68 @@ export class TcpStack {
     if (via !== undefined) connection.via = via;
   }
 
-  #setTimer(connection: Connection, us: number): void {
+  /** Milliseconds, never 0, which would be none. */
+  get #stamp(): number {
+    return (Math.floor(this.#host.lan.nowUs / 1000) % 0xffffffff) + 1;
+  }
+
+  #setTimer(connection: Connection, us: number, probes = false): void {
+    connection.probes = probes;
     connection.timerUs = this.#host.after(us, connection);
+  }
+
+  /** Until the first segment's timeout. */
+  #leftUs({ sent: [first], retransmission }: Connection): number {
+    return retransmission.rtoUs + (first?.sentUs ?? 0) - this.#host.lan.nowUs;
+  }
+
+  /** Waits for an acknowledgement: for a probe's time, or the timeout in `leftUs`. */
+  #arm(connection: Connection, leftUs: number): void {
+    const { retransmission, state, sent, stamps } = connection;
+    const isOpening = state === "syn-sent" || state === "syn-received";
+    const probeUs = isOpening ? undefined : retransmission.probeUs(sent.length, stamps, leftUs);
+    this.#setTimer(connection, probeUs ?? Math.max(1, leftUs), probeUs !== undefined);
   }
 
   timer(item: unknown): void {
     const connection = item as Connection;
-    if (connection.state === "closed" || connection.timerUs > this.#host.lan.nowUs) return;
+    const { nowUs } = this.#host.lan;
+    if (connection.state === "closed" || connection.timerUs > nowUs) return;
     connection.timerUs = Number.POSITIVE_INFINITY;
-    if (connection.state === "time-wait") {
+    if (connection.state === "time-wait" || connection.state === "fin-wait-2") {
       this.#remove(connection);
       return;
     }
+    if (connection.sent.length === 0) return;
+    if (connection.probes) this.#probe(connection);
+    else this.#timedOut(connection);
+  }
+
+  /** The last segment again: its acknowledgement says what is missing, long before a timeout would. */
+  #probe(connection: Connection): void {
+    const last = connection.sent.at(-1);
+    if (last === undefined || !connection.retransmission.probes(connection.next)) {
+      this.#setTimer(connection, Math.max(1, this.#leftUs(connection)));
+      return;
+    }
+    this.#sendAgain(connection, last);
+    this.#setTimer(connection, connection.retransmission.rtoUs);
+  }
+
+  #timedOut(connection: Connection): void {
+    const { retransmission, state, isOrphan, next } = connection;
     const [first] = connection.sent;
     if (first === undefined) return;
-    connection.tries++;
-    const most = connection.state === "syn-sent" || connection.state === "syn-received" ? synTries : dataTries;
-    if (connection.tries > most) {
+    const ofOpen: Stage = isOrphan ? "orphan" : "open";
+    const stage = state === "syn-sent" ? "syn" : state === "syn-received" ? "syn-ack" : ofOpen;
+    if (retransmission.givesUp(stage, this.#host.lan.nowUs)) {
       this.#remove(connection);
       connection.user.broken?.(connection, "timeout");
       return;
     }
-    connection.rtoMs = Math.min(longestRtoMs, connection.rtoMs * 2);
-    this.#emit(connection, first.flags, first.sequence, first.payload);
-    this.#setTimer(connection, connection.rtoMs * 1000);
+    retransmission.timedOut(stage, this.#host.lan.nowUs, first.end, next);
+    this.#sendAgain(connection, first);
+    this.#setTimer(connection, retransmission.rtoUs);
   }
 
   #acknowledge(connection: Connection): void {
@@ -311,6 +393,10 @@ export class TcpStack {
           sequence: answers ? tcp.acknowledgment : 0,
           acknowledgment: answers ? 0 : (tcp.sequence + length) >>> 0,
           flags: answers ? RST : RST | ACK,
+          stamp: 0,
+          echo: 0,
+          twiceFrom: 0,
+          twiceEnd: 0,
         },
       ),
     );
@@ -337,8 +423,11 @@ export class TcpStack {
       "syn-received",
       accept(),
       this.#host.dice.next(),
+      this.#kernel,
+      this.#kernel.stamps && tcp.stamp !== 0,
     );
     made.expected = (tcp.sequence + 1) >>> 0;
+    made.recentStamp = tcp.stamp;
     this.#keep(made);
     this.#push(made, SYN | ACK, nothing);
   }
@@ -351,7 +440,7 @@ export class TcpStack {
       return;
     }
     if (connection.state === "syn-sent") {
-      this.#answered(connection, tcp.sequence, tcp.acknowledgment, flags, ip);
+      this.#answered(connection, tcp, ip);
       return;
     }
     if ((flags & SYN) !== 0) {
@@ -361,7 +450,8 @@ export class TcpStack {
       else this.#challenge(connection);
       return;
     }
-    if ((flags & ACK) !== 0 && !this.#acknowledged(connection, tcp.acknowledgment, ip)) return;
+    this.#stamped(connection, tcp, ip.payload.length);
+    if ((flags & ACK) !== 0 && !this.#acknowledged(connection, tcp, ip)) return;
     this.#take(connection, tcp.sequence, ip.payload, (flags & FIN) !== 0);
   }
 
@@ -382,49 +472,86 @@ export class TcpStack {
     connection.user.broken?.(connection, "reset");
   }
 
-  #answered(connection: Connection, sequence: number, acknowledgment: number, flags: number, ip: IpBody): void {
+  /** RFC 7323 section 4.3: of a segment in order, or of the last one come twice (tcp_replace_ts_recent). */
+  #stamped(connection: Connection, { stamp, sequence, flags }: TcpBody, length: number): void {
+    const { stamps, expected, recentStamp } = connection;
+    if (!stamps || stamp === 0 || after(sequence, expected) || after(recentStamp, stamp)) return;
+    if (!after(expected, sequence + length + (flags & FIN))) connection.recentStamp = stamp;
+  }
+
+  #answered(connection: Connection, tcp: TcpBody, ip: IpBody): void {
+    const { sequence, acknowledgment, flags, stamp } = tcp;
     if ((flags & ACK) !== 0 && acknowledgment !== connection.next) {
       this.#refuse(ip, connection.localIp);
       return;
     }
     if ((flags & (SYN | ACK)) !== (SYN | ACK)) return;
     connection.expected = (sequence + 1) >>> 0;
-    this.#settled(connection, acknowledgment);
+    connection.recentStamp = stamp;
+    if (stamp === 0) connection.withoutStamps();
+    this.#settled(connection, tcp);
     connection.state = "established";
-    connection.rtoMs = dataRtoMs;
+    connection.retransmission.connected();
     this.#acknowledge(connection);
     connection.user.connected?.(connection);
     for (const octets of connection.queue.splice(0)) this.sendData(connection, octets);
   }
 
-  /** Takes what is acknowledged off the list. */
-  #settled(connection: Connection, acknowledgment: number): void {
-    while (connection.sent[0] !== undefined && !after(connection.sent[0].end, acknowledgment)) connection.sent.shift();
+  /** Takes what is acknowledged off the list, and measures. */
+  #settled(connection: Connection, tcp: TcpBody): void {
+    const { sent, retransmission, stamps, next } = connection;
+    const { acknowledgment } = tcp;
+    const { nowUs } = this.#host.lan;
+    let roundTripUs = -1;
+    let again = false;
+    while (sent[0] !== undefined && !after(sent[0].end, acknowledgment)) {
+      const segment = sent.shift() as Sent;
+      again ||= segment.again;
+      if (roundTripUs < 0) roundTripUs = nowUs - segment.sentUs;
+    }
     connection.unacknowledged = acknowledgment;
-    connection.tries = 0;
-    if (connection.state !== "syn-sent" && connection.state !== "syn-received") connection.rtoMs = dataRtoMs;
+    // where Karn forbids it timestamps still tell, in whole milliseconds, which one the other end heard
+    if (again) roundTripUs = stamps && tcp.echo !== 0 ? 1000 * Math.max(1, this.#stamp - tcp.echo) : -1;
+    if (roundTripUs >= 0) retransmission.measured(roundTripUs, acknowledgment, next);
+    retransmission.advanced(acknowledgment, tcp.twiceFrom !== tcp.twiceEnd);
     if (connection.via !== undefined) this.#host.confirm(connection.via);
-    if (connection.sent.length === 0) connection.timerUs = Number.POSITIVE_INFINITY;
-    else this.#setTimer(connection, connection.rtoMs * 1000);
+    if (sent.length === 0) {
+      connection.timerUs = Number.POSITIVE_INFINITY;
+      return;
+    }
+    for (let i = 0, more = 2; i < sent.length && more > 0; i++) {
+      const segment = sent[i] as Sent;
+      if (!retransmission.goesAgain(segment.end)) continue;
+      this.#sendAgain(connection, segment);
+      more--;
+    }
+    this.#arm(connection, retransmission.rtoUs);
   }
 
   /** False: the segment is not of this connection, or it is over. */
-  #acknowledged(connection: Connection, acknowledgment: number, ip: IpBody): boolean {
+  #acknowledged(connection: Connection, tcp: TcpBody, ip: IpBody): boolean {
+    const { acknowledgment } = tcp;
     if (after(acknowledgment, connection.next)) {
       if (connection.state === "syn-received") this.#refuse(ip, connection.localIp);
       else this.#challenge(connection);
       return false;
     }
-    if (!after(acknowledgment, connection.unacknowledged)) return true;
+    if (!after(acknowledgment, connection.unacknowledged)) {
+      if (ip.payload.length === 0) connection.retransmission.repeated(acknowledgment);
+      return true;
+    }
     const before = connection.state;
     if (before === "syn-received") connection.state = "established";
-    this.#settled(connection, acknowledgment);
+    this.#settled(connection, tcp);
     const all = acknowledgment === connection.next;
     if (before === "syn-received") {
+      connection.retransmission.connected();
       connection.user.connected?.(connection);
       for (const octets of connection.queue.splice(0)) this.sendData(connection, octets);
-    } else if (all && before === "fin-wait-1") connection.state = "fin-wait-2";
-    else if (all && before === "closing") this.#linger(connection);
+    } else if (all && before === "fin-wait-1") {
+      connection.state = "fin-wait-2";
+      this.#setTimer(connection, finTimeoutUs);
+    } else if (all && before === "closing") this.#linger(connection);
     else if (all && before === "last-ack") {
       this.#remove(connection);
       return false;
@@ -440,7 +567,9 @@ export class TcpStack {
   #take(connection: Connection, sequence: number, payload: Uint8Array, ends: boolean): void {
     if (payload.length === 0 && !ends) return;
     if (sequence !== connection.expected) {
-      this.#acknowledge(connection); // a gap, or heard before
+      const end = (sequence + payload.length + (ends ? 1 : 0)) >>> 0;
+      if (connection.stamps && !after(end, connection.expected)) this.#heardBefore(connection, sequence, end);
+      else this.#acknowledge(connection); // a gap
       return;
     }
     const { state } = connection;
@@ -463,6 +592,10 @@ export class TcpStack {
     else if (connection.state === "fin-wait-2") this.#linger(connection);
   }
 
+  #heardBefore(connection: Connection, from: number, end: number): void {
+    this.#emit(connection, ACK, connection.next, nothing, from, end);
+  }
+
   /** ICMP says that a packet of ours did not arrive, or no neighbour answered: fatal only for a handshake. */
   unreachable(packet: IpBody): void {
     const connection = this.#find(packet.source, packet.sourcePort, packet.destination, packet.destinationPort);
@@ -474,20 +607,21 @@ export class TcpStack {
   /** Path MTU discovery: what is on the way is cut smaller and sent again. */
   tooLong(packet: IpBody, mtuOctets: number): void {
     const connection = this.#find(packet.source, packet.sourcePort, packet.destination, packet.destinationPort);
-    if (connection === undefined || mtuOctets < 68 || connection.maxSegment <= mtuOctets - 40) return;
-    connection.maxSegment = mtuOctets - 40;
+    const most = mtuOctets - headerOctets - (connection?.stamps ? stampOctets : 0);
+    if (connection === undefined || mtuOctets < 68 || connection.maxSegment <= most) return;
+    connection.maxSegment = most;
     const pieces = connection.sent.splice(0).flatMap((sent): Sent[] => {
-      if (sent.payload.length <= connection.maxSegment) return [sent];
+      if (sent.payload.length <= most) return [sent];
       const cut: Sent[] = [];
-      for (let at = 0; at < sent.payload.length; at += connection.maxSegment) {
-        const payload = sent.payload.subarray(at, at + connection.maxSegment);
+      for (let at = 0; at < sent.payload.length; at += most) {
+        const payload = sent.payload.subarray(at, at + most);
         const sequence = (sent.sequence + at) >>> 0;
-        cut.push({ sequence, flags: sent.flags, payload, end: (sequence + payload.length) >>> 0 });
+        cut.push({ ...sent, sequence, payload, end: (sequence + payload.length) >>> 0 });
       }
       return cut;
     });
     connection.sent.push(...pieces);
-    for (const { flags, sequence, payload } of pieces) this.#emit(connection, flags, sequence, payload);
-    if (pieces.length > 0) this.#setTimer(connection, connection.rtoMs * 1000);
+    for (const piece of pieces) this.#sendAgain(connection, piece);
+    if (pieces.length > 0) this.#arm(connection, connection.retransmission.rtoUs);
   }
 }

@@ -239,7 +239,8 @@ test("IPv4, TCP and UDP survive being written and read", () => {
         flags: 0x1f,
         window: 77,
       };
-      const told = { mssOctets: 1400, windowScale: 7, sackPermitted: true, timestamp: { value: 5, echo: source } };
+      const timestamp = { value: 5, echo: source };
+      const told = { mssOctets: 1400, windowScale: 7, sackPermitted: true, timestamp, sack: { from: 9, end: source } };
       const segment = decodeTcp(encodeTcp({ ...fields, options: told }, addresses, payload), addresses);
       assert.ok(segment.ok);
       const { options: back, payloadOffset, payloadEnd, checksum, ...rest } = segment.value;

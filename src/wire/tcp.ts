@@ -61,6 +61,8 @@ export interface TcpOptions {
   readonly windowScale?: number;
   readonly sackPermitted?: boolean;
   readonly timestamp?: { readonly value: number; readonly echo: number };
+  /** The first block of a SACK option. */
+  readonly sack?: { readonly from: number; readonly end: number };
 }
 
 export interface TcpSegment {
@@ -106,6 +108,12 @@ const optionReaders: ReadonlyMap<number, OptionReader> = new Map<number, OptionR
       o.timestamp = { value: readU32(octets, at + 2), echo: readU32(octets, at + 6) };
     },
   ],
+  ...[1, 2, 3, 4].map((blocks): [number, OptionReader] => [
+    optionKey(5, 2 + 8 * blocks),
+    (o, octets, at) => {
+      o.sack = { from: readU32(octets, at + 2), end: readU32(octets, at + 6) };
+    },
+  ]),
 ]);
 
 function decodeOptions(octets: Uint8Array, from: number, end: number): TcpOptions {
@@ -163,11 +171,12 @@ function encodeOptions(o: TcpOptions): readonly number[] {
   const octets: number[] = [];
   if (o.mssOctets !== undefined) octets.push(2, 4, o.mssOctets >>> 8, o.mssOctets & 255);
   if (o.sackPermitted) octets.push(4, 2);
-  if (o.timestamp !== undefined) {
-    octets.push(8, 10);
-    for (const time of [o.timestamp.value, o.timestamp.echo])
-      octets.push(time >>> 24, (time >>> 16) & 255, (time >>> 8) & 255, time & 255);
-  }
+  const pair = (kind: number, ...numbers: readonly [number, number]): void => {
+    octets.push(kind, 10);
+    for (const n of numbers) octets.push(n >>> 24, (n >>> 16) & 255, (n >>> 8) & 255, n & 255);
+  };
+  if (o.timestamp !== undefined) pair(8, o.timestamp.value, o.timestamp.echo);
+  if (o.sack !== undefined) pair(5, o.sack.from, o.sack.end);
   if (o.windowScale !== undefined) octets.push(3, 3, o.windowScale);
   while (octets.length % 4 !== 0) octets.push(0);
   return octets;
