@@ -4,6 +4,7 @@ import type { Io } from "./io.ts";
 
 /** Which exit status a host failure has: by its whole code, else by the last part, an errno name where the kernel spoke. */
 const statusOf: Record<string, ExitName> = {
+  "host/not-linux": "unavailable",
   "vm/qemu-missing": "unavailable",
   "vm/tool-missing": "unavailable",
   "vm/kernel-missing": "unavailable",

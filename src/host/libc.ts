@@ -5,8 +5,13 @@
  * File descriptors are plain numbers; whoever opens one closes it. Calls block the calling thread, so descriptors are
  * opened non-blocking and `wouldBlock` is a value, not an error.
  */
-import koffi from "koffi";
+import type Koffi from "koffi";
 import { SystemCallError } from "./errors.ts";
+import { isLinux, needLinux } from "./linux.ts";
+
+/** On other systems nothing is bound, and each call says so. */
+const nowhere = { os: { errno: {} }, load: () => ({ func: () => needLinux }), alloc: needLinux };
+const koffi = isLinux ? (await import("koffi")).default : (nowhere as unknown as typeof Koffi);
 
 const lib = koffi.load(null);
 const errnoNames = new Map<number, string>(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));

@@ -11,9 +11,16 @@ export interface CliResult {
 }
 
 /** Runs the command as a user would, and gives all that it said. */
-export function vipward(args: readonly string[], started?: (child: ChildProcess) => void): Promise<CliResult> {
+export function vipward(
+  args: readonly string[],
+  started?: (child: ChildProcess) => void,
+  env: Readonly<Record<string, string>> = {},
+): Promise<CliResult> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [cliPath, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [cliPath, ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...env },
+    });
     let stdout = "";
     let stderr = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
