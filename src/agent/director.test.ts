@@ -449,6 +449,33 @@ test("a host that forwards nothing while it receives connections changes its dae
   assert.deepEqual(bench.daemons, ["backup", "master", "backup"]);
 });
 
+test("a director that is a real server too: that it would schedule twice is told once, with what ends it", () => {
+  const plain = clusterOf({ extra: "" });
+  const own = ipv4("10.0.0.2");
+  const services = plain.services.map((s) => ({
+    ...s,
+    destinations: s.destinations.map((d, i) => (i === 0 ? { ...d, realServer: { ...d.realServer, rip: own } } : d)),
+  }));
+  const told = (bench: Bench) => bench.events.filter((e) => e.code === "table/scheduled-twice");
+  assert.equal(told(new Bench(plain).run(1500)).length, 0, "the twin: real servers elsewhere");
+  const bench = new Bench({ ...plain, services }).run(65_000);
+  assert.equal(told(bench).length, 1);
+  assert.match(told(bench)[0]?.remedy ?? "", /backup_only=1$/);
+  bench.backupOnly = true;
+  bench.run(35_000);
+  bench.backupOnly = false;
+  bench.run(35_000);
+  assert.equal(told(bench).length, 2, "it was well meanwhile");
+  const { failover } = plain;
+  const unsynced = { ...failover, connectionSync: { ...failover.connectionSync, enabled: false } };
+  bench.backupOnly = true;
+  bench.load({ ...plain, services, failover: unsynced });
+  assert.equal(told(bench).length, 2, "still the same");
+  bench.load({ ...plain, services });
+  bench.load({ ...plain, services, failover: unsynced });
+  assert.match(told(bench)[2]?.remedy ?? "", /connectionSync/);
+});
+
 test("the gate: a way to the other director at once, accept: false when the file says so, nothing at the end", () => {
   const bench = new Bench(clusterOf()).run(1500);
   const [vip, peer] = [ipv4("10.0.0.100"), ipv4("10.0.0.3")];

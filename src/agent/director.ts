@@ -19,6 +19,7 @@ import { type AgentEvent, failoverEvent, healthEvent } from "./event.ts";
 import { settleMs } from "./failover.ts";
 import { gateOf } from "./gate.ts";
 import { Health } from "./health.ts";
+import { type Loop, scheduledTwice } from "./scheduledTwice.ts";
 import { SilenceWatch } from "./silenceWatch.ts";
 import { type ServiceStatus, serviceStatuses } from "./status.ts";
 import { Tracking } from "./tracking.ts";
@@ -78,6 +79,7 @@ export class Director {
   #marks = "";
   #syncAtMs = Number.POSITIVE_INFINITY;
   #guardAtMs = Number.POSITIVE_INFINITY;
+  #loop: Loop | undefined;
   #drainAtMs = Number.POSITIVE_INFINITY;
   #daemonsAtMs = Number.POSITIVE_INFINITY;
   readonly #linkUp = new Map<string, boolean>();
@@ -147,6 +149,7 @@ export class Director {
     const changes = this.#sync(nowMs);
     this.#setGate();
     this.#synchroniseDaemons();
+    this.#tellLoop();
     this.#settle(nowMs);
     return { ok: true, changes };
   }
@@ -224,12 +227,22 @@ export class Director {
   /** What others did to the table since: put right, and said. */
   #guard(nowMs: number): void {
     this.#guardAtMs = nowMs + guardMs;
+    this.#tellLoop();
     this.#sync(nowMs); // what we ourselves want by now is nobody else's doing
     this.#actual = this.#ports.engine.read().services;
     const changes = this.#sync(nowMs);
     if (changes === 0) return;
     const text = `somebody else had changed the table: ${changes} changes put it right`;
     this.#report({ level: "warning", code: "table/drift", subject: "ipvs", text, remedy: "stop the other program" });
+  }
+
+  /** Once, and again when it was well meanwhile. */
+  #tellLoop(): void {
+    if (this.#cluster === undefined || this.#host === undefined) return;
+    const loop = scheduledTwice(this.#cluster, this.#host, this.#ports.engine.backupOnly);
+    if (loop !== undefined && this.#loop === undefined)
+      this.#report({ level: "alarm", code: "table/scheduled-twice", subject: "ipvs", ...loop });
+    this.#loop = loop;
   }
 
   // Connection sync

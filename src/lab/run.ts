@@ -9,7 +9,7 @@ import { ipvsEngineMaker, nftEngineMaker } from "./netns/engines.ts";
 import { netnsStage } from "./netns/stage.ts";
 import { plotOf } from "./plot.ts";
 import { type ChapterReport, type Cure, LAB_REPORT_VERSION, type LabEvent, type LabReport } from "./report.ts";
-import { specOf, unspokenOf } from "./spec.ts";
+import { specOf, untoldOf } from "./spec.ts";
 import { tellChapter } from "./story.ts";
 
 export interface Chapter {
@@ -74,7 +74,7 @@ export async function runNetnsLab(options: NetnsLabOptions): Promise<LabReport> 
       leftOut.push(spec);
       continue;
     }
-    leftOut.push(...unspokenOf(chapter.cluster, chapter.forwarding));
+    leftOut.push(...untoldOf(chapter.cluster, chapter.forwarding));
     chapters.push(await tellOne(plotOf(spec, { ...connections, durationMs: options.trafficMs }), makeEngine, options));
   }
   if (chapters.length === 0)

@@ -6,7 +6,7 @@ import { parseCluster } from "../cluster/index.ts";
 import type { ForwardingMethod } from "../ports/engine.ts";
 import { builtinCluster } from "./builtin.ts";
 import { type LabSpec, type Plot, plotOf } from "./plot.ts";
-import { methodsOf, specOf, unspokenOf } from "./spec.ts";
+import { methodsOf, specOf, untoldOf } from "./spec.ts";
 import { addressOn } from "./topology.ts";
 
 const size = { longLived: 20, shortLived: 40, durationMs: 5000 };
@@ -94,8 +94,16 @@ test("a drained service is left out, and where all are drained that is the reaso
 test("a service by sctp is named as left out, by the chapter that forwards it alone", () => {
   const sip = "{ name: sip, vip: v, port: 5060, protocol: sctp, scheduler: rr }";
   const cluster = clusterOf(file("{ a: 10.1.0.11 }", `[${sip}, { name: http, vip: v, port: 80, scheduler: rr }]`));
-  assert.deepEqual(unspokenOf(cluster, "dr"), ["service sip (LVS/DR): no client here speaks sctp"]);
-  assert.deepEqual(unspokenOf(cluster, "tun"), []);
+  assert.deepEqual(untoldOf(cluster, "dr"), ["service sip (LVS/DR): no client here speaks sctp"]);
+  assert.deepEqual(untoldOf(cluster, "tun"), []);
+});
+
+test("a director's part as a real server is named as left out", () => {
+  const cluster = clusterOf(
+    file("{ lb1: 10.1.0.2, a: 10.1.0.11 }", "[{ name: http, vip: v, port: 80, scheduler: rr }]"),
+  );
+  assert.deepEqual(untoldOf(cluster, "dr"), ["real server lb1 (LVS/DR): a director too, told as that alone"]);
+  assert.deepEqual(untoldOf(cluster, "tun"), []);
 });
 
 test("what cannot be told is a sentence, not a failure in the middle of the story", () => {

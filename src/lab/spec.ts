@@ -56,8 +56,23 @@ export const methodsOf = (cluster: Cluster): ForwardingMethod[] =>
     cluster.services.some((s) => s.destinations.some((d) => d.forwarding === method)),
   );
 
-/** What a chapter leaves out since nothing here speaks it, by name; the cluster file's reader says where it stands. */
-export const unspokenOf = (cluster: Cluster, forwarding: ForwardingMethod): string[] =>
+/**
+ * What a chapter leaves out, by name: services that nothing here speaks (the cluster file's reader says where they
+ * stand), and the part of a director that it plays as a real server.
+ */
+export const untoldOf = (cluster: Cluster, forwarding: ForwardingMethod): string[] => [
+  ...unspokenOf(cluster, forwarding),
+  ...cluster.realServers
+    .filter((r) => r.isDirector && methodsTo(cluster, r.name).has(forwarding))
+    .map(({ name }) => `real server ${name} (LVS/${forwarding.toUpperCase()}): a director too, told as that alone`),
+];
+const methodsTo = (cluster: Cluster, realServer: string): ReadonlySet<string> =>
+  new Set(
+    cluster.services.flatMap((s) =>
+      s.destinations.filter((d) => d.realServer.name === realServer).map((d) => d.forwarding),
+    ),
+  );
+const unspokenOf = (cluster: Cluster, forwarding: ForwardingMethod): string[] =>
   cluster.services.flatMap(({ name, match, destinations }) =>
     match.protocol === "sctp" && destinations.some((d) => d.forwarding === forwarding)
       ? [`service ${name} (LVS/${forwarding.toUpperCase()}): no client here speaks sctp`]

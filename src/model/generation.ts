@@ -76,7 +76,7 @@ export function generationOf(release: Release, patches: readonly string[]): Gene
   if (major === 2 && minor <= 3) {
     if (patches.includes("fullarpfix")) return "2.2-sdw";
     if (patches.includes("arp_invisible")) return "2.2-arp_invisible";
-    return has(release, "2.2.14", "2.4.0") && minor === 2 ? "2.2-hidden" : "2.2";
+    return minor === 2 && (hidden || has(release, "2.2.14", "2.4.0")) ? "2.2-hidden" : "2.2";
   }
   if (major === 2 && minor === 4) return hidden ? "2.4-hidden" : has(release, "2.4.26") ? "2.4-late" : "2.4-early";
   if (hidden) return "2.6-hidden";

@@ -72,6 +72,8 @@ test("the generation follows from release and patches", () => {
   assert.equal(generation("2.2.13"), "2.2");
   assert.equal(generation("2.2.13", "fullarpfix"), "2.2-sdw");
   assert.equal(generation("2.2.14"), "2.2-hidden");
+  assert.equal(generation("2.2.13", "hidden"), "2.2-hidden", "the patch, before the kernel had it");
+  assert.equal(generation("2.3.40", "hidden"), "2.2");
   assert.equal(generation("2.4.25"), "2.4-early");
   assert.equal(generation("2.4.27"), "2.4-late");
   assert.equal(generation("2.4.27", "hidden"), "2.4-hidden");

@@ -4,7 +4,7 @@ import { LAB_REPORT_VERSION } from "../../lab/report.ts";
 import { breather } from "../../lab/sim/breath.ts";
 import { type ExploreOptions, explore, replay } from "../../lab/sim/explore.ts";
 import { nothingToSimulate } from "../../lab/sim/run.ts";
-import { specOf, unspokenOf } from "../../lab/spec.ts";
+import { specOf, untoldOf } from "../../lab/spec.ts";
 import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
@@ -45,7 +45,7 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
         io.err(`left out: ${spec}\n`);
         continue;
       }
-      leftOut.push(...unspokenOf(cluster, spec.forwarding));
+      leftOut.push(...untoldOf(cluster, spec.forwarding));
       const method = `LVS/${spec.forwarding.toUpperCase()}`;
       const options: ExploreOptions = {
         seed,

@@ -7,7 +7,7 @@ import type { Chapter } from "../../lab/run.ts";
 import { breather } from "../../lab/sim/breath.ts";
 import { nothingToSimulate, runSimLab } from "../../lab/sim/run.ts";
 import { Scenario, scenarioOptions } from "../../lab/sim/scenario.ts";
-import { specOf, unspokenOf } from "../../lab/spec.ts";
+import { specOf, untoldOf } from "../../lab/spec.ts";
 import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
@@ -94,7 +94,7 @@ async function runScenarios(
         io.err(`left out: ${spec}\n`);
         continue;
       }
-      leftOut.push(...unspokenOf(cluster, forwarding));
+      leftOut.push(...untoldOf(cluster, forwarding));
       const options = scenarioOptions(cluster, given, flags.cure !== "none", flags.pcap !== undefined);
       const { seed, durationMs } = options;
       told++;

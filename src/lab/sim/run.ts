@@ -5,7 +5,7 @@ import type { ForwardingMethod } from "../../ports/engine.ts";
 import { Pcap } from "../../sim/pcap.ts";
 import { plotOf } from "../plot.ts";
 import { type ChapterReport, type Cure, LAB_REPORT_VERSION, type LabEvent, type LabReport } from "../report.ts";
-import { specOf, unspokenOf } from "../spec.ts";
+import { specOf, untoldOf } from "../spec.ts";
 import { tellChapter } from "../story.ts";
 import { breather } from "./breath.ts";
 import { simStage } from "./stage.ts";
@@ -55,7 +55,7 @@ export async function runSimLab(options: SimLabOptions): Promise<SimLabOutcome> 
       leftOut.push(spec);
       continue;
     }
-    leftOut.push(...unspokenOf(cluster, forwarding));
+    leftOut.push(...untoldOf(cluster, forwarding));
     let pcap: Pcap | undefined;
     const stage = simStage(cluster, plotOf(spec, { ...connections, durationMs: options.trafficMs }), {
       seed: options.seed,

@@ -69,6 +69,6 @@ export function stepKillSwitch(
   }
   held.add(e.server);
   const failing = out.size + held.size;
-  const reason = `${failing} of ${e.total} servers fail, ${recent.length + held.size} of them within ${c.withinMs} ms: ${held.size} stay in`;
+  const reason = `${failing} of ${e.total} servers fail, ${recent.length + held.size} of them within ${c.withinMs} ms: ${held.size} of them are kept in service`;
   return { state: { out, held, recent }, effects: [{ kind: "alarm", held: [...held], reason }] };
 }

@@ -89,7 +89,7 @@ function heard(c: SilenceConfig, s: SilenceState, arp: Arp, nowMs: number): Sile
   };
   const guilty = new Map(s.guilty).set(key, found);
   if (before !== undefined && before.how === found.how) return { state: { ...s, guilty }, effects: [] };
-  const who = found.name === undefined ? `an unknown machine, ${found.mac},` : `${found.name} (${found.mac})`;
+  const who = found.name === undefined ? "a machine that the file does not know" : found.mac;
   const what = found.how === "answers" ? "answers for" : "sends ARP in the name of";
   const reason = `${who} ${what} ${formatIpv4(found.vip)}`;
   return { state: { ...s, guilty }, effects: [{ kind: "guilty", found, reason }] };
