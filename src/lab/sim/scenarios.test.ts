@@ -129,7 +129,7 @@ test("examples/leak-later.yaml: quiet for an hour, then one empty cache moves th
   assert.ok(o.connections.misrouted > 0);
   assert.ok(o.connections.broken > 0);
   // and the director says who it was, and takes the VIP back
-  assert.ok(o.timeline.some((t) => t.text.startsWith("lb1: web1: web1 (02:76:77:00:00:05) sends ARP in the name of")));
+  assert.ok(o.timeline.some((t) => t.text.startsWith("lb1: web1: 02:76:77:00:00:05 sends ARP in the name of")));
   assert.equal(o.caches.client?.[vip], "lb1");
 });
 
