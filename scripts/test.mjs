@@ -20,9 +20,11 @@ import {
 } from "./setup.mjs";
 import { judge, parseReport, seconds } from "./testReport.mjs";
 
+/** Whole stories, the longest files: they wait for the clocks of protocols, or compare a kernel's telling with the model's. */
+const isStory = (f) => /^(host\/agent|lab)\//.test(f);
 /**
- * Kinds of test files by their suffix. `excuse`: why none of them can run here, if so. `alone`: files that wait for the
- * clocks of protocols, or compare a kernel's story with the model's; beside others they would be late.
+ * Kinds of test files by their suffix. `excuse`: why none of them can run here, if so. `alone`: stories that would be late
+ * beside others; those that only take longer run two at a time.
  */
 const tiers = {
   unit: { takes: (f) => !/\.(netns|vm)\.test\.js$/.test(f), atOnce: 2, limitMs: 180_000, excuse: () => undefined },
@@ -36,7 +38,7 @@ const tiers = {
   vm: {
     takes: (f) => f.endsWith(".vm.test.js"),
     atOnce: 2,
-    alone: (f) => /^(host\/agent|lab)\//.test(f) && !f.startsWith("lab/netns/policies"),
+    alone: (f) => isStory(f) && !/\/(policies|interop|directorKinds)\.vm/.test(f),
     limitMs: 600_000,
     excuse: () => {
       if (process.arch !== "x64") return `the VM is made for x86-64, this is ${process.arch}`;
@@ -185,9 +187,13 @@ async function runTier(tierName, only, folder, seed) {
   };
   const isAlone = (file) => alone(relative(join(root, "dist"), file));
   await runJobs(files.filter(isAlone).map(jobOf), 1);
-  const together = files.filter((file) => !isAlone(file)).map(jobOf);
+  const together = files.filter((file) => !isAlone(file));
+  const rank = (file) => (isStory(relative(join(root, "dist"), file)) ? 0 : 1);
+  const jobs = together.toSorted((a, b) => rank(a) - rank(b)).map(jobOf);
   // the longest first
-  await runJobs(tierName === "vm" ? [() => runNetnsAgain(only, seed), ...together] : together, atOnce);
+  const stories = together.filter((file) => rank(file) === 0).length;
+  if (tierName === "vm") jobs.splice(stories, 0, () => runNetnsAgain(only, seed));
+  await runJobs(jobs, atOnce);
 }
 
 /** Runs jobs in their order, so many at a time. */
