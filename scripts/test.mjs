@@ -38,7 +38,7 @@ const tiers = {
   vm: {
     takes: (f) => f.endsWith(".vm.test.js"),
     atOnce: 2,
-    alone: (f) => isStory(f) && !/\/(policies|interop|directorKinds)\.vm/.test(f),
+    alone: (f) => isStory(f) && !f.startsWith("lab/netns/policies"),
     limitMs: 600_000,
     excuse: () => {
       if (process.arch !== "x64") return `the VM is made for x86-64, this is ${process.arch}`;
