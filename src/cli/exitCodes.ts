@@ -11,7 +11,7 @@ export const exitCodes = {
   noInput: { code: 66, meaning: "a file, interface or namespace that was named does not exist" },
   unavailable: {
     code: 69,
-    meaning: "something needed is missing: a kernel module, a program, a package, a service that a lab can try",
+    meaning: "something needed is missing: Linux, a kernel module, a program, a package, a service that a lab can try",
   },
   internal: { code: 70, meaning: "a defect of vipward: please report it with the text printed" },
   system: { code: 71, meaning: "the system refused: a call failed for a reason other than permission" },
