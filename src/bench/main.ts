@@ -7,6 +7,7 @@ import { ipvsBench } from "./ipvs.ts";
 import type { Bench, Row } from "./measure.ts";
 import { modelBench } from "./model.ts";
 import { netlinkBench } from "./netlink.ts";
+import { number } from "./number.ts";
 import { planBench } from "./plan.ts";
 import { simBench } from "./sim.ts";
 import { startBench } from "./start.ts";
@@ -32,9 +33,6 @@ const machine = {
   kernel: release(),
   node: process.version,
 };
-
-const number = (value: number): string =>
-  value >= 1000 ? Math.round(value).toLocaleString("en") : value.toPrecision(3).replace(/\.?0+$/, "");
 
 /** Of a time the limit is the least, of all else the most. */
 const reached = (ours: number, limit: number, unit: string): string =>
