@@ -170,30 +170,27 @@ function testFiles(tierName, only) {
 }
 
 async function runTier(tierName, only, folder, seed) {
+  const shown = (file) => relative(join(root, "dist"), file);
   const files = testFiles(tierName, only);
   const excuse = tiers[tierName].excuse();
   if (excuse !== undefined) {
     for (const file of files) {
-      const name = relative(join(root, "dist"), file);
-      tell(tierName, name, 0, [{ name: "all tests of this file", outcome: "skipped", ms: 0, reason: excuse }]);
+      tell(tierName, shown(file), 0, [{ name: "all tests of this file", outcome: "skipped", ms: 0, reason: excuse }]);
     }
     return;
   }
   const { atOnce, alone = () => false } = tiers[tierName];
   let begun = 0;
   const jobOf = (file) => () => {
-    progress(`${tierName} ${++begun}/${files.length} ${relative(join(root, "dist"), file)}`);
+    progress(`${tierName} ${++begun}/${files.length} ${shown(file)}`);
     return runFile(tierName, file, folder, seed);
   };
-  const isAlone = (file) => alone(relative(join(root, "dist"), file));
-  await runJobs(files.filter(isAlone).map(jobOf), 1);
-  const together = files.filter((file) => !isAlone(file));
-  const rank = (file) => (isStory(relative(join(root, "dist"), file)) ? 0 : 1);
-  const jobs = together.toSorted((a, b) => rank(a) - rank(b)).map(jobOf);
+  const jobsOf = (takes) => files.filter((file) => takes(shown(file))).map(jobOf);
+  await runJobs(jobsOf(alone), 1);
+  const again = tierName === "vm" ? [() => runNetnsAgain(only, seed)] : [];
   // the longest first
-  const stories = together.filter((file) => rank(file) === 0).length;
-  if (tierName === "vm") jobs.splice(stories, 0, () => runNetnsAgain(only, seed));
-  await runJobs(jobs, atOnce);
+  const longest = jobsOf((f) => !alone(f) && isStory(f));
+  await runJobs([...longest, ...again, ...jobsOf((f) => !alone(f) && !isStory(f))], atOnce);
 }
 
 /** Runs jobs in their order, so many at a time. */

@@ -1,5 +1,6 @@
 import { formatIpv4, type Ipv4, parseIpv4 } from "../base/ipv4.ts";
 import type { Cluster } from "../cluster/cluster.ts";
+import { forwardingTo } from "../cluster/forwardingTo.ts";
 import { roleOf } from "../cluster/role.ts";
 import type { HostFacts } from "../model/facts.ts";
 import type { CheckInput, Method, ServiceWish } from "./context.ts";
@@ -18,13 +19,8 @@ export function wishFromCluster(facts: HostFacts, cluster: Cluster, as: string |
     return { ok: false, why: role.reason, remedy: role.remedy };
   const realServer = role.kind === "realServer" || role.kind === "both" ? role.realServer : undefined;
   const director = role.kind === "director" || role.kind === "both" ? role.director : undefined;
-  const mine = realServer
-    ? cluster.services.flatMap((s) =>
-        s.destinations.filter((d) => d.realServer.name === realServer.name).map((d) => d.forwarding),
-      )
-    : [];
   const vips = director ? cluster.vips : (realServer?.vips ?? []);
-  const methods = [...new Set<Method>(mine)];
+  const methods: Method[] = realServer ? forwardingTo(cluster, realServer.name) : [];
   return {
     ok: true,
     reason: role.reason,

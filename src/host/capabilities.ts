@@ -1,9 +1,8 @@
 import { readFileSync } from "node:fs";
 import { HostError } from "./errors.ts";
-
-/** linux/capability.h */
 import { needLinux } from "./linux.ts";
 
+/** linux/capability.h */
 const CAP_NET_ADMIN = 12n;
 
 /** Whoever may not change the network is told so before anything is tried. Errors: permission/EPERM. */

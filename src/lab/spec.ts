@@ -9,6 +9,7 @@ import {
   type Service,
   virtualServersOf,
 } from "../cluster/cluster.ts";
+import { forwardingTo } from "../cluster/forwardingTo.ts";
 import { plugOf } from "../cluster/wires.ts";
 import type { EngineService, ForwardingMethod } from "../ports/engine.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
@@ -63,15 +64,9 @@ export const methodsOf = (cluster: Cluster): ForwardingMethod[] =>
 export const untoldOf = (cluster: Cluster, forwarding: ForwardingMethod): string[] => [
   ...unspokenOf(cluster, forwarding),
   ...cluster.realServers
-    .filter((r) => r.isDirector && methodsTo(cluster, r.name).has(forwarding))
+    .filter((r) => r.isDirector && forwardingTo(cluster, r.name).includes(forwarding))
     .map(({ name }) => `real server ${name} (LVS/${forwarding.toUpperCase()}): a director too, told as that alone`),
 ];
-const methodsTo = (cluster: Cluster, realServer: string): ReadonlySet<string> =>
-  new Set(
-    cluster.services.flatMap((s) =>
-      s.destinations.filter((d) => d.realServer.name === realServer).map((d) => d.forwarding),
-    ),
-  );
 const unspokenOf = (cluster: Cluster, forwarding: ForwardingMethod): string[] =>
   cluster.services.flatMap(({ name, match, destinations }) =>
     match.protocol === "sctp" && destinations.some((d) => d.forwarding === forwarding)
