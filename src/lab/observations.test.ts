@@ -4,7 +4,8 @@ import fc from "fast-check";
 import { ipv4 } from "../base/ipv4.ts";
 import { mac } from "../base/mac.ts";
 import "../testing/seed.ts";
-import { arpAnnouncement, arpReply, arpRequest, ipip, ipv4Frame, tcpPacket } from "../wire/frame.ts";
+import { arpAnnouncement, arpReply, arpRequest, icmpPacket, ipip, ipv4Frame, tcpPacket } from "../wire/frame.ts";
+import { UNREACHABLE } from "../wire/icmp.ts";
 import { TCP_FLAG } from "../wire/tcp.ts";
 import { type Cast, Observations } from "./observations.ts";
 
@@ -68,6 +69,20 @@ test("what the director wraps in IP counts for the real server it is wrapped for
   seen.frame("lb1", ipip(hop("lb1", "web1"), outer, toVip(TCP_FLAG.syn)));
   seen.frame("lb1", ipip(hop("lb1", "web1"), outer, toVip(TCP_FLAG.ack)));
   assert.deepEqual(seen.report().forwarded, { web1: { packets: 2, connections: 1 } });
+});
+
+test("an ICMP error that the director sends on counts as a packet, as IPVS counts it, and no connection", () => {
+  const seen = new Observations(cast);
+  const error = icmpPacket(
+    { source: machines.client.ip, destination: vip },
+    { kind: "unreachable", code: UNREACHABLE.host },
+    tcpPacket({ source: vip, destination: machines.client.ip }, segment(TCP_FLAG.ack)),
+  );
+  const outer = { source: machines.lb1.ip, destination: machines.web1.ip };
+  seen.frame("client", ipv4Frame(hop("client", "lb1"), error));
+  seen.frame("lb1", ipv4Frame(hop("lb1", "web1"), error));
+  seen.frame("lb1", ipip(hop("lb1", "web1"), outer, error));
+  assert.deepEqual(seen.report().forwarded, { web1: { packets: 2, connections: 0 } });
 });
 
 test("a reset in the VIP's name is counted by its sender", () => {

@@ -114,7 +114,13 @@ export class Observations {
         this.#forward(nameOfAddress.get(ip.destination) ?? "?", inner.value, octets);
       return;
     }
-    if (ip.protocol !== PROTOCOL.tcp || link.destination === BROADCAST_MAC) return;
+    if (link.destination === BROADCAST_MAC) return;
+    const machine = nameOfMac.get(link.destination) ?? link.destination;
+    if (from === owner && vips.has(ip.destination)) {
+      this.#forward(machine, ip, octets);
+      return;
+    }
+    if (ip.protocol !== PROTOCOL.tcp) return;
     const tcp = decodeTcp(octets, ip, ip.payloadOffset, ip.payloadEnd);
     if (!tcp.ok) {
       bump(this.#malformed, tcp.code);
@@ -123,11 +129,6 @@ export class Observations {
     const flags = tcp.value.flags;
     if (vips.has(ip.source) && (flags & TCP_FLAG.rst) !== 0) bump(this.#resets, from);
     if (!vips.has(ip.destination)) return;
-    const machine = nameOfMac.get(link.destination) ?? link.destination;
-    if (from === owner) {
-      this.#forward(machine, ip, octets);
-      return;
-    }
     if (from !== client) return;
     if (machine !== owner) bump(this.#bypassed, machine);
     const key = `${ip.source}:${tcp.value.sourcePort}`;
@@ -141,17 +142,15 @@ export class Observations {
     if (!known.machines.includes(machine)) known.machines.push(machine);
   }
 
+  /** IPVS counts whatever belongs to a connection, so ICMP errors as well (net/netfilter/ipvs/ip_vs_core.c, ip_vs_in_icmp). */
   #forward(realServer: string, ip: Ipv4Packet, octets: Uint8Array): void {
-    if (ip.protocol !== PROTOCOL.tcp) return;
-    const tcp = decodeTcp(octets, ip, ip.payloadOffset, ip.payloadEnd);
-    if (!tcp.ok) {
-      bump(this.#malformed, tcp.code);
-      return;
-    }
     const count = this.#forwarded[realServer] ?? { packets: 0, connections: 0 };
     count.packets += 1;
-    if ((tcp.value.flags & (TCP_FLAG.syn | TCP_FLAG.ack)) === TCP_FLAG.syn) count.connections += 1;
     this.#forwarded[realServer] = count;
+    if (ip.protocol !== PROTOCOL.tcp) return;
+    const tcp = decodeTcp(octets, ip, ip.payloadOffset, ip.payloadEnd);
+    if (!tcp.ok) bump(this.#malformed, tcp.code);
+    else if ((tcp.value.flags & (TCP_FLAG.syn | TCP_FLAG.ack)) === TCP_FLAG.syn) count.connections += 1;
   }
 
   /** The counts so far, a copy. */

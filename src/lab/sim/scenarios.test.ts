@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import type { Cluster } from "../../cluster/cluster.ts";
 import { parseCluster } from "../../cluster/index.ts";
+import { redOf } from "../../testing/verdicts.ts";
 import { scenarioPlot } from "../plot.ts";
 import type { ChapterReport } from "../report.ts";
 import { methodsOf, specOf } from "../spec.ts";
@@ -32,7 +33,7 @@ async function storyOf(name: string): Promise<ChapterReport> {
     signal: new AbortController().signal,
   });
   assert.deepEqual(
-    report.chapters.flatMap((c) => c.verdicts.filter((v) => !v.held).map((v) => `${v.id}: ${v.measured}`)),
+    report.chapters.flatMap((c) => redOf(c.verdicts)),
     [],
   );
   return report.chapters[0] as ChapterReport;

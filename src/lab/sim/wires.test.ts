@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-
 import { parseCluster } from "../../cluster/index.ts";
 import { formatProblem } from "../../cluster/problem.ts";
 import { Dice } from "../../sim/dice.ts";
 import { clusterOfText, scenarioPlotOf, tellScenario } from "../../testing/scenarios.ts";
 import { seed } from "../../testing/seed.ts";
+import { redOf } from "../../testing/verdicts.ts";
 import { methodsOf } from "../spec.ts";
 import { addressOn } from "../topology.ts";
 import { buildWorld, type World } from "./build.ts";
@@ -73,8 +73,10 @@ for (const forwarding of ["dr", "tun"] as const)
       tell: () => {},
       signal: new AbortController().signal,
     });
-    const red = report.chapters.flatMap((c) => c.verdicts.filter((v) => !v.held).map((v) => `${v.id}: ${v.measured}`));
-    assert.deepEqual(red, []);
+    assert.deepEqual(
+      report.chapters.flatMap((c) => redOf(c.verdicts)),
+      [],
+    );
   });
 
 function worldOf(text: string, method: "dr" | "tun" = "dr"): World {
