@@ -55,6 +55,7 @@ export interface TrafficStep {
 export interface ServiceSpread {
   readonly vip: string;
   readonly port: number;
+  /** As the file asks; "hash" where the engine hashes instead. */
   readonly scheduler: string;
   /** By real server: connections it served, as their answers say. */
   readonly served: Readonly<Record<string, number>>;

@@ -7,6 +7,7 @@
 type Promise = "even" | "weighted" | "share" | "some" | "any";
 
 const promises: Readonly<Record<string, Promise>> = {
+  hash: "share",
   rr: "even",
   wrr: "weighted",
   lc: "some",
@@ -28,9 +29,11 @@ export interface Spread {
   readonly held: boolean;
 }
 
-/** `served` by name; `weights` names every real server of the service. The nft engine hashes whatever was asked for. */
+/** How an engine really chooses: nft hashes, whatever scheduler the file asks for. */
+export const choiceOf = (engine: string, scheduler: string): string => (engine === "nft" ? "hash" : scheduler);
+
+/** `served` by name; `weights` names every real server of the service. */
 export function judgeSpread(
-  engine: string,
   scheduler: string,
   weights: Readonly<Record<string, number>>,
   served: Readonly<Record<string, number>>,
@@ -42,8 +45,7 @@ export function judgeSpread(
   const fair = (name: string): number => (total * (weights[name] ?? 0)) / weightSum;
   const stranger = Object.keys(served).find((name) => !names.includes(name));
   if (stranger !== undefined) return { expected: "served by the service's real servers only", held: false };
-  const promise = engine === "nft" ? "share" : (promises[scheduler] ?? "any");
-  switch (promise) {
+  switch (promises[scheduler] ?? "any") {
     case "even":
       return {
         expected: `${scheduler}: counts differ by one at most`,

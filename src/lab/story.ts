@@ -23,6 +23,7 @@ import type {
   WhoHasStep,
 } from "./report.ts";
 import { silence } from "./silence.ts";
+import { choiceOf } from "./spread.ts";
 import type { Answers, Stage } from "./stage.ts";
 import { addressOn, type LabHost } from "./topology.ts";
 import type { TrafficResult } from "./traffic.ts";
@@ -80,7 +81,7 @@ class Story {
     await observe();
     const result = await unlessAborted(this.#options.signal, this.#stage.traffic(traffic, refreshMs));
     await this.#stage.pause(200); // the last frames reach the tap
-    return trafficStep(this.#plot, result, await this.#stage.observed());
+    return trafficStep(this.#plot, this.#stage.engine, result, await this.#stage.observed());
   }
 
   /** The policy of the host, or the part of it that `cure` names; gives back what really changed. */
@@ -250,7 +251,7 @@ function added(a: Readonly<Record<string, number>>, b: Readonly<Record<string, n
   return sum;
 }
 
-function trafficStep(plot: Plot, result: TrafficResult, seen: Observed): TrafficStep {
+function trafficStep(plot: Plot, engine: string, result: TrafficResult, seen: Observed): TrafficStep {
   const { connections } = result;
   const outcome = (o: string): number => connections.filter((c) => c.outcome === o).length;
   const onWire = [...seen.connections.values()];
@@ -277,7 +278,7 @@ function trafficStep(plot: Plot, result: TrafficResult, seen: Observed): Traffic
       for (const c of connections)
         if (c.target.vip === vip && c.target.port === service.port)
           for (const name of c.servedBy.slice(0, 1)) served[name] = (served[name] ?? 0) + 1;
-      return { vip, port: service.port, scheduler: service.scheduler, served };
+      return { vip, port: service.port, scheduler: choiceOf(engine, service.scheduler), served };
     }),
   };
 }

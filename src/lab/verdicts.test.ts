@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { TrafficStep } from "./report.ts";
-import { judgeSpread } from "./spread.ts";
+import { choiceOf, judgeSpread } from "./spread.ts";
 import { type Expectations, judge } from "./verdicts.ts";
 
 type Steps = Parameters<typeof judge>[0];
@@ -145,14 +145,14 @@ test("kernels that are silent by nature have no problem to show, and that is the
 
 test("each scheduler is held to its own promise", () => {
   const weights = { a: 1, b: 3 };
-  assert.equal(judgeSpread("ipvs", "wrr", weights, { a: 10, b: 30 }).held, true);
-  assert.equal(judgeSpread("ipvs", "wrr", weights, { a: 20, b: 20 }).held, false);
-  assert.equal(judgeSpread("ipvs", "rr", { a: 1, b: 1 }, { a: 10, b: 11 }).held, true);
-  assert.equal(judgeSpread("ipvs", "rr", { a: 1, b: 1 }, { a: 10, b: 12 }).held, false);
-  assert.equal(judgeSpread("ipvs", "wlc", weights, { a: 1, b: 39 }).held, true);
-  assert.equal(judgeSpread("ipvs", "wlc", weights, { b: 40 }).held, false);
-  assert.equal(judgeSpread("ipvs", "sh", weights, { b: 40 }).held, true);
-  assert.equal(judgeSpread("ipvs", "sh", weights, { b: 40, stranger: 1 }).held, false);
-  assert.equal(judgeSpread("nft", "rr", weights, { a: 12, b: 28 }).held, true);
-  assert.equal(judgeSpread("nft", "rr", weights, { a: 30, b: 10 }).held, false);
+  assert.equal(judgeSpread("wrr", weights, { a: 10, b: 30 }).held, true);
+  assert.equal(judgeSpread("wrr", weights, { a: 20, b: 20 }).held, false);
+  assert.equal(judgeSpread("rr", { a: 1, b: 1 }, { a: 10, b: 11 }).held, true);
+  assert.equal(judgeSpread("rr", { a: 1, b: 1 }, { a: 10, b: 12 }).held, false);
+  assert.equal(judgeSpread("wlc", weights, { a: 1, b: 39 }).held, true);
+  assert.equal(judgeSpread("wlc", weights, { b: 40 }).held, false);
+  assert.equal(judgeSpread("sh", weights, { b: 40 }).held, true);
+  assert.equal(judgeSpread("sh", weights, { b: 40, stranger: 1 }).held, false);
+  assert.equal(judgeSpread(choiceOf("nft", "rr"), weights, { a: 12, b: 28 }).held, true);
+  assert.equal(judgeSpread(choiceOf("nft", "rr"), weights, { a: 30, b: 10 }).held, false);
 });

@@ -107,12 +107,7 @@ function trafficVerdicts(traffic: TrafficStep, expectations: Expectations): Verd
     ),
     ...traffic.services.map((service) => {
       const name = `${service.vip}:${service.port}`;
-      const spread = judgeSpread(
-        expectations.engine,
-        service.scheduler,
-        expectations.weights[name] ?? {},
-        service.served,
-      );
+      const spread = judgeSpread(service.scheduler, expectations.weights[name] ?? {}, service.served);
       return verdict(
         "proof/spread",
         `connections to ${name} are spread`,

@@ -92,31 +92,15 @@ function reloadWishes(
   };
 }
 
-/** Of what apply prints: how many changes, by which policy, and each in words. */
-function changesIn(text: string): string {
-  const lines = text.split("\n");
-  const head = lines.find((line) => line.endsWith(", in this order:")) ?? "changed";
-  const steps = lines.flatMap((line) => /^ +\d+\. (.*)$/.exec(line)?.[1] ?? []);
-  return `${head.replace(/, in this order:$/, "")}: ${steps.join("; ")}`;
-}
-
 async function applySilence(cluster: Cluster, flags: RunFlags, io: Io): Promise<SilenceReport> {
-  const { keepsFiles, runApply } = await import("./silence.ts");
-  const said: string[] = [];
-  const keep = (text: string): void => void said.push(text);
+  const { keepsFiles, applyHere } = await import("./silence.ts");
+  const { reportOf } = await import("./silenceReport.ts");
   try {
-    // The directors ask the wire for their VIPs all the time.
-    const own = { cluster, stateDir: flags.stateDir, ask: false, ...(flags.as && { as: flags.as }) };
+    const own = { cluster, stateDir: flags.stateDir, ...(flags.as && { as: flags.as }) };
     // After a boot it is the agent that makes the VIPs again, silence first. Files for the boot are `vipward apply`'s: where
     // it wrote some they stay as the plan wants them, and nowhere else must /etc be writable for a service.
     const options = (await keepsFiles(own)) ? own : { ...own, keep: "none" };
-    const status = await runApply(options, { ...io, out: keep, err: keep });
-    const text = said.join("").trim();
-    const last = text.split("\n").at(-1) ?? "";
-    if (status === exitCode("unavailable")) return { state: "busy", text: last };
-    if (status !== exitCode("ok")) return { state: "refused", text };
-    if (text === "nothing to do") return { state: "silent", text: "silent for every VIP, as the file says" };
-    return { state: "changed", text: changesIn(text) };
+    return reportOf(await applyHere(options, { signal: io.signal, err: () => {} }));
   } catch (error) {
     if (error instanceof HostError) return { state: "failed", text: `${error.message}; remedy: ${error.remedy}` };
     throw error;

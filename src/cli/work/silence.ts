@@ -214,11 +214,13 @@ function lawLine(l: LawProof): string[] {
 
 const SHOWN = 40;
 
+export const headline = (policy: string, plan: Plan): string => `${plural(plan.steps.length, "change")}, by ${policy}`;
+
 function planText(policy: string, plan: Plan, notes: readonly string[], diff: boolean): string {
   const lines: string[] = [];
   if (plan.steps.length === 0) lines.push(`nothing to do: all is as wanted (${policy})`);
   else {
-    lines.push(`${plural(plan.steps.length, "change")}, by ${policy}, in this order:`);
+    lines.push(`${headline(policy, plan)}, in this order:`);
     plan.steps.slice(0, SHOWN).forEach((s, i) => {
       lines.push(`  ${String(i + 1).padStart(3)}. ${describe(s.change)}`);
       lines.push(`       ${s.why}${s.rules.length === 0 ? "" : ` (${s.rules.join(", ")})`}`);
@@ -337,7 +339,17 @@ function outcomeStatus(o: Outcome, io: Io, asJson: boolean, policy: string, note
 const describeForce = (plan: Plan): string[] =>
   plan.proof.laws.filter((l) => !l.holds).map((l) => `law ${l.law}: ${l.title}`);
 
-export async function runApply(o: SilenceOptions, io: Io): Promise<number> {
+/** What was done, and what it takes to tell of it. */
+export interface Applied {
+  readonly outcome: Outcome;
+  readonly policy: string;
+  readonly notes: readonly string[];
+  readonly vips: readonly string[];
+  readonly kept?: KeeperChoice;
+}
+
+/** Errors: those of the usage, of the cluster file and of the host, as HostError. */
+export async function applyHere(o: SilenceOptions, io: Pick<Io, "err" | "signal">): Promise<Applied> {
   if (o.facts !== undefined) throw usage("--facts is for planning", "run `vipward plan --facts FILE`");
   needNetAdmin("cannot apply");
   const { facts, asked } = await hostOf(o);
@@ -366,7 +378,12 @@ export async function runApply(o: SilenceOptions, io: Io): Promise<number> {
       return choice.plan;
     },
   });
-  const wire = outcome.kind === "done" && o.ask !== false ? await askWire(asked.wish.vips, io.signal) : undefined;
+  return { outcome, policy, notes, vips: asked.wish.vips, ...(kept === undefined ? {} : { kept }) };
+}
+
+export async function runApply(o: SilenceOptions, io: Io): Promise<number> {
+  const { outcome, policy, notes, vips, kept } = await applyHere(o, io);
+  const wire = outcome.kind === "done" && o.ask !== false ? await askWire(vips, io.signal) : undefined;
   const told = wire === undefined ? outcome : { ...outcome, wire };
   const status = outcomeStatus(told, io, o.json === true, policy, notes);
   if (o.json === true) return status;
