@@ -24,7 +24,7 @@ async function inside(name: string, body: (ns: Namespace, rt: Rtnetlink) => Prom
 }
 
 async function until(condition: () => boolean, what: string): Promise<void> {
-  for (let tries = 0; tries < 200; tries++) {
+  for (let tries = 0; tries < 2000; tries++) {
     if (condition()) return;
     await sleep(10);
   }

@@ -159,6 +159,8 @@ export class SimAgent {
   end(): void {
     const { host } = this.#options;
     this.#ended = true;
+    this.#failoverLoop.end();
+    this.#directorLoop.end();
     host.sniffers.splice(host.sniffers.indexOf(this.#sniffer), 1);
     host.watchers.splice(host.watchers.indexOf(this.#watcher), 1);
     host.carrierChanged = undefined;

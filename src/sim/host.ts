@@ -241,7 +241,9 @@ export class SimHost implements Station {
     this.down = false;
   }
 
+  /** One that is down has nothing to freeze. */
   pause(): void {
+    if (this.down) return;
     this.#paused ??= { heard: [], tasks: [] };
     for (const nic of this.nics) this.lan.paused(nic.port, true);
   }

@@ -101,6 +101,8 @@ const numberOf = (key: TableKey): number =>
   "fwmark" in key ? -1 - key.fwmark : portKey(key.vip, key.protocol, key.port);
 const maskOf = (length: number): number => (length === 0 ? 0 : (0xffffffff << (32 - length)) >>> 0);
 
+const noGate: GateWish = { closed: [], open: [], peers: [] };
+
 export class Ipvs implements LocalInput, TableEngine {
   readonly #host: SimHost;
   readonly #options: IpvsOptions;
@@ -115,7 +117,7 @@ export class Ipvs implements LocalInput, TableEngine {
   readonly #sync: SyncDaemons;
   /** Told at once, while VIPs are handed over. */
   #handOver: HandOverWay | undefined;
-  #gate: GateWish = { closed: [], open: [], peers: [] };
+  #gate: GateWish = noGate;
   readonly #relays = new Map<Ipv4, { readonly to: Ipv4; readonly untilUs: number }>();
   readonly backupOnly = false;
   /** Packets for a service that could not be sent on. */
@@ -258,9 +260,13 @@ export class Ipvs implements LocalInput, TableEngine {
 
   close(): void {}
 
+  /** As after a boot: nothing is known of what was. */
   clear(): void {
     this.program([]);
     this.#connections.clear();
+    this.#takenOut.clear(); // they wait for the end of connections that are no more
+    this.#marks = [];
+    this.#gate = noGate;
     this.#sync.forget();
     this.#handOver = undefined;
     this.#relays.clear();

@@ -8,6 +8,7 @@ export class Loop {
   readonly #tick: (nowMs: number) => void;
   #armed: Task | undefined;
   #armedAtUs = Number.POSITIVE_INFINITY;
+  #ended = false;
 
   constructor(host: SimHost, deadlineMs: () => number, tick: (nowMs: number) => void) {
     this.#host = host;
@@ -15,7 +16,14 @@ export class Loop {
     this.#tick = tick;
   }
 
+  /** The machine is no more: what was armed comes to nothing, also where its host lives again by then. */
+  end(): void {
+    this.#ended = true;
+    this.#armed = undefined;
+  }
+
   arm(): void {
+    if (this.#ended) return;
     const deadlineMs = this.#deadlineMs();
     if (deadlineMs === Number.POSITIVE_INFINITY) return;
     const waitUs = Math.max(1, Math.ceil(deadlineMs * 1000 - this.#host.clockUs));

@@ -108,7 +108,8 @@ async function runScenarios(
       );
       line.clear();
       const { total, completed, failed = 0 } = outcome.connections;
-      broken ||= outcome.breaches.length > 0 || completed < total || failed > 0;
+      const { asked = 0, answered = 0 } = outcome.datagrams ?? {};
+      broken ||= outcome.breaches.length > 0 || completed < total || failed > 0 || answered < asked;
       if (flags.json === true) reports.push({ forwarding, seed, seconds: durationMs / 1000, ...outcome });
       else io.out(forReader(io, scenarioText(`${cluster.name} (${method}, seed ${seed})`, outcome, p)));
       if (flags.pcap !== undefined && pcap !== undefined)

@@ -95,6 +95,12 @@ export class SimDirector {
   get changedUs(): number {
     return this.#agent?.changedUs ?? 0;
   }
+  /** It is master for the VIP, or stands by for it; without either it is not asked to answer. */
+  standsFor(vip: Ipv4): boolean {
+    const nowMs = this.state.host.clockUs / 1000;
+    const instances = this.#agent?.failover.status(nowMs) ?? [];
+    return instances.some((i) => i.vips.includes(vip) && i.phase !== "initialize");
+  }
   /** Its frames reach others, and theirs reach it. */
   get isThere(): boolean {
     const { host } = this.state;

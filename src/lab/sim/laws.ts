@@ -6,6 +6,7 @@ import type { Host } from "../../model/host.ts";
 import { linkIndex } from "../../model/host.ts";
 import { receive } from "../../model/receive.ts";
 import type { Frame } from "../../sim/frame.ts";
+import type { Cable } from "../../sim/lan.ts";
 import { PROTOCOL } from "../../wire/ipv4.ts";
 import { together, type World } from "./build.ts";
 import type { SimDirector } from "./directors.ts";
@@ -29,6 +30,17 @@ export interface LawsOptions {
   readonly nowMs: () => number;
   readonly onBreach: (breach: Breach) => void;
 }
+
+/** Longer than this an answer may be late rather than missing. */
+const promptUs = 100_000;
+const isClear = ({ up, options }: Cable): boolean => up && options.lossPpm === 0 && options.delayUs <= promptUs;
+/** Awake, and what it says and hears gets through. */
+function isSound({ hosts, lan }: World, name: string): boolean {
+  const host = hosts.get(name);
+  return host !== undefined && !host.down && !host.isPaused && host.nics.every((nic) => isClear(lan.cableOf(nic.port)));
+}
+const hasSoundUplinks = ({ uplinks }: World): boolean =>
+  [...uplinks.values()].every((cable) => cable.options.lossPpm === 0 && cable.options.delayUs <= promptUs);
 
 export class Laws {
   /** The first breach of each law by each host. */
@@ -76,10 +88,34 @@ export class Laws {
     this.#options.onBreach(breach);
   }
 
+  /** Of VIPs: since when nobody answers. */
+  readonly #unanswered = new Map<Ipv4, number>();
+  /** Law 1 from the other side: the router is about to ask for every VIP, as it did before. */
+  asked(): void {
+    const { lan, plot } = this.#world;
+    if (!isSound(this.#world, plot.router.name) || !hasSoundUplinks(this.#world)) this.#unanswered.clear();
+    for (const vip of this.#vips) {
+      const waitsUs = this.#unanswered.get(vip) ?? lan.nowUs;
+      this.#unanswered.set(vip, waitsUs);
+      const sinceUs = Math.max(waitsUs, this.#disturbedUs, ...this.#directors.map((d) => d.changedUs));
+      if (lan.nowUs - sinceUs <= this.#options.settleUs) continue;
+      const able = this.#directors.find(
+        (d) =>
+          d.isThere &&
+          isSound(this.#world, d.name) &&
+          together(this.#world, d.name, plot.router.name) &&
+          d.standsFor(vip),
+      );
+      if (able !== undefined)
+        this.breach("one owner", able.name, `does not answer for ${formatIpv4(vip)}, and nobody else does`);
+    }
+  }
+
   /** Laws 1 and 3, on the wire. */
   frame(from: string, frame: Frame): void {
     const { body } = frame;
     if (body.kind !== "arp" || !this.#vips.has(body.senderIp)) return;
+    this.#unanswered.delete(body.senderIp);
     const vip = formatIpv4(body.senderIp);
     const director = this.#directors.find((d) => d.name === from);
     const announces = body.senderIp === body.targetIp;
@@ -122,7 +158,8 @@ export class Laws {
   #acceptance(name: string, model: Host, link: string, rip: Ipv4): void {
     const { plot } = this.#world;
     const index = linkIndex(model, link);
-    for (const service of [...plot.services.map((s) => s.service), ...plot.datagrams]) {
+    const services = [...plot.services.map((s) => s.service), ...plot.datagrams];
+    for (const service of services.filter((s) => s.realServers.some((server) => server.name === name))) {
       const packet = {
         source: this.#asker,
         destination: service.vip,

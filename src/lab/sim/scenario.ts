@@ -107,6 +107,8 @@ export class Scenario {
   /** What guards have to do, as soon as nothing else is at work. */
   readonly #work: (() => Promise<void>)[] = [];
   #next = 0;
+  /** Connections that have begun and not ended. */
+  #underWay = 0;
   #breathe: Breathe | undefined;
   /** When the story begins: failover and health have settled by then. */
   #startUs = Number.POSITIVE_INFINITY;
@@ -203,6 +205,10 @@ export class Scenario {
       await this.#do(fault);
     }
     await this.#until(this.#startUs + durationMs * 1000);
+    // whoever still waits for an answer is waited for: patience ends each of them
+    const { lan } = this.world;
+    for (const latestUs = lan.nowUs + plot.traffic.patienceMs * 1000; this.#underWay > 0 && lan.nowUs < latestUs; )
+      await this.#until(Math.min(latestUs, lan.nowUs + 100_000));
     return this.#outcome(plot);
   }
 
@@ -270,8 +276,13 @@ export class Scenario {
     }
   }
 
+  /** A host of the file may play no part in this chapter. */
+  #isHere({ host }: LabFault): boolean {
+    return this.world.hosts.has(host) || this.world.uplinks.has(host);
+  }
+
   async #do(fault: LabFault): Promise<void> {
-    if (!runs(fault)) {
+    if (!runs(fault) || !this.#isHere(fault)) {
       this.#doAtOnce(fault);
       return;
     }
@@ -283,6 +294,10 @@ export class Scenario {
   }
 
   #doAtOnce(fault: LabFault): void {
+    if (!this.#isHere(fault)) {
+      this.#tell(`${fault.host} plays no part here: "${describeFault(fault)}" does not happen`);
+      return;
+    }
     const isUplink = this.world.uplinks.has(fault.host);
     this.#tell(describeFault(fault, isUplink ? "uplink" : "cable"));
     this.#inflict(fault);
@@ -302,10 +317,12 @@ export class Scenario {
       const { targets, from } = plot.traffic;
       const target = targets[i % targets.length];
       const source = from[i % from.length];
-      if (target !== undefined && source !== undefined)
-        converse(client, { ...plot.traffic, pauseMs: 1000 }, kind, target, source, untilUs, (r) =>
-          this.#results.push(r),
-        );
+      if (target === undefined || source === undefined) return;
+      this.#underWay++;
+      converse(client, { ...plot.traffic, pauseMs: 1000 }, kind, target, source, untilUs, (result) => {
+        this.#underWay--;
+        this.#results.push(result);
+      });
     };
     for (let i = 0; i < longLived; i++) lan.at(startUs + i * 1000, () => start("long", i));
     let n = 0;
@@ -338,6 +355,7 @@ export class Scenario {
     const nic = router.nicTowards(vip);
     const senderIp = addressOn(plot.router, plot.lan);
     const ask = (): void => {
+      this.#laws.asked();
       for (const targetIp of plot.vips) router.arp.send(nic, { operation: 1, senderIp, targetIp });
       lan.at(lan.nowUs + this.#options.askEveryMs * 1000, ask);
     };
@@ -379,7 +397,8 @@ export class Scenario {
       ]),
     );
     const { events } = lan;
-    const asked = askWhoHas(this.#host(near[0] ?? plot.router.name), plot.vips, 3, (ms) =>
+    const asker = near.map((name) => this.#host(name)).find((h) => !h.down && !h.isPaused && h.isPlugged);
+    const asked = askWhoHas(asker ?? this.#host(plot.router.name), plot.vips, 3, (ms) =>
       lan.run(lan.nowUs + ms * 1000),
     );
     const owners = Object.fromEntries(
