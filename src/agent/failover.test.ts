@@ -6,6 +6,7 @@ import { type Ipv4, ipv4 } from "../base/ipv4.ts";
 import { type Mac, mac } from "../base/mac.ts";
 import type { FailoverEvent, FailoverPorts } from "../ports/failover.ts";
 import { dissect } from "../wire/frame.ts";
+import { VRRP_GROUP, vrrpPacket } from "../wire/vrrp.ts";
 import { Failover, graceMs, relayMs, settleMs } from "./failover.ts";
 import type { FailoverConfig, InstanceConfig } from "./failoverConfig.ts";
 
@@ -349,6 +350,97 @@ test("restarted too late: a VIP left from before goes when another master is hea
   assert.equal(wire.holders(), "b,a");
   wire.run(1100);
   assert.equal(wire.holders(), "b");
+});
+
+test("restarted into a fault: a VIP left from before goes when another master is heard, and not before", () => {
+  const wire = new Wire();
+  const a = wire.add("a", one(instance(2, 150)), [vip]);
+  a.failover.track("web", 0, "uplink", wire.nowMs);
+  wire.run(3000);
+  assert.equal(a.phase, "initialize");
+  assert.equal(wire.holders(), "a", "nobody else is there for the clients");
+  const b = wire.add("b", one(instance(3, 100)));
+  until(wire, () => b.addresses.has(vip));
+  const bothMs = until(wire, () => !a.addresses.has(vip));
+  assert.ok(bothMs <= 5, `two owners for ${bothMs} ms`);
+});
+
+test("stopped before it was master again: a VIP left from before is handed over, and does not outlive the agent", () => {
+  const { wire, a, b } = pair();
+  a.alive = false;
+  const again = wire.add("again", one(instance(2, 150)), [vip]);
+  wire.run(10);
+  again.failover.stop(wire.nowMs);
+  assert.equal(again.failover.stopped, false);
+  until(wire, () => again.failover.stopped);
+  assert.ok(!again.addresses.has(vip) && !again.forwarded.has(vip));
+  a.addresses.clear();
+  wire.run(4000);
+  assert.equal(b.phase, "master");
+  assert.equal(wire.holders(), "b");
+});
+
+test("a reload that drops an instance, or a VIP of it, takes away what was left from before", () => {
+  const [wire, second] = [new Wire(), ipv4("10.0.0.101")];
+  const file = (vips: readonly Ipv4[]): FailoverConfig => one(instance(2, 150, { vips }));
+  const a = wire.add("a", file([vip, second]), [vip, second]);
+  a.failover.reload(file([vip]), new Map(), wire.nowMs);
+  assert.deepEqual([...a.addresses], [vip]);
+  a.failover.reload({ groups: [], sole: [] }, new Map(), wire.nowMs);
+  assert.equal(a.addresses.size, 0);
+});
+
+test("an advert that is refused makes nobody a predecessor, and takes no VIP away", () => {
+  const wire = new Wire();
+  const other = wire.add("other", one(instance(9, 200, { version: 2 })));
+  wire.run(6000);
+  assert.equal(other.phase, "master");
+  const b = wire.add("b", one(instance(3, 100)), [vip]);
+  b.failover.track("web", 0, "uplink", wire.nowMs);
+  wire.run(3000);
+  assert.ok(b.addresses.has(vip), "nobody of its own virtual router is heard");
+  b.failover.track("web", 0, undefined, wire.nowMs);
+  wire.run(6000);
+  assert.equal(b.phase, "master");
+  assert.deepEqual([b.relays, said(b, "succeeding")], [[], []]);
+  const third = wire.add("third", one(instance(4, 50)));
+  wire.run(3000);
+  b.failover.switchOver(undefined, wire.nowMs);
+  until(wire, () => third.addresses.has(vip));
+  assert.deepEqual([...new Set(third.relays.map((r) => r.to))], [ipv4("10.0.0.3")], "the twin: one that counts");
+});
+
+test("an owner that stops hears its successor, though an owner discards what others say", () => {
+  const wire = new Wire();
+  const a = wire.add("a", one(instance(2, 255)));
+  const b = wire.add("b", one(instance(3, 100)));
+  wire.run(2000);
+  a.failover.heardArp = () => {}; // the successor's announcement is lost
+  a.failover.stop(wire.nowMs);
+  until(wire, () => b.addresses.has(vip));
+  assert.ok(until(wire, () => !a.addresses.has(vip)) <= graceMs + 5);
+});
+
+test("a second master is told once a minute, and each is told", () => {
+  const wire = new Wire();
+  const a = wire.add("a", one(instance(2, 150, { intervalMs: 100 })));
+  wire.run(1000);
+  const deaf = (last: number): void => {
+    const advert = { version: 3, vrid: 51, priority: 100, intervalMs: 100, addresses: [vip] } as const;
+    const around = { source: ipv4(`10.0.0.${last}`), destination: VRRP_GROUP };
+    a.failover.heardVrrp("eth0", vrrpPacket(advert, around, "message"), wire.nowMs);
+  };
+  const minute = (sources: readonly number[]): number => {
+    a.events.length = 0;
+    for (let i = 0; i < 600; i++) {
+      wire.run(100);
+      deaf(sources[i % sources.length] as number);
+    }
+    return said(a, "vrrpConflict").length;
+  };
+  assert.equal(minute([8]), 1);
+  assert.equal(minute([8]), 1, "still there a minute later");
+  assert.equal(minute([8, 9]), 2);
 });
 
 test("a VIP that somebody takes away while we are master is put back and announced; others' addresses are not ours", () => {

@@ -9,12 +9,14 @@ import {
   type AnnouncerEvent,
   type AnnouncerState,
   announcerDeadlineMs,
+  conflictAgainMs,
   initialAnnouncer,
   stepAnnouncer,
 } from "../machine/announcer.ts";
 import { groupDeadlineMs, initialGroup, stepGroup } from "../machine/vrrpGroup.ts";
+import { isOfOurRouter } from "../machine/vrrpReceive.ts";
 import { downMs, priorityOf, skewMs } from "../machine/vrrpTimers.ts";
-import type { Phase, VrrpConfig, VrrpEffect, VrrpEvent, VrrpState } from "../machine/vrrpTypes.ts";
+import type { HeardAdvert, Phase, VrrpConfig, VrrpEffect, VrrpEvent, VrrpState } from "../machine/vrrpTypes.ts";
 import type { FailoverPorts } from "../ports/failover.ts";
 import type { Arp } from "../wire/arp.ts";
 import { arpAnnouncement, arpReply, arpRequest } from "../wire/frame.ts";
@@ -56,6 +58,8 @@ interface Member {
   last: LastTransition | undefined;
   /** VIPs that stood on the link when we began and are not ours by now. */
   stale: readonly Ipv4[];
+  /** When each conflict was told last. */
+  readonly conflictsToldAtMs: Map<string, number>;
   held: ReadonlySet<Ipv4>;
   leaving: Leaving | undefined;
   /** From whom we are about to take over, and at what time. */
@@ -70,6 +74,8 @@ interface Group {
 }
 
 const lowestDelta = -254;
+/** A forger of sources must not fill the journal. */
+const conflictLimit = 64;
 const nothingAwaited: ReadonlyMap<string, readonly Ipv4[]> = new Map();
 
 export class Failover {
@@ -104,6 +110,7 @@ export class Failover {
         announcer: initialAnnouncer,
         last: undefined,
         stale: config.vrrp.vips.filter((vip) => there?.has(vip) === true),
+        conflictsToldAtMs: new Map(),
         held: new Set(),
         leaving: undefined,
         succession: undefined,
@@ -192,12 +199,22 @@ export class Failover {
         return;
       }
       case "conflict":
-        this.#ports.report({ ...effect, kind: "vrrpConflict", instance: name });
+        this.#tellConflict(member, effect, nowMs);
         return;
       case "note":
         this.#ports.report({ kind: "note", instance: name, code: effect.code, reason: effect.reason });
         return;
     }
+  }
+
+  /** One who never hears us comes with each of his adverts: told once a minute. */
+  #tellConflict(member: Member, conflict: Extract<VrrpEffect, { kind: "conflict" }>, nowMs: number): void {
+    const told = member.conflictsToldAtMs;
+    for (const [key, atMs] of told) if (nowMs - atMs >= conflictAgainMs) told.delete(key);
+    const key = `${conflict.what} ${conflict.source}`;
+    if (told.has(key) || told.size >= conflictLimit) return;
+    told.set(key, nowMs);
+    this.#ports.report({ ...conflict, kind: "vrrpConflict", instance: member.config.vrrp.name });
   }
 
   /** No longer master. Where somebody else is, or will be, the VIPs go when he has them, and not before. */
@@ -328,7 +345,8 @@ export class Failover {
       const before = group.state.get(name)?.phase;
       const advert = { ...read.value, source, ttl };
       this.#give(group, name, { kind: "advert", advert }, nowMs);
-      this.#heardOther(member, group, source, read.value.priority, nowMs);
+      if (!isOfOurRouter(member.config.vrrp, advert)) continue;
+      this.#heardOther(member, group, advert, nowMs);
       this.#expectSuccession(member, before, group.state.get(name)?.phase, advert, nowMs);
     }
   }
@@ -337,18 +355,24 @@ export class Failover {
   }
 
   /** Somebody else is master: VIPs that an earlier run left, or that wait for a successor, may go. */
-  #heardOther(member: Member, group: Group, source: Ipv4, priority: number, nowMs: number): void {
+  #heardOther(member: Member, group: Group, { source, priority }: HeardAdvert, nowMs: number): void {
+    if (priority === 0) return;
     const { vrrp } = member.config;
-    if (source === vrrp.address || priority === 0) return;
     const { leaving } = member;
     if (leaving?.stage === "held" && !leaving.heard)
       member.leaving = { ...leaving, heard: true, dueAtMs: Math.min(leaving.dueAtMs, nowMs + graceMs) };
     const phase = group.state.get(vrrp.name)?.phase;
-    if (member.stale.length === 0 || phase?.kind !== "backup" || phase.master === undefined) return;
+    // Heard, and not one from whom we are about to take over. Who cannot run takes over from nobody.
+    const isMaster = phase?.kind === "initialize" || (phase?.kind === "backup" && phase.master !== undefined);
+    if (member.stale.length === 0 || !isMaster) return;
     const reason = `${formatIpv4(source)} is master: VIPs left from before are taken away`;
     this.#ports.report({ kind: "note", instance: vrrp.name, code: "stale-vips", reason });
-    this.#ports.removeVips(member.config.link, member.stale);
-    member.stale = [];
+    this.#clearStale(member, []);
+  }
+  #clearStale(member: Member, kept: readonly Ipv4[]): void {
+    const gone = member.stale.filter((vip) => !kept.includes(vip));
+    if (gone.length > 0) this.#ports.removeVips(member.config.link, gone);
+    member.stale = member.stale.filter((vip) => kept.includes(vip));
   }
 
   /** An advert that does not put our take-over off comes from the one whom we are about to succeed. */
@@ -356,7 +380,7 @@ export class Failover {
     member: Member,
     before: Phase | undefined,
     after: Phase | undefined,
-    advert: { readonly source: Ipv4; readonly priority: number },
+    advert: HeardAdvert,
     nowMs: number,
   ): void {
     if (before?.kind !== "backup" || after?.kind !== "backup") return;
@@ -364,7 +388,7 @@ export class Failover {
     if (advert.priority !== 0 && atMs !== before.takeOverAtMs) return;
     const { vrrp } = member.config;
     const known = member.succession;
-    if (advert.source === vrrp.address || (known?.predecessor === advert.source && known.atMs === atMs)) return;
+    if (known?.predecessor === advert.source && known.atMs === atMs) return;
     member.succession = { predecessor: advert.source, atMs };
     const forMs = atMs - nowMs + relayMs;
     this.#ports.relay(vrrp.vips, advert.source, forMs);
@@ -499,6 +523,10 @@ export class Failover {
   stop(nowMs: number): void {
     this.#stopping = true;
     for (const group of this.#groups) this.#give(group, undefined, { kind: "shutdown" }, nowMs);
+    for (const member of this.#members.values()) {
+      if (member.stale.length > 0) this.#leave(member, member.stale, nowMs);
+      member.stale = [];
+    }
   }
   get stopped(): boolean {
     return this.#stopping && [...this.#members.values()].every((m) => m.leaving === undefined);
@@ -515,8 +543,9 @@ export class Failover {
       if (next === undefined || !sameLinks) {
         this.#give(group, undefined, { kind: "shutdown" }, nowMs);
         for (const name of group.config.keys()) {
-          const { leaving } = this.#member(name);
-          if (leaving !== undefined) this.#remove(this.#member(name), leaving);
+          const member = this.#member(name);
+          if (member.leaving !== undefined) this.#remove(member, member.leaving);
+          this.#clearStale(member, []);
           this.#members.delete(name);
         }
         continue;
@@ -526,6 +555,7 @@ export class Failover {
       for (const instance of next) {
         const name = instance.vrrp.name;
         const before = this.#member(name).config;
+        this.#clearStale(this.#member(name), instance.vrrp.vips);
         this.#member(name).config = instance;
         if (JSON.stringify(before.vrrp) === JSON.stringify(instance.vrrp)) continue;
         this.#give(group, name, { kind: "reload", config: instance.vrrp }, nowMs);

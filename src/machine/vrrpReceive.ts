@@ -40,6 +40,12 @@ export function dropReason(c: VrrpConfig, s: VrrpState, advert: HeardAdvert): Dr
   return s.phase.kind === "initialize" ? "not-running" : undefined;
 }
 
+/** It tells of somebody else in our virtual router, also where an owner, or one that does not run, discards it. */
+export function isOfOurRouter(c: VrrpConfig, advert: HeardAdvert): boolean {
+  const found = checks.find((check) => check.fails(c, advert));
+  return found === undefined || found.reason === "owner";
+}
+
 /** RFC 9568 section 5.2.9, advisory (erratum 8298): the order does not matter. */
 export function sameAddresses(c: VrrpConfig, advert: HeardAdvert): boolean {
   if (advert.addresses.length === c.vips.length && advert.addresses.every((a, i) => a === c.vips[i])) return true;
