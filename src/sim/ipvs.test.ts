@@ -87,7 +87,9 @@ test("by load: lc, wlc, sed and nq pick the one they promise; fo and ovf by weig
   assert.equal(one("sed", [loaded(1, 0), loaded(5, 3)]), 1, "4/5 is less than 1/1");
   assert.equal(one("nq", [loaded(5, 3), loaded(1, 0)]), 1, "who has nothing to do comes first");
   assert.equal(one("fo", [loaded(1, 0), loaded(7, 99)]), 1);
-  assert.equal(one("ovf", [loaded(1, 0), loaded(7, 7)]), 0, "seven are all it takes");
+  assert.equal(one("ovf", [loaded(1, 0), loaded(7, 7)]), 1, "ip_vs_ovf passes over who has more than his weight");
+  assert.equal(one("ovf", [loaded(1, 0), loaded(7, 8)]), 0, "eight are more than seven");
+  assert.equal(one("ovf", [loaded(1, 2), loaded(7, 8)]), -1, "nobody has room");
 });
 
 test("weight 0 and overloaded servers get nothing, whatever the scheduler", () => {

@@ -281,13 +281,13 @@ const fo: Make = (list) => () => {
   return best;
 };
 
-/** The highest weight that still has room: weight is the number of connections it takes. */
+/** The highest weight that is not over it: who has as many active connections as his weight gets one more. */
 const ovf: Make = (list) => () => {
   let best: (typeof list)[number] | undefined;
   for (const candidate of list)
     if (
       available(candidate) &&
-      candidate.active < candidate.weight &&
+      candidate.active <= candidate.weight &&
       (best === undefined || candidate.weight > best.weight)
     )
       best = candidate;
