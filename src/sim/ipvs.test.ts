@@ -200,6 +200,31 @@ test("a connection lives fifteen minutes from its last packet, a closed one two"
   assert.equal(deliver(segment(1, ACK)), true);
 });
 
+test("a port comes again: scheduled anew in TIME_WAIT and CLOSE, not in FIN_WAIT, and never under a template", () => {
+  const realServers = [1, 2].map((n) => ({
+    ...{ name: `web${n}`, rip: ipv4(`10.0.0.1${n}`), port: 80, weight: 1, forwarding: "dr" as const },
+  }));
+  const service = { vip, protocol: 6 as const, port: 80, scheduler: "rr", realServers };
+  const persistent = { ...service, persistence: { timeoutSeconds: 300, netmaskLength: 32 } };
+  /** Connections of each server after packets with these flags and one more SYN. */
+  const shares = (wanted: typeof service, ...flags: number[]): number[] => {
+    const { ipvs, deliver } = director();
+    ipvs.program([wanted]);
+    for (const some of [...flags, SYN]) deliver(segment(1, some));
+    return ipvs.counts().map((c) => c.connections);
+  };
+  const [same, anew] = [
+    [0, 1],
+    [1, 1],
+  ];
+  assert.deepEqual(shares(service, SYN, FIN), anew, "TIME_WAIT");
+  assert.deepEqual(shares(service, SYN, ACK, RST), anew, "CLOSE");
+  assert.deepEqual(shares(service, SYN, ACK, FIN), same, "FIN_WAIT");
+  assert.deepEqual(shares(service, SYN, ACK), same, "ESTABLISHED");
+  assert.deepEqual(shares(persistent, SYN, FIN), same, "TIME_WAIT under a template");
+  assert.deepEqual(shares(persistent, SYN, ACK, RST), same, "CLOSE under a template");
+});
+
 test("what comes for a server that was taken out is dropped in silence while its connection is known, a new SYN too", () => {
   const { ipvs, sent, deliver } = director();
   for (const client of [1, 2]) for (const flags of [SYN, ACK]) deliver(segment(client, flags));

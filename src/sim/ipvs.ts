@@ -354,12 +354,15 @@ export class Ipvs implements LocalInput, TableEngine {
     return !isOpen;
   }
 
-  /** Its time is over, or a new SYN comes from a port whose old connection has ended (conn_reuse_mode 1). */
+  /**
+   * Its time is over, or a new SYN comes from a port whose old connection has ended: is_new_conn_expected with
+   * conn_reuse_mode 1. FIN_WAIT counts with bit 2 of that mode only, and a connection under a template never.
+   */
   #isOver(connection: IpvsConnection, packet: IpBody): boolean {
-    const { state } = connection;
+    const { state, template } = connection;
     if (connection.expiresUs <= this.#host.lan.nowUs) return true;
     const opens = ((packet.tcp?.flags ?? 0) & (TCP_FLAG.syn | TCP_FLAG.ack)) === TCP_FLAG.syn;
-    return opens && (state === "TIME_WAIT" || state === "FIN_WAIT" || state === "CLOSE");
+    return opens && template === undefined && (state === "TIME_WAIT" || state === "CLOSE");
   }
 
   #connect(service: VirtualService, packet: IpBody, key: number, client: number): IpvsConnection | undefined {
