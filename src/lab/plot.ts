@@ -97,6 +97,21 @@ function freeAddresses(network: Prefix, taken: ReadonlySet<Ipv4>, count: number)
   return free;
 }
 
+/** The client's own and free ones of its network; none where that is full. */
+export function clientAddressesOf(spec: LabSpec): Ipv4[] {
+  const { address, network } = spec.client;
+  const named = address === undefined ? [] : [address];
+  const taken = new Set<Ipv4>([
+    ...named,
+    ...spec.vips,
+    ...spec.networks.map((n) => n.router),
+    ...spec.directors.map((d) => d.dip),
+    ...spec.realServers.map((r) => r.rip),
+  ]);
+  const home = spec.networks.find((n) => n.name === network);
+  return home === undefined ? named : [...named, ...freeAddresses(home.prefix, taken, clientAddresses - named.length)];
+}
+
 /** Errors as RangeError name a broken promise of the cluster file's checks, not bad input. */
 export function plotOf(
   spec: LabSpec,
@@ -126,17 +141,8 @@ export function plotOf(
     return { ...host, links: links() };
   };
 
-  const taken = new Set<Ipv4>([
-    ...spec.vips,
-    ...spec.networks.map((n) => n.router),
-    ...spec.directors.map((d) => d.dip),
-    ...spec.realServers.map((r) => r.rip),
-  ]);
-  const named = spec.client.address === undefined ? [] : [spec.client.address];
-  for (const address of named) taken.add(address);
   const home = networkOfName(spec.client.network);
-  const more = freeAddresses(home.prefix, taken, clientAddresses - named.length);
-  const clientIps = [...named, ...more];
+  const clientIps = clientAddressesOf(spec);
   if (clientIps.length === 0) throw new RangeError("no free address on its network for a client");
 
   const gatewayOf = (wire: string): { gateway: Ipv4 } => ({ gateway: networkOfName(wire).router });

@@ -79,7 +79,8 @@ export async function runNetnsLab(options: NetnsLabOptions): Promise<LabReport> 
   }
   if (chapters.length === 0)
     throw new HostError("lab/unavailable", `nothing of this lab can run here: ${leftOut.join("; ")}`, {
-      remedy: "choose --backend vm, or a cluster file with a tcp service that is forwarded by dr",
+      remedy:
+        "choose --backend vm, or a cluster file with a tcp service that is forwarded by dr, with room for a client beside its VIP",
     });
   const report: LabReport = {
     reportVersion: LAB_REPORT_VERSION,

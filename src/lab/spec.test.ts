@@ -119,6 +119,21 @@ test("what cannot be told is a sentence, not a failure in the middle of the stor
   assert.match(reasonOf(file("{ lb1: 10.1.0.2 }", http), "dr"), /not a director/);
 });
 
+test("a VIP's network without room for the client is a sentence too; a scenario takes one from elsewhere", () => {
+  const narrow = (servers: string): Cluster =>
+    clusterOf(
+      file(servers, http, "forwarding: dr\nlab: { clients: { c: 10.2.0.5 } }")
+        .replace("10.1.0.0/24", "10.1.0.0/29")
+        .replace("v: 10.1.0.100", "v: 10.1.0.6"),
+    );
+  const full = narrow("{ a: 10.1.0.3, b: 10.1.0.4, d: 10.1.0.5 }");
+  assert.match(String(specOf(full, "dr")), /lan \(10\.1\.0\.0\/29\) has no free address for the client/);
+  assert.equal(typeof specOf(full, "dr", "scenario"), "object");
+  const oneLeft = specOf(narrow("{ a: 10.1.0.3, b: 10.1.0.4 }"), "dr");
+  assert.ok(typeof oneLeft !== "string", String(oneLeft));
+  assert.deepEqual(plotOf(oneLeft, size).traffic.from, ["10.1.0.5"]);
+});
+
 test("a service with a real server of each method: a chapter by dr, and by tun a reason why not", () => {
   const cluster = clusterOf(
     file(

@@ -1,6 +1,6 @@
 /** What a chapter of the story takes from a cluster file. */
 import { ipv4FromNumber } from "../base/ipv4.ts";
-import { networkOf } from "../base/prefix.ts";
+import { formatPrefix, networkOf } from "../base/prefix.ts";
 import {
   type Cluster,
   type Director,
@@ -13,7 +13,7 @@ import { forwardingTo } from "../cluster/forwardingTo.ts";
 import { plugOf } from "../cluster/wires.ts";
 import type { EngineService, ForwardingMethod } from "../ports/engine.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
-import type { LabSpec } from "./plot.ts";
+import { clientAddressesOf, type LabSpec } from "./plot.ts";
 
 /** So many virtual servers, of each protocol, are tried. */
 const portsTried = 4;
@@ -103,7 +103,7 @@ export function specOf(cluster: Cluster, forwarding: ForwardingMethod, purpose: 
       const drawn = cluster.lab.router.addresses.find((a) => a.network.name === name)?.address;
       return { name, prefix, router: drawn ?? ipv4FromNumber(networkOf(prefix) + 1) };
     });
-  return {
+  const spec: LabSpec = {
     name: cluster.name,
     forwarding,
     networks,
@@ -127,7 +127,12 @@ export function specOf(cluster: Cluster, forwarding: ForwardingMethod, purpose: 
     dropsGratuitous: cluster.lab.ignoresGratuitous,
     ...(cluster.lab.redirectPort === undefined ? {} : { redirectPort: cluster.lab.redirectPort }),
   };
+  return clientAddressesOf(spec).length > 0 ? spec : noRoomOn(lan);
 }
+
+const noRoomOn = ({ name, prefix }: Network): string =>
+  `${name} (${formatPrefix(prefix)}) has no free address for the client that asks who has the VIP: ` +
+  "only a scenario of `vipward sim` can do with one on another network";
 
 /**
  * One on the VIPs' network, else in a scenario any: behind the router, as most are in the field. The story asks who has

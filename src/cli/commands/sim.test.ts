@@ -190,6 +190,18 @@ test("sctp: beside tcp it is left out and named where it stands; alone it is an 
     }
   }));
 
+/** Its one client is on another network than the VIP, where every address is taken. */
+const fullNetwork = `version: 1
+name: full
+networks: { lan: { prefix: 10.1.0.0/29 }, far: { prefix: 10.2.0.0/24, router: 10.2.0.1 } }
+directors: { lb1: 10.1.0.2 }
+realServers: { web1: 10.1.0.3, web2: 10.1.0.4, web3: 10.1.0.5 }
+vips: { web: 10.1.0.6 }
+services: [{ name: http, vip: web, port: 80, scheduler: rr }]
+forwarding: dr
+lab: { clients: { visitor: 10.2.0.5 } }
+`;
+
 test("a file of which nothing can be told is no success, but status 69, whichever command reads it", () =>
   inFolder(async (folder) => {
     const file = join(folder, "nothing.yaml");
@@ -205,6 +217,10 @@ test("a file of which nothing can be told is no success, but status 69, whicheve
     writeFileSync(file, scenario.replace("scheduler: rr }", "scheduler: rr, realServers: { web1: 0 } }"));
     await refused(["sim", file], idle);
     await refused(["explore", file], idle);
+    writeFileSync(file, fullNetwork);
+    const full = /nothing of this cluster can be simulated: lan \(10\.1\.0\.0\/29\) has no free address for the client/;
+    await refused(["sim", file], full);
+    await refused(["lab", "--backend", "sim", file], full);
     writeFileSync(file, scenario.replace("forwarding: dr", "forwarding: nat"));
     for (const name of ["explore", "lab"])
       await refused([name, file], /no service of this cluster is forwarded by dr or tun/);

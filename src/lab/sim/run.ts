@@ -38,7 +38,7 @@ const connections = { longLived: 20, shortLived: 40 };
 
 export const nothingToSimulate = (leftOut: readonly string[], spoken: string): HostError =>
   new HostError("lab/unavailable", `nothing of this cluster can be simulated: ${leftOut.join("; ")}`, {
-    remedy: `name a ${spoken} service that is forwarded by dr or tun`,
+    remedy: `name a ${spoken} service that is forwarded by dr or tun, with room for a client beside its VIP`,
   });
 
 /** The whole story on the model. All times in the report are virtual. Rejects with HostError when no chapter can be told. */
