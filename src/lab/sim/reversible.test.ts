@@ -10,8 +10,16 @@ import { Scenario, type ScenarioOutcome } from "./scenario.ts";
 
 type Sketch = readonly [atMs: number, action: FaultAction, value?: number];
 
-function run(sketches: readonly Sketch[], forwarding: "dr" | "tun" = "dr", policy = "auto"): Promise<ScenarioOutcome> {
-  const read = parseCluster(builtinCluster(forwarding, 3).replace("policy: auto", `policy: ${policy}`));
+function run(
+  sketches: readonly Sketch[],
+  forwarding: "dr" | "tun" = "dr",
+  policy = "auto",
+  kernel?: string,
+): Promise<ScenarioOutcome> {
+  const text = builtinCluster(forwarding, 3).replace("policy: auto", `policy: ${policy}`);
+  const read = parseCluster(
+    kernel === undefined ? text : text.replace(/web1: (\S+)/, `web1: { rip: $1, kernel: "${kernel}" }`),
+  );
   assert.ok(read.ok);
   const spec = specOf(read.cluster, forwarding);
   assert.ok(typeof spec !== "string");
@@ -84,4 +92,70 @@ test("what others changed is theirs: undo leaves it, and says so", async () => {
     o.breaches.map((b) => b.law),
     ["acceptance"],
   );
+});
+
+const typed = ({ timeline }: ScenarioOutcome): string[] =>
+  timeline.flatMap((t) => /^web1: (.*) steps$/.exec(t.text)?.[1] ?? []);
+
+for (const [kernel, forwarding, lost] of [
+  ["2.2.13", "dr", []], // redirect: it holds no VIP that could be taken away
+  ["2.2.14", "dr", ["acceptance"]],
+  ["2.2.14", "tun", ["acceptance"]],
+  ["2.4.20+hidden", "dr", ["acceptance"]],
+] as const)
+  test(`by hand on ${kernel}, ${forwarding}: who stops half way serves nobody, and goes on where he stopped`, async () => {
+    const [first = ""] = typed(await run([[500, "undo"]], forwarding, "auto", kernel));
+    const steps = Number(/^undo by hand, (\d+) of \1$/.exec(first)?.[1]);
+    assert.ok(steps > 1, first);
+    for (let done = 0; done < steps; done++) {
+      const left = steps - done;
+      const o = await run(
+        [
+          [500, "undo"],
+          [1000, "apply", done + 1],
+          [1500, "apply"],
+          [2000, "apply"],
+          [2500, "undo", done + 1],
+          [3000, "apply"],
+          [3500, "undo", done + 1],
+          [4000, "undo"],
+          [4500, "apply"],
+          [5000, "remove-vip"],
+        ],
+        forwarding,
+        "auto",
+        kernel,
+      );
+      assert.deepEqual(typed(o), [
+        `undo by hand, ${steps} of ${steps}`,
+        `apply by hand, ${done} of ${steps}`,
+        `apply by hand, ${left} of ${left}`,
+        "apply by hand, 0 of 0",
+        `undo by hand, ${done} of ${steps}`,
+        `apply by hand, ${done} of ${done}`,
+        `undo by hand, ${done} of ${steps}`,
+        `undo by hand, ${left} of ${left}`,
+        `apply by hand, ${steps} of ${steps}`,
+      ]);
+      // whole again it serves, and what others take from it counts
+      assert.ok(
+        o.breaches.every((b) => b.atMs >= 5000 && b.host === "web1"),
+        JSON.stringify(o.breaches),
+      );
+      assert.deepEqual(
+        o.breaches.map((b) => b.law),
+        lost,
+        `stopped after ${done}`,
+      );
+    }
+  });
+
+test("by hand: apply types what others undid again, and that only", async () => {
+  const faults = [
+    [500, "remove-vip"],
+    [1000, "apply"],
+    [1500, "apply"],
+  ] as const;
+  const o = await run(faults, "dr", "auto", "2.2.14");
+  assert.deepEqual(typed(o), ["apply by hand, 1 of 1", "apply by hand, 0 of 0"]);
 });

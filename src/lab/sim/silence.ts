@@ -11,9 +11,9 @@ import type { Cluster, RealServer } from "../../cluster/cluster.ts";
 import type { GuardKind } from "../../cluster/words.ts";
 import type { HostFacts } from "../../model/facts.ts";
 import { has, releaseOf } from "../../model/generation.ts";
-import { type Change, effect, undoAll } from "../../plan/change.ts";
+import { type Change, effect, standing, undo } from "../../plan/change.ts";
 import { equal } from "../../plan/equal.ts";
-import { worldOf } from "../../plan/host.ts";
+import { HostDraft, worldOf } from "../../plan/host.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
 import { makePlan, type Plan, type PlannedStep } from "../../plan/plan.ts";
 import { type Choice, planFor } from "../../policy/auto.ts";
@@ -119,7 +119,7 @@ export class Silenced {
   readonly #machine: SimMachine;
   /** Without anything of vipward's: what undo must give back. Faults that others cause are played on it too. */
   #base: HostFacts;
-  /** What a person did with the rendered plan on a kernel that does not run vipward. */
+  /** The steps of the plan, in its order, that a person has typed on a kernel that does not run vipward. */
   #byHand: readonly Change[] = [];
 
   constructor(options: SilencedOptions) {
@@ -164,7 +164,7 @@ export class Silenced {
   standApplied(): boolean {
     const facts = this.facts("full");
     if (facts === undefined) return false;
-    const changes = this.silence.plan?.steps.map((s) => s.change) ?? [];
+    const changes = this.#planned();
     if (this.#runsVipward) this.#machine.journal = encodeRecord({ type: "owned", nextRun: 2, changes }).slice();
     else this.#byHand = changes;
     this.host.change(facts);
@@ -238,9 +238,17 @@ export class Silenced {
     const broken = this.#runsVipward
       ? await this.#runHere(direction, killAt, tell)
       : this.#runByHand(direction, killAt, tell);
-    // a run that lies open has made nobody knows what yet: the next one ends it
-    this.inService = this.#owned().length > 0 && this.#journal().open === undefined;
+    this.inService = this.#owned().length > 0 && this.#isWhole();
     return broken;
+  }
+
+  /** A run that lies open has made nobody knows what yet: the next one ends it. By hand the next one types the rest. */
+  #isWhole(): boolean {
+    return this.#runsVipward ? this.#journal().open === undefined : this.#missing().length === 0;
+  }
+
+  #planned(): readonly Change[] {
+    return this.silence.plan?.steps.map((s) => s.change) ?? [];
   }
 
   #journal(): ReturnType<typeof readJournal> {
@@ -287,18 +295,23 @@ export class Silenced {
   }
 
   #runByHand(direction: "apply" | "undo", killAt: number, tell: Told): string | undefined {
-    const wanted = this.silence.plan?.steps.map((s) => s.change) ?? [];
-    const changes = direction === "apply" ? (this.#byHand.length > 0 ? [] : wanted) : undoAll(this.#byHand);
-    const done = killAt > 0 ? changes.slice(0, killAt - 1) : changes;
-    for (const change of done) {
-      if (this.host.down) break;
-      this.host.change(after(this.host.facts, [change]));
+    const steps = direction === "apply" ? this.#missing() : [...this.#byHand].reverse();
+    let done = 0;
+    for (const step of killAt > 0 ? steps.slice(0, killAt - 1) : steps) {
+      if (this.host.down || this.host.isPaused) break;
+      this.#byHand = this.#planned().filter((c) => (c === step ? direction === "apply" : this.#byHand.includes(c)));
+      this.host.change(after(this.host.facts, [direction === "apply" ? step : undo(step)]));
+      done++;
       this.#options.pass();
     }
-    const made = direction === "apply" ? done : this.#byHand.slice(0, this.#byHand.length - done.length);
-    this.#byHand = direction === "apply" && changes.length === 0 ? this.#byHand : made;
-    tell(`${this.host.name}: ${direction} by hand, ${done.length} of ${changes.length} steps`);
+    tell(`${this.host.name}: ${direction} by hand, ${done} of ${steps.length} steps`);
     return direction === "undo" && this.#byHand.length === 0 ? this.#backToBase() : undefined;
+  }
+
+  /** Steps of the plan that the host does not have: not typed yet, taken back, or undone by others. */
+  #missing(): readonly Change[] {
+    const host = new HostDraft(worldOf(this.host.facts));
+    return this.#planned().filter((step) => standing(step, host) !== "after");
   }
 
   #afterUndo(outcome: Outcome): string | undefined {
