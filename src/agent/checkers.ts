@@ -47,7 +47,7 @@ export function checkerOf({ check, realServer, path }: SharedCheck<Check>, tools
     case "exec":
       return any(execCheck(check));
     case "vip-path": {
-      if (path === undefined) throw new Error("a vip-path check without a VIP");
+      if (path === undefined) return any(tcpCheck({ address, port: check.port }));
       // The MAC is filled in where the packet is sent: a neighbour's may change while the check stays.
       const way = path.forwarding === "tun" ? ({ kind: "tun" } as const) : ({ kind: "dr", mac: ZERO_MAC } as const);
       return any(vipPathCheck({ vip: path.vip, port: check.port, dip: tools.dipFor(address), rip: address, way }));

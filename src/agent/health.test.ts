@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { formatIpv4 } from "../base/ipv4.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import { parseCluster } from "../cluster/index.ts";
 import type { ProbeEvent } from "../machine/health/probe.ts";
@@ -26,10 +27,25 @@ ${Array.from({ length: services }, (_, i) => `  - { name: s${i}, vip: web, port:
 }
 
 const large = clusterOf(10_000, 1);
+/** lb1 and lb2 are real servers too; nobody says how to check. */
+const oneBox = (forwarding: string): Cluster => {
+  const read = parseCluster(`version: 1
+name: test
+networks: { lan: { prefix: 10.0.0.0/24 } }
+directors: { lb1: 10.0.0.2, lb2: 10.0.0.3 }
+realServers: { lb1: 10.0.0.2, lb2: 10.0.0.3, web1: 10.0.0.11 }
+vips: { a: 10.0.0.100, b: 10.0.0.101 }
+services: [{ name: web, vip: [a, b], port: 80, forwarding: ${forwarding} }]
+`);
+  assert.ok(read.ok, JSON.stringify(read.ok ? "" : read.problems));
+  return read.cluster;
+};
 
 class Clocked {
   nowMs = 0;
   readonly startsAtMs: number[] = [];
+  readonly connectedTo = new Set<string>();
+  packets = 0;
   readonly events: HealthEvent[] = [];
   answer: ProbeEvent | undefined = { kind: "connected" };
   readonly health: Health;
@@ -45,7 +61,9 @@ class Clocked {
       report: (event) => void this.events.push(event),
       ports: {
         perform: (attempt, action) => {
+          if (action.kind === "packet") this.packets++;
           if (action.kind !== "connect") return;
+          this.connectedTo.add(`${formatIpv4(action.address)}:${action.port}`);
           this.startsAtMs.push(this.nowMs);
           const { answer } = this;
           if (answer !== undefined) this.#late.push(() => this.health.event(attempt, answer, this.nowMs));
@@ -130,3 +148,16 @@ test("a host without a socket left takes nobody for dead, and says what it lacks
     "the server's own refusal counts",
   );
 });
+
+for (const forwarding of ["dr", "tun"])
+  test(`${forwarding}: a director that is a real server too is asked by tcp, not through the path that its IPVS takes`, () => {
+    const clocked = new Clocked(oneBox(forwarding)).run(30_000);
+    const servers = clocked.health.view(clocked.nowMs)[0]?.servers ?? [];
+    assert.deepEqual(
+      servers.map((s) => `${s.name} ${s.health} ${s.why.split(":")[0]}`),
+      ["lb1 up tcp", "lb2 up tcp", "web1 down vip-path"], // nobody answers the handshake here
+    );
+    assert.deepEqual(clocked.connectedTo, new Set(["10.0.0.2:80", "10.0.0.3:80"]));
+    assert.ok(clocked.packets > 0, "web1 is asked through the path");
+    assert.equal(clocked.health.checks, 4, "one for each director, one for each VIP of web1");
+  });

@@ -262,7 +262,7 @@ export class Health {
     const queue = this.#byLimit.get(timeoutMs);
     if (queue === undefined) this.#byLimit.set(timeoutMs, [attempt]);
     else queue.push(attempt);
-    if (shared.check.type === "vip-path") {
+    if (shared.path !== undefined) {
       const { sourcePort } = step.probe.state as VipPathState;
       const here = this.#byPort.get(sourcePort) ?? new Set();
       this.#byPort.set(sourcePort, here.add(attempt));
@@ -306,7 +306,7 @@ export class Health {
   #forgetAttempt(attempt: number, { asked, probe }: Running): void {
     this.#running.delete(attempt);
     asked.isRunning = false;
-    if (asked.shared.check.type !== "vip-path") return;
+    if (asked.shared.path === undefined) return;
     const { sourcePort } = probe.state as VipPathState;
     const here = this.#byPort.get(sourcePort);
     here?.delete(attempt);
@@ -319,8 +319,9 @@ export class Health {
     for (const attempt of [...meant]) this.event(attempt, { kind: "packet", octets, from }, nowMs);
   }
 
-  #judge({ shared, users }: Asked, verdict: Verdict, nowMs: number): void {
-    const why = `${shared.check.type}: ${verdict.why}`;
+  #judge({ shared, checker, users }: Asked, verdict: Verdict, nowMs: number): void {
+    const { type } = shared.check;
+    const why = `${type === "vip-path" ? checker.name : type}: ${verdict.why}`;
     for (const { service, server, entry } of users) {
       const before = entry.standing;
       entry.standing = stepRise(entry.user, before, verdict.up, nowMs);

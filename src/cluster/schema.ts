@@ -304,7 +304,7 @@ const checkObject = z
     }),
     check(
       "vip-path",
-      "A TCP handshake for the VIP itself, sent the way clients' packets come: to the server's MAC (dr) or in IPIP (tun).",
+      "A TCP handshake for the VIP itself, sent the way clients' packets come: to the server's MAC (dr) or in IPIP (tun). A server that is a director too is asked by tcp instead.",
       {
         port: checkPort,
       },

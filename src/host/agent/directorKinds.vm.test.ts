@@ -271,6 +271,7 @@ function reloaded(): void {
     const text = cluster({
       failover: "{ vrrp: { id: 51, intervalMs: 1000, accept: false } }",
       realServers: "{ lb1: 10.50.0.2, lb2: 10.50.0.3, web1: 10.50.0.11 }",
+      health: check.replace("tcp", "vip-path"), // web1 by it, the directors by tcp: IPVS would take their handshakes
     });
     for (const lb of directors) {
       await lab.serve(lb);

@@ -14,7 +14,7 @@ export interface CheckedService<C extends CheckView> {
   readonly vips: readonly { readonly address: Ipv4 }[];
   readonly checks: readonly C[];
   readonly destinations: readonly {
-    readonly realServer: { readonly name: string; readonly rip: Ipv4 };
+    readonly realServer: { readonly name: string; readonly rip: Ipv4; readonly isDirector: boolean };
     readonly forwarding: "dr" | "tun" | "nat";
   }[];
 }
@@ -27,7 +27,11 @@ export interface SharedCheck<C extends CheckView> {
   readonly key: string;
   readonly check: C;
   readonly realServer: { readonly name: string; readonly rip: Ipv4 };
-  /** For vip-path alone: the VIP, and the way to it. */
+  /**
+   * For vip-path alone: the VIP, and the way to it. Undefined there too where the real server is a director: its own
+   * IPVS takes a handshake for the VIP and may send it to another server; and if it is this very host, no packet for
+   * the VIP can be sent past that IPVS (its LOCAL_IN and LOCAL_OUT hooks). What is left is to ask RIP and port.
+   */
   readonly path: { readonly vip: Ipv4; readonly forwarding: "dr" | "tun" | "nat" } | undefined;
   /** Who counts its verdicts; rise, fall and slow start are each user's own. */
   readonly users: CheckUser[];
@@ -49,7 +53,8 @@ export function shareChecks<C extends CheckView>(services: readonly CheckedServi
   for (const { name, vips, checks, destinations } of services)
     for (const { realServer, forwarding } of destinations)
       for (const check of checks) {
-        const paths = check.type === "vip-path" ? vips.map((vip) => ({ vip: vip.address, forwarding })) : [undefined];
+        const takesPath = check.type === "vip-path" && !realServer.isDirector;
+        const paths = takesPath ? vips.map((vip) => ({ vip: vip.address, forwarding })) : [undefined];
         for (const path of paths) {
           const by = path === undefined ? "" : ` ${path.forwarding} ${formatIpv4(path.vip)}`;
           const key = `${realServer.name}${by} ${questionOf(check)}`;
