@@ -71,13 +71,8 @@ export class SimAgent {
     const { host, ipvs, cluster, director, sha256, report } = options;
     this.name = director.name;
     this.#own = new Set(director.addresses.map((a) => a.address));
-    const links = new Map(director.addresses.map((a) => [a.interface, a.address]));
     this.#neighbours = new Neighbours({
-      linkOf: (name) => {
-        const mac = this.#macOf(name);
-        const own = links.get(name);
-        return mac === undefined || own === undefined ? undefined : { mac, own };
-      },
+      macOf: (link) => this.#macOf(link),
       sendFrame: (link, frame) => this.#sendFrame(link, frame),
       sendPacket: (link, { destination }, packet) => this.#sendPacket(link, destination, packet),
     });

@@ -22,7 +22,8 @@ export interface DirectorWiresOptions {
 interface Wire {
   readonly link: string;
   readonly mac: Mac;
-  readonly own: Ipv4;
+  /** Own addresses on the link. */
+  readonly own: readonly Ipv4[];
   readonly socket: PacketSocket;
 }
 
@@ -30,7 +31,7 @@ export class DirectorWires {
   readonly #options: DirectorWiresOptions;
   #wires = new Map<string, Wire>();
   readonly #neighbours = new Neighbours({
-    linkOf: (name) => this.#wires.get(name),
+    macOf: (link) => this.#wires.get(link)?.mac,
     sendFrame: (link, frame) => this.sendFrame(link, frame),
     sendPacket: (link, hop, packet) => this.sendFrame(link, ipv4Frame(hop, packet)),
   });
@@ -42,16 +43,18 @@ export class DirectorWires {
   /** At the start and at each reload. Errors: those of packetSocket.ts. */
   load(cluster: Cluster, director: Director): void {
     this.#neighbours.load(cluster, director);
-    const wanted = new Map(director.addresses.map((a) => [a.interface, a.address]));
+    const wanted = new Map<string, Ipv4[]>();
+    for (const { interface: link, address } of director.addresses)
+      wanted.set(link, [...(wanted.get(link) ?? []), address]);
     for (const [link, wire] of this.#wires)
-      if (wanted.get(link) !== wire.own) {
+      if (wanted.get(link)?.join() !== wire.own.join()) {
         wire.socket.close();
         this.#wires.delete(link);
       }
     for (const [link, own] of wanted) {
       const mac = this.#options.macOf(link);
       if (mac === undefined || this.#wires.has(link)) continue;
-      const filter = filterProgram(isArp, isAnswerTo(own, firstVipPathPort));
+      const filter = filterProgram(isArp, ...own.map((address) => isAnswerTo(address, firstVipPathPort)));
       const socket = openPacketSocket({ interface: link, filter, longestFrameOctets: 256, timestamps: false });
       const wire = { link, mac, own, socket };
       this.#wires.set(link, wire);
