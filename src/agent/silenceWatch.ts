@@ -54,7 +54,7 @@ export class SilenceWatch {
     this.#virtualMacs = cluster.failover.instances.flatMap(
       ({ id }) => parseMac(`00:00:5e:00:01:${id.toString(16).padStart(2, "0")}`) ?? [],
     );
-    const before = new Map(this.#wires.map((w) => [w.link, w]));
+    const before = new Map(this.#wires.map((w) => [w.own, w])); // a link may have several
     this.#wires = director.addresses.flatMap((own): Wire[] => {
       const mac = this.#options.macOf(own.interface);
       const vips = cluster.vips.filter((v) => v.network.name === own.network.name).map((v) => v.address);
@@ -64,7 +64,7 @@ export class SilenceWatch {
         for (const a of host.addresses)
           if (a.network.name === own.network.name && a.address !== own.address)
             hosts.set(a.address, { name: host.name, isDirector: cluster.directors.some((d) => d.name === host.name) });
-      const old = before.get(own.interface);
+      const old = before.get(own.address);
       const state = old?.state ?? initialSilence(nowMs + learnFirstMs);
       const wire = { link: own.interface, mac, own: own.address, vips, hosts, macs: old?.macs ?? new Map<Ipv4, Mac>() };
       return [{ ...wire, state, learnAtMs: nowMs }];

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Ipv4, ipv4, ipv4FromNumber } from "../../base/ipv4.ts";
-import { mac } from "../../base/mac.ts";
+import { type Mac, mac } from "../../base/mac.ts";
 import { ARP_REPLY, ARP_REQUEST, type Arp } from "../../wire/arp.ts";
 import {
   guiltyNames,
@@ -84,6 +84,16 @@ test("who answers is named at once and once; a machine that the file does not kn
   const two = new Driven().hear(3, { senderMac: stranger });
   assert.equal(two.kinds("guilty").length, 1);
   assert.deepEqual(guiltyNames(two.state), new Map());
+});
+
+test("a machine that is named only after its first answer is told once more, by its name", () => {
+  const names = new Map<Mac, string>();
+  const one = new Driven({ names }).hear(3);
+  names.set(web1, "web1");
+  one.hear(5003).hear(10_003);
+  assert.deepEqual(one.kinds("guilty"), [3, 5003]);
+  const told = one.effects.flatMap((e) => (e.effect.kind === "guilty" ? [e.effect.found.name] : []));
+  assert.deepEqual(told, [undefined, "web1"]);
 });
 
 test("an owner may answer, and others may speak of themselves", () => {

@@ -88,7 +88,9 @@ function heard(c: SilenceConfig, s: SilenceState, arp: Arp, nowMs: number): Sile
     seen: (before?.seen ?? 0) + 1,
   };
   const guilty = new Map(s.guilty).set(key, found);
-  if (before !== undefined && before.how === found.how) return { state: { ...s, guilty }, effects: [] };
+  // Its name may come later than its first answer: only then can it be taken out.
+  const isNews = before?.how !== found.how || before.name !== found.name;
+  if (!isNews) return { state: { ...s, guilty }, effects: [] };
   const who = found.name === undefined ? "a machine that the file does not know" : found.mac;
   const what = found.how === "answers" ? "answers for" : "sends ARP in the name of";
   const reason = `${who} ${what} ${formatIpv4(found.vip)}`;
