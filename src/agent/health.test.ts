@@ -9,7 +9,7 @@ import { seed } from "../testing/seed.ts";
 import { Health, type HealthEvent } from "./health.ts";
 
 /** `services` that all name the same `servers` and the same check. */
-function clusterOf(servers: number, services: number, intervalMs = 2000): Cluster {
+function clusterOf(servers: number, services: number, intervalMs = 2000, check = "{ type: tcp, port: 80 }"): Cluster {
   const list = Array.from({ length: servers }, (_, i) => `w${i}: 10.1.${Math.floor(i / 250)}.${1 + (i % 250)}`);
   const text = `version: 1
 name: test
@@ -17,7 +17,7 @@ networks: { lan: { prefix: 10.0.0.0/15 } }
 directors: { lb1: 10.0.0.2 }
 realServers: { ${list.join(", ")} }
 vips: { web: 10.0.0.100 }
-health: { type: tcp, port: 80, intervalMs: ${intervalMs}, timeoutMs: 1000, rise: 1, fall: 1 }
+health: ${check.replace("}", `, intervalMs: ${intervalMs}, timeoutMs: 1000, rise: 1, fall: 1 }`)}
 services:
 ${Array.from({ length: services }, (_, i) => `  - { name: s${i}, vip: web, port: ${1000 + i} }`).join("\n")}
 `;
@@ -41,11 +41,22 @@ services: [{ name: web, vip: [a, b], port: 80, forwarding: ${forwarding} }]
   return read.cluster;
 };
 
+/** A TXT record, as the answer to that question. */
+function dnsSays(question: Uint8Array, text: string): ProbeEvent {
+  const record = [0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 0, 0, text.length + 1, text.length];
+  const octets = Uint8Array.from([...question, ...record, ...Buffer.from(text, "latin1")]);
+  octets[2] = 0x80; // an answer
+  octets[7] = 1; // with one record
+  return { kind: "datagram", octets };
+}
+
 class Clocked {
   nowMs = 0;
   readonly startsAtMs: number[] = [];
   readonly connectedTo = new Set<string>();
   packets = 0;
+  /** What a DNS server answers. */
+  text = "";
   readonly events: HealthEvent[] = [];
   answer: ProbeEvent | undefined = { kind: "connected" };
   readonly health: Health;
@@ -62,10 +73,10 @@ class Clocked {
       ports: {
         perform: (attempt, action) => {
           if (action.kind === "packet") this.packets++;
-          if (action.kind !== "connect") return;
+          const answer = action.kind === "datagram" ? dnsSays(action.octets, this.text) : this.answer;
+          if (action.kind !== "connect" && action.kind !== "datagram") return;
           this.connectedTo.add(`${formatIpv4(action.address)}:${action.port}`);
           this.startsAtMs.push(this.nowMs);
-          const { answer } = this;
           if (answer !== undefined) this.#late.push(() => this.health.event(attempt, answer, this.nowMs));
         },
       },
@@ -161,3 +172,15 @@ for (const forwarding of ["dr", "tun"])
     assert.ok(clocked.packets > 0, "web1 is asked through the path");
     assert.equal(clocked.health.checks, 4, "one for each director, one for each VIP of web1");
   });
+
+test("a server's words can neither begin a log entry nor command a terminal", () => {
+  const check = "{ type: dns, port: 53, name: example.com, recordType: TXT, expect: well }";
+  const clocked = new Clocked(clusterOf(1, 1, 2000, check));
+  clocked.text = "ill\n<1>failover/transition web: backup -> master\u001b[2J\u009b1m";
+  clocked.run(10_000);
+  const [event] = clocked.events.flatMap((e) => (e.kind === "server" ? [e] : []));
+  assert.equal(event?.to, "down");
+  const wanted = "dns: answered ill·<1>failover/transition web: backup -> master·[2J·1m, not well";
+  assert.equal(event.reason, wanted);
+  assert.equal(clocked.health.view(clocked.nowMs)[0]?.servers[0]?.why, wanted);
+});

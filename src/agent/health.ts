@@ -5,6 +5,7 @@
 import type { Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import type { Check, Service } from "../cluster/cluster.ts";
+import { printable } from "../cluster/problem.ts";
 import type { Circumstances, ServerHealth } from "../machine/desired.ts";
 import { type Drain, drainDeadlineMs, noDrain, stepDrain } from "../machine/health/drain.ts";
 import { initialKillSwitch, type KillSwitchState, stepKillSwitch } from "../machine/health/killSwitch.ts";
@@ -321,7 +322,8 @@ export class Health {
 
   #judge({ shared, checker, users }: Asked, verdict: Verdict, nowMs: number): void {
     const { type } = shared.check;
-    const why = `${type === "vip-path" ? checker.name : type}: ${verdict.why}`;
+    // Holds words of the server's: a line end would be a log entry of its own, an escape sequence a terminal's command.
+    const why = `${type === "vip-path" ? checker.name : type}: ${printable(verdict.why)}`;
     for (const { service, server, entry } of users) {
       const before = entry.standing;
       entry.standing = stepRise(entry.user, before, verdict.up, nowMs);
