@@ -131,12 +131,14 @@ export const realServer: readonly Entry[] = [
     roles: ["real server"],
     notice: "It would work for clients, but the health check is red and the director sends nothing.",
     why: "The check goes to the real server's own address, where nobody listens.",
-    cure: "Check through the VIP's path (type vip-path), or bind the service to the wildcard.",
+    cure: "Check through the VIP's path (type vip-path), or bind the service to the wildcard. A director that is a real server too is asked at its RIP in any case: the wildcard.",
     rules: ["C-ALL-02"],
     detect: (context) => {
+      const { director } = context;
       const asksRip = new Set(
         (context.cluster?.services ?? [])
-          .filter((s) => s.checks.length > 0 && s.checks.every((c) => c.type !== "vip-path" && c.type !== "exec"))
+          .filter((s) => s.checks.length > 0)
+          .filter((s) => s.checks.every((c) => c.type !== "exec" && (director || c.type !== "vip-path")))
           .map((s) => s.name),
       );
       return listeners(context)
@@ -144,7 +146,11 @@ export const realServer: readonly Entry[] = [
         .map(({ vip, service, port, there }) => ({
           vips: [vip],
           wrong: `${service} port ${port}: the service listens on ${vip} only, and the check asks this host's own address.`,
-          shell: [`# set the service's health check to {type: vip-path}, or let it listen on 0.0.0.0:${port}`],
+          shell: [
+            director
+              ? `# let the service${program(there)} listen on 0.0.0.0:${port}, and restart it`
+              : `# set the service's health check to {type: vip-path}, or let it listen on 0.0.0.0:${port}`,
+          ],
           evidence: there.slice(0, 4).map((s) => socketEvidence(context, s)),
         }));
     },

@@ -359,6 +359,15 @@ export const cases: readonly Case[] = [
     twin: "the check takes the VIP's path",
   },
   {
+    id: "service-bound-to-vip-only",
+    has: inCluster(edit(realServer, { sockets: [{ protocol: "tcp", ip: VIP, port: 80 }] }, { director: true }), "web1"),
+    hasNot: inCluster(
+      edit(realServer, { sockets: [{ protocol: "tcp", ip: "0.0.0.0", port: 80 }] }, { director: true }),
+      "web1",
+    ),
+    twin: "a director that is a real server too, and the service listens on the wildcard",
+  },
+  {
     id: "rp-filter-max-surprise",
     has: edit(tunnelServer, { sysctls: { "all.rp_filter": 1, "tunl0.rp_filter": 0 } }),
     hasNot: edit(tunnelServer, { sysctls: { "all.rp_filter": 1, "tunl0.rp_filter": 2 } }),
