@@ -73,11 +73,6 @@ interface IpvsConnection {
   isActive: boolean;
 }
 
-export interface IpvsOptions {
-  /** sloppy_tcp: takes connections from the middle, after a failover without synchronisation. */
-  readonly sloppyTcp?: boolean;
-}
-
 /** sync_threshold: "3 50". */
 const syncThreshold = 3;
 const syncPeriod = 50;
@@ -105,7 +100,6 @@ const noGate: GateWish = { closed: [], open: [], peers: [] };
 
 export class Ipvs implements LocalInput, TableEngine {
   readonly #host: SimHost;
-  readonly #options: IpvsOptions;
   #table: readonly TableService[] = [];
   readonly #services = new Map<number, VirtualService>();
   #marks: readonly MarkRule[] = [];
@@ -123,9 +117,8 @@ export class Ipvs implements LocalInput, TableEngine {
   /** Packets for a service that could not be sent on. */
   refused = 0;
 
-  constructor(host: SimHost, options: IpvsOptions = {}) {
+  constructor(host: SimHost) {
     this.#host = host;
-    this.#options = options;
     host.localInput = this;
     this.#sync = new SyncDaemons(
       host,
@@ -321,7 +314,8 @@ export class Ipvs implements LocalInput, TableEngine {
       if (service === undefined)
         return (packet.icmp?.quoted !== undefined && this.#takeError(packet)) || this.#passesOn(packet);
       const flags = packet.tcp?.flags ?? TCP_FLAG.syn;
-      if (this.#options.sloppyTcp !== true && (flags & TCP_FLAG.syn) === 0) return this.#passesOn(packet);
+      // sloppy_tcp is 0
+      if ((flags & TCP_FLAG.syn) === 0) return this.#passesOn(packet);
       connection = this.#connect(service, packet, key, client);
       if (connection === undefined) {
         // ip_vs_leave: nobody to take it
