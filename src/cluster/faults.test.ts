@@ -25,6 +25,10 @@ const service = (keys: string): Change => ({ services: `[{vip: web, ${keys}}]` }
 const two80 = (protocol: string): Change => ({
   services: `[{vip: web, port: 80}, {vip: web, port: 80, protocol: ${protocol}}]`,
 });
+const manyAddresses = (count: number): string => {
+  const further = Array.from({ length: count }, (_, i) => `10.10.0.${i + 110}`);
+  return `{lb1: {dip: 10.10.0.2, addresses: [${further.join()}]}}`;
+};
 const pair = { directors: "{lb1: 10.10.0.2, lb2: 10.10.0.3}" };
 const vrrp = (keys: string): Change => ({ ...pair, failover: `{vrrp: {id: 7, ${keys}}}` });
 const instances = (list: string, more = ""): Change => ({ ...pair, failover: `{instances: [${list}]${more}}` });
@@ -129,6 +133,7 @@ const cases: readonly (readonly [Code, Change, Change])[] = [
   ["interval-range", vrrp("intervalMs: 9"), vrrp("intervalMs: 10")],
   ["interval-range", vrrp("intervalMs: 40960"), vrrp("intervalMs: 40950")],
   ["interval-range", vrrp("version: 2, intervalMs: 100"), vrrp("version: 2, intervalMs: 1000")],
+  ["number-range", { directors: manyAddresses(129) }, { directors: manyAddresses(128) }],
   ["number-range", { lab: "{clients: 251}" }, { lab: "{clients: 200}" }],
   ["no-networks", { networks: "{}" }, {}],
   ["no-directors", { directors: "[]" }, {}],

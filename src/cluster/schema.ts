@@ -105,7 +105,7 @@ const hostAddress = z
   })
   .meta({ id: "hostAddress", description: "A further address of a host. Short form: the address alone." });
 const furtherAddresses = may(
-  z.array(z.union([address, hostAddress])),
+  z.array(z.union([address, hostAddress])).max(128, as("number-range", "at most 128 further addresses")),
   "Further addresses of the host, for instance one in another LAN.",
   { default: [], example: [{ address: "10.20.0.2", interface: "eth1" }] },
 );
