@@ -100,7 +100,8 @@ export class Agent {
   #timer: NodeJS.Timeout | undefined;
   #silence: SilenceReport | undefined;
   #guarding = false;
-  #ended = false;
+  /** While it stops nothing is done any more but what the hand-over of the VIPs needs. */
+  #life: "running" | "stopping" | "ended" = "running";
   #fail: (error: unknown) => void = () => {};
 
   constructor(options: AgentOptions) {
@@ -231,7 +232,7 @@ export class Agent {
     this.#director = director;
     const config = failoverConfig(cluster, host, requiredMac);
     this.#failover = await FailoverWorker.start(config, {
-      onEvent: (event) => this.#guarded(() => director.failover(event, performance.now())),
+      onEvent: (event) => this.#takeFailover(() => director.failover(event, performance.now())),
       onLinks: (up) => this.#guarded(() => director.links(up)),
       onError: (error) => this.#fail(error),
     });
@@ -251,8 +252,8 @@ export class Agent {
   }
 
   async #end(): Promise<void> {
-    if (this.#ended) return;
-    this.#ended = true;
+    if (this.#life !== "running") return;
+    this.#life = "stopping";
     this.#notify.say("STOPPING=1");
     if (this.#timer !== undefined) clearTimeout(this.#timer);
     if (this.#failover !== undefined) {
@@ -263,6 +264,7 @@ export class Agent {
       await Promise.race([this.#failover.stop(), patience]);
       clearTimeout(limit);
     }
+    this.#life = "ended";
     try {
       this.#director?.stop({ clear: this.#options.clearOnStop }, performance.now());
     } catch (error) {
@@ -276,7 +278,13 @@ export class Agent {
   // Time and errors
 
   #guarded(action: () => void): void {
-    if (this.#ended) return;
+    if (this.#life === "running") this.#attempt(action);
+  }
+  /** What failover says counts until it has ended: the last of it is how the VIPs are handed over. */
+  #takeFailover(action: () => void): void {
+    if (this.#life !== "ended") this.#attempt(action);
+  }
+  #attempt(action: () => void): void {
     try {
       action();
     } catch (error) {
@@ -297,7 +305,7 @@ export class Agent {
   }
   #armedForMs = Number.POSITIVE_INFINITY;
   #arm(): void {
-    if (this.#ended || this.#director === undefined) return;
+    if (this.#life !== "running" || this.#director === undefined) return;
     const deadlineMs = this.#director.deadlineMs;
     if (this.#timer !== undefined && this.#armedForMs <= deadlineMs) return;
     if (this.#timer !== undefined) clearTimeout(this.#timer);
@@ -340,7 +348,7 @@ export class Agent {
   // Real server
 
   async #guard(): Promise<void> {
-    if (this.#guarding || this.#ended) return;
+    if (this.#guarding || this.#life !== "running") return;
     this.#guarding = true;
     try {
       const before = this.#silence;
@@ -364,6 +372,8 @@ export class Agent {
       this.#report({ level: "alarm", code: "agent/reload-refused", subject: this.#hostName(), text: why, remedy });
       return { ok: false, error: { message: why, remedy } };
     };
+    // What a new file names must not take VIPs from which this host is about to go.
+    if (this.#life !== "running") return no("the agent is being stopped", "start it again: it reads the file anew");
     const keep = "the old configuration stays in force; mend the file and reload";
     const file = this.#options.readFile();
     // Who edits the file and asks for a reload has it loaded when its change is noticed.
