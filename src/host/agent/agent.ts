@@ -89,7 +89,7 @@ export class Agent {
   #cluster!: Cluster;
   /** Of the file, as #cluster has it. */
   #text: string | undefined;
-  /** Of the file, as it was last read: loaded or refused. */
+  /** Of the file, as it was last read, loaded or refused; undefined: it could not be read. */
   #judged: string | undefined;
   #role: ActiveRole = { reason: "" };
   #loadedAt = "";
@@ -160,8 +160,8 @@ export class Agent {
 
   /** What the file means; the same words mean the same, and are not read twice. */
   #clusterOf(file: Outcome<string>): Outcome<Cluster> {
+    this.#judged = file.ok ? file.value : undefined;
     if (!file.ok) return file;
-    this.#judged = file.value;
     return file.value === this.#text ? { ok: true, value: this.#cluster } : this.#options.clusterOf(file.value);
   }
 
