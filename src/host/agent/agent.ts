@@ -391,9 +391,12 @@ export class Agent {
       let text = "nothing to change on a real server but its silence";
       if (role.director !== undefined && this.#director !== undefined) {
         const config = failoverConfig(cluster, role.director, requiredMac);
+        const refusal = this.#director.refusal(cluster, { force });
+        if (refusal !== undefined) return refused(refusal.why, refusal.remedy);
+        // What may fail comes before the file is in force.
+        this.#wires?.load(cluster, role.director);
         const loaded = this.#director.load(cluster, role.director, { force }, performance.now());
         if (!loaded.ok) return refused(loaded.why, loaded.remedy);
-        this.#wires?.load(cluster, role.director);
         this.#failover?.reload(config);
         // Names may be new in the thread: what is tracked is told again, after the reload.
         this.#director.tracking.load(cluster.failover.instances, performance.now());
