@@ -443,6 +443,22 @@ test("a second master is told once a minute, and each is told", () => {
   assert.equal(minute([8, 9]), 2);
 });
 
+test("one stray claim to the VIP is a conflict in the status for some minutes, not for as long as we are master", () => {
+  const wire = new Wire();
+  const a = wire.add("a", one(instance(2, 150)));
+  wire.run(6000);
+  const stray = {
+    senderMac: mac("02:00:00:00:00:66"),
+    senderIp: vip,
+    targetMac: mac("02:00:00:00:00:02"),
+    targetIp: router,
+  };
+  a.failover.heardArp("eth0", { operation: 2, ...stray }, wire.nowMs);
+  const conflicts = (laterMs: number): number | undefined => a.failover.status(wire.nowMs + laterMs)[0]?.conflicts;
+  assert.equal(conflicts(1000), 1);
+  assert.equal(conflicts(600_000), 0);
+});
+
 test("a VIP that somebody takes away while we are master is put back and announced; others' addresses are not ours", () => {
   const { wire, a } = pair();
   a.addresses.delete(vip);

@@ -10,6 +10,7 @@ import {
   type AnnouncerState,
   announcerDeadlineMs,
   conflictAgainMs,
+  conflictCount,
   initialAnnouncer,
   stepAnnouncer,
 } from "../machine/announcer.ts";
@@ -615,7 +616,7 @@ export class Failover {
     });
     const sole = this.#sole.map((s): InstanceStatus => {
       const announcer = this.#soleAnnouncers.get(s.name) ?? initialAnnouncer;
-      const conflicts = announcer.conflicts.size;
+      const conflicts = conflictCount(announcer, nowMs);
       return { name: s.name, link: s.link, phase: "sole", vips: s.vips, unverified: announcer.pending.size, conflicts };
     });
     return [...instances, ...sole];

@@ -1,5 +1,5 @@
 import type { Ipv4 } from "../base/ipv4.ts";
-import type { AnnouncerState } from "../machine/announcer.ts";
+import { type AnnouncerState, conflictCount } from "../machine/announcer.ts";
 import { priorityOf } from "../machine/vrrpTimers.ts";
 import type { PhaseName, VrrpState } from "../machine/vrrpTypes.ts";
 import type { VrrpChecksum } from "../wire/vrrp.ts";
@@ -22,6 +22,7 @@ export interface InstanceStatus {
   readonly vips: readonly Ipv4[];
   /** VIPs that no neighbour has confirmed yet. */
   readonly unverified: number;
+  /** Other machines' claims to the VIPs, heard in the last few minutes. */
   readonly conflicts: number;
   readonly vrrp?: {
     readonly id: number;
@@ -70,7 +71,7 @@ export function instanceStatus(
     phase: phase.kind,
     vips: vrrp.vips,
     unverified: around.announcer.pending.size,
-    conflicts: around.announcer.conflicts.size,
+    conflicts: conflictCount(around.announcer, nowMs),
     vrrp: {
       id: vrrp.vrid,
       version: vrrp.version,

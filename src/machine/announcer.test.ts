@@ -9,6 +9,8 @@ import {
   type AnnouncerEvent,
   announcerDeadlineMs,
   conflictAgainMs,
+  conflictCount,
+  conflictOverMs,
   defendIntervalMs,
   initialAnnouncer,
   stepAnnouncer,
@@ -182,4 +184,25 @@ test("a flood of claims from ever new MACs is bounded", () => {
     );
   assert.ok(one.state.conflicts.size <= 256);
   assert.ok(one.times("sendGarp").length < 2000);
+});
+
+test("a claim that is not repeated is over after some minutes, and makes room for others", () => {
+  const one = new Driven().at(0, announce()).at(1000, heard({}));
+  const lastMs = 1000 + conflictOverMs - 1;
+  assert.equal(conflictCount(one.state, lastMs), 1);
+  assert.equal(conflictCount(one.state, lastMs + 1), 0);
+  one.at(lastMs, heard({}));
+  assert.equal(conflictCount(one.state, lastMs + 1), 1, "repeated");
+  for (let i = 0; i < 300; i++)
+    one.at(
+      lastMs,
+      heard({
+        senderMac: mac(
+          `02:00:00:01:${(i >> 8).toString(16).padStart(2, "0")}:${(i & 255).toString(16).padStart(2, "0")}`,
+        ),
+      }),
+    );
+  const told = one.times("conflict").length;
+  one.at(lastMs + conflictOverMs, heard({ senderMac: mac("02:00:00:02:00:00") }));
+  assert.equal(one.times("conflict").length, told + 1, "after a flood of forged ones too");
 });

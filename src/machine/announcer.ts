@@ -76,6 +76,7 @@ interface Pending {
 interface Conflict {
   readonly toldAtMs: number;
   readonly defendedAtMs: number;
+  readonly seenAtMs: number;
   readonly seen: number;
 }
 
@@ -92,6 +93,8 @@ export interface AnnouncerStep {
 }
 
 export const conflictAgainMs = 60_000;
+/** A claim that was not repeated for so long is over. */
+export const conflictOverMs = 5 * conflictAgainMs;
 /** Where nobody is named whom we could ask, traffic is waited for so long, and its absence says nothing. */
 export const trafficWithinMs = 30_000;
 /** RFC 5227 section 2.4: the defence against a claim is limited in rate, or two hosts shout for ever. */
@@ -230,6 +233,11 @@ function confirmed(s: AnnouncerState, vip: Ipv4, how: "answer" | "traffic", nowM
   return { state: { ...s, pending }, effects: [{ kind: "verified", vip, how, afterMs: nowMs - p.sinceMs }] };
 }
 
+const conflictsNow = (s: AnnouncerState, nowMs: number): [string, Conflict][] =>
+  [...s.conflicts].filter(([, { seenAtMs }]) => nowMs - seenAtMs < conflictOverMs);
+/** How many claims to VIPs that are held here were heard lately. */
+export const conflictCount = (s: AnnouncerState, nowMs: number): number => conflictsNow(s, nowMs).length;
+
 /** What a packet whose sender address is a held VIP and whose MAC is another's says. */
 function claimOf(arp: Arp): "reply" | "announcement" | "sender" {
   if (arp.senderIp === arp.targetIp) return "announcement";
@@ -245,15 +253,16 @@ const claims = {
 function conflict(c: AnnouncerConfig, s: AnnouncerState, arp: Arp, nowMs: number): AnnouncerStep {
   const vip = arp.senderIp;
   const key = `${vip} ${arp.senderMac}`;
-  const before = s.conflicts.get(key);
+  const conflicts = new Map(conflictsNow(s, nowMs));
+  const before = conflicts.get(key);
   const seen = (before?.seen ?? 0) + 1;
-  const conflicts = new Map(s.conflicts);
   const isNews = before === undefined || nowMs - before.toldAtMs >= conflictAgainMs;
   if (before === undefined && conflicts.size >= conflictLimit) return { state: s, effects: [] };
   const defend = before === undefined || nowMs - before.defendedAtMs >= defendIntervalMs;
   conflicts.set(key, {
     toldAtMs: isNews ? nowMs : before.toldAtMs,
     defendedAtMs: defend ? nowMs : before.defendedAtMs,
+    seenAtMs: nowMs,
     seen,
   });
   const how = claimOf(arp);
