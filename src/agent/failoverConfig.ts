@@ -130,3 +130,10 @@ export function heldBy(
 export const linksOf = (config: FailoverConfig): string[] => [
   ...new Set([...config.groups.flat().map((i) => i.link), ...config.sole.map((s) => s.link)]),
 ];
+
+/** After a link was made again, perhaps with another MAC. */
+export function withMac(config: FailoverConfig, link: string, mac: Mac): FailoverConfig {
+  const changed = <T extends { readonly link: string; readonly announcer: AnnouncerConfig }>(of: T): T =>
+    of.link === link ? { ...of, announcer: { ...of.announcer, mac } } : of;
+  return { groups: config.groups.map((g) => g.map(changed)), sole: config.sole.map(changed) };
+}

@@ -218,7 +218,7 @@ export class Ipvs implements LocalInput, TableEngine {
     return failures;
   }
 
-  mark(rules: readonly MarkRule[]): undefined {
+  mark(rules: readonly MarkRule[]): void {
     this.#marks = rules;
   }
 
@@ -236,12 +236,9 @@ export class Ipvs implements LocalInput, TableEngine {
     this.#sync.send(way, known);
   }
 
-  gate(wish: GateWish): undefined {
+  gate(wish: GateWish): string | undefined {
     this.#gate = wish;
-  }
-  /** Nobody else has rules here. */
-  lost(): readonly [] {
-    return [];
+    return undefined;
   }
 
   /** TCP for these VIPs that belongs to no connection known here goes to this director instead, for so long. */

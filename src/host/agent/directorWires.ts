@@ -11,6 +11,7 @@ import { ipv4Frame } from "../../wire/frame.ts";
 import { decodeIpv4, PROTOCOL } from "../../wire/ipv4.ts";
 import { readU16 } from "../../wire/octets.ts";
 import { filterProgram, isAnswerTo, isArp } from "../../wire/packetFilter.ts";
+import { interfaceIndex } from "../libc.ts";
 import { openPacketSocket, type PacketSocket } from "../packetSocket.ts";
 
 export interface DirectorWiresOptions {
@@ -21,6 +22,7 @@ export interface DirectorWiresOptions {
 }
 interface Wire {
   readonly link: string;
+  readonly index: number;
   readonly mac: Mac;
   /** Own addresses on the link. */
   readonly own: readonly Ipv4[];
@@ -51,21 +53,32 @@ export class DirectorWires {
         wire.socket.close();
         this.#wires.delete(link);
       }
-    for (const [link, own] of wanted) {
-      const mac = this.#options.macOf(link);
-      if (mac === undefined || this.#wires.has(link)) continue;
-      const filter = filterProgram(isArp, ...own.map((address) => isAnswerTo(address, firstVipPathPort)));
-      const socket = openPacketSocket({ interface: link, filter, longestFrameOctets: 256, timestamps: false });
-      const wire = { link, mac, own, socket };
-      this.#wires.set(link, wire);
-      socket.onReadable(() => {
-        try {
-          this.#read(wire);
-        } catch (error) {
-          this.#options.onError(error);
-        }
-      });
-    }
+    for (const [link, own] of wanted) if (!this.#wires.has(link)) this.#open(link, own);
+  }
+  /** One that was deleted and made again has another index, and perhaps another MAC: its socket hears nothing any more. */
+  linkUp(link: string): void {
+    const wire = this.#wires.get(link);
+    if (wire === undefined || wire.index === interfaceIndex(link)) return;
+    wire.socket.close();
+    this.#wires.delete(link);
+    this.#open(link, wire.own);
+  }
+
+  #open(link: string, own: readonly Ipv4[]): void {
+    const mac = this.#options.macOf(link);
+    if (mac === undefined) return;
+    const filter = filterProgram(isArp, ...own.map((address) => isAnswerTo(address, firstVipPathPort)));
+    const index = interfaceIndex(link);
+    const socket = openPacketSocket({ interface: link, filter, longestFrameOctets: 256, timestamps: false });
+    const wire = { link, index, mac, own, socket };
+    this.#wires.set(link, wire);
+    socket.onReadable(() => {
+      try {
+        this.#read(wire);
+      } catch (error) {
+        this.#options.onError(error);
+      }
+    });
   }
 
   #read(wire: Wire): void {

@@ -2,12 +2,13 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { Failover, rehearse } from "../../agent/failover.ts";
 import type { FailoverConfig } from "../../agent/failoverConfig.ts";
-import { linksOf } from "../../agent/failoverConfig.ts";
+import { linksOf, withMac } from "../../agent/failoverConfig.ts";
 import type { Ipv4 } from "../../base/ipv4.ts";
 import type { FailoverEvent, FailoverPorts } from "../../ports/failover.ts";
 import { decodeArp } from "../../wire/arp.ts";
 import { decodeEthernet, ETHERTYPE } from "../../wire/ethernet.ts";
 import { filterProgram, isArp } from "../../wire/packetFilter.ts";
+import type { Link as NetlinkLink } from "../../wire/rtnetlinkValues.ts";
 import { gateTable, relaySet } from "../engine/gate.ts";
 import { HostError, NetlinkError } from "../errors.ts";
 import type { NetlinkRequest } from "../netlink.ts";
@@ -34,7 +35,9 @@ interface Link {
   readonly traffic: TrafficWatch;
 }
 
+/** Those of `config` that are there. */
 const links = new Map<string, Link>();
+let config = workerData as FailoverConfig;
 const netlink: Rtnetlink = openRtnetlink();
 const yielded = new YieldedVips(netlink);
 let relays: NftSets | undefined;
@@ -215,29 +218,72 @@ function closeLink({ vrrp, arp, traffic }: Link): void {
   arp.close();
   traffic.close();
 }
-function openLinks(config: FailoverConfig): void {
+function openLink(name: string): void {
+  const before = links.get(name);
+  if (before !== undefined) closeLink(before);
+  links.delete(name);
+  const local = config.groups.flat().find((i) => i.link === name)?.vrrp.address;
+  const options = { interface: name, filter: filterProgram(isArp), longestFrameOctets: 128, timestamps: false };
+  const index = netlink.indexOf(name);
+  const arp = openPacketSocket(options);
+  let vrrp: VrrpSocket | undefined;
+  try {
+    vrrp = local === undefined ? undefined : new VrrpSocket(name, local);
+  } catch (error) {
+    arp.close();
+    throw error;
+  }
+  const traffic = new TrafficWatch(name, (vip) => guarded(() => failover.heardTraffic(name, vip, nowMs())));
+  const link: Link = { name, index, arp, vrrp, traffic };
+  links.set(name, link);
+  arp.onReadable(() => guarded(() => readArp(link)));
+  vrrp?.onReadable(() => guarded(() => readVrrp(link)));
+}
+function linksToOpen(): string[] {
+  const speaking = new Set(config.groups.flat().map((i) => i.link));
+  return linksOf(config).filter((name) => {
+    const link = links.get(name);
+    return link === undefined || (link.vrrp === undefined && speaking.has(name));
+  });
+}
+function reload(next: FailoverConfig): void {
+  config = next;
+  // One that is not there at the moment is opened when it comes.
+  for (const name of linksToOpen()) attempt(() => openLink(name));
+  const up = linksUp();
+  for (const name of linksOf(config)) failover.linkChanged(name, up.get(name) === true && links.has(name), nowMs());
+  failover.reload(config, addressesNow(), nowMs());
+  closeOthers(); // not before: what leaves says so on its link
+}
+function closeOthers(): void {
   const wanted = linksOf(config);
   for (const [name, link] of links)
     if (!wanted.includes(name)) {
       closeLink(link);
       links.delete(name);
     }
-  for (const name of wanted) {
-    if (links.has(name)) continue;
-    const local = config.groups.flat().find((i) => i.link === name)?.vrrp.address;
-    const options = { interface: name, filter: filterProgram(isArp), longestFrameOctets: 128, timestamps: false };
-    const arp = openPacketSocket(options);
-    const link: Link = {
-      name,
-      index: netlink.indexOf(name),
-      arp,
-      vrrp: local === undefined ? undefined : new VrrpSocket(name, local),
-      traffic: new TrafficWatch(name, (vip) => guarded(() => failover.heardTraffic(name, vip, nowMs()))),
-    };
-    links.set(name, link);
-    arp.onReadable(() => guarded(() => readArp(link)));
-    link.vrrp?.onReadable(() => guarded(() => readVrrp(link)));
+}
+
+/** What the kernel says of a link now. Sockets belong to an index: a link that is made again needs new ones. */
+function linkIs(link: NetlinkLink): void {
+  const { name, index, mac } = link;
+  if (!linksOf(config).includes(name)) return;
+  if (links.get(name)?.index !== index) {
+    failover.linkChanged(name, false, nowMs());
+    if (!isUp(link)) return;
+    openLink(name);
+    if (mac !== undefined) {
+      config = withMac(config, name, mac);
+      failover.reload(config, addressesNow(), nowMs());
+    }
   }
+  failover.linkChanged(name, isUp(link), nowMs());
+}
+function linkGone(name: string): void {
+  failover.linkChanged(name, false, nowMs());
+  const link = links.get(name);
+  if (link !== undefined) closeLink(link);
+  links.delete(name);
 }
 function addressesNow(): Map<string, Set<Ipv4>> {
   const byIndex = new Map([...links.values()].map((l) => [l.index, l.name]));
@@ -249,33 +295,39 @@ function addressesNow(): Map<string, Set<Ipv4>> {
   return found;
 }
 /** Every link of the host: what is tracked need not be one that VRRP speaks on. */
-const linksNow = (): Map<string, boolean> => new Map(netlink.links().map((l) => [l.name, l.up && l.lowerUp]));
+const linksUp = (now = netlink.links()): Map<string, boolean> => new Map(now.map((l) => [l.name, isUp(l)]));
+const isUp = ({ up, lowerUp }: NetlinkLink): boolean => up && lowerUp;
 
 /** After news were lost: everything is read, and what it says is taken as if it had just happened. */
 function resync(): void {
   guarded(() => {
     const why = "changes of links and addresses came faster than they were read: all of them were read anew";
     fault("netlink/lost", why, "find what changes them so often: ip monitor");
-    const up = linksNow();
-    post({ kind: "links", up: [...up] });
-    for (const name of links.keys()) failover.linkChanged(name, up.get(name) === true, nowMs());
+    const now = netlink.links();
+    post({ kind: "links", up: [...linksUp(now)] });
+    for (const { name, index } of links.values())
+      if (!now.some((l) => l.name === name && l.index === index)) linkGone(name);
+    for (const link of now) linkIs(link);
     for (const [name, there] of addressesNow()) failover.addressesAre(name, there, nowMs());
   });
 }
 
 function begin(): void {
-  const config = workerData as FailoverConfig;
   rehearse(config);
-  openLinks(config);
+  for (const name of linksToOpen()) openLink(name);
   attempt(() => yielded.clear());
   monitor = watchChanges({
     groups: ["link", "address"],
     onChange(change) {
       guarded(() => {
         if (change.kind === "link") {
-          const up = change.action === "set" && change.link.up && change.link.lowerUp;
-          post({ kind: "links", up: [[change.link.name, up]] });
-          if (links.has(change.link.name)) failover.linkChanged(change.link.name, up, nowMs());
+          const { name, index } = change.link;
+          const isSet = change.action === "set";
+          // News of its predecessor, and another of that name is there already.
+          if (!isSet && (links.get(name)?.index ?? index) !== index) return;
+          post({ kind: "links", up: [[name, isSet && isUp(change.link)]] });
+          if (isSet) linkIs(change.link);
+          else linkGone(name);
         } else if (change.kind === "address" && change.action === "removed") {
           const link = [...links.values()].find((l) => l.index === change.address.linkIndex);
           if (link !== undefined) failover.addressRemoved(link.name, change.address.address, nowMs());
@@ -285,7 +337,7 @@ function begin(): void {
     onResync: resync,
     onError: fail,
   });
-  const up = linksNow();
+  const up = linksUp();
   post({ kind: "links", up: [...up] });
   failover.start(config, { addresses: addressesNow(), up }, nowMs());
   tell();
@@ -304,8 +356,7 @@ port.on("message", (message: ToFailover) =>
   guarded(() => {
     switch (message.kind) {
       case "reload":
-        openLinks(message.config);
-        failover.reload(message.config, addressesNow(), nowMs());
+        reload(message.config);
         return;
       case "track":
         failover.track(message.instance, message.priorityDelta, message.fault, nowMs());

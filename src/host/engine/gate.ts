@@ -6,8 +6,9 @@
 import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
 import type { GateWish } from "../../ports/engine.ts";
 import type { Namespace } from "../namespace.ts";
-import { family, replaceTable } from "./ownTable.ts";
+import { applyNft, listNft } from "../nft.ts";
 
+const family = "ip";
 export const gateTable = "vipward_gate";
 const table = gateTable;
 const chain = "input";
@@ -52,16 +53,32 @@ function closedCommands({ closed, open }: GateWish): unknown[] {
   ];
 }
 
+function stands(): boolean {
+  return listNft(["tables"]).some((entry) => {
+    const found = entry.table as { family?: string; name?: string } | undefined;
+    return found?.family === family && found.name === table;
+  });
+}
+
 function replace(wish: GateWish): void {
-  const hook = { type: "filter", hook: "input", prio: behindIpvs, policy: "accept" };
   const isEmpty = wish.closed.length + wish.peers.length === 0;
+  // A single director that closes nothing needs no nft.
+  if (isEmpty) {
+    try {
+      if (!stands()) return;
+    } catch {
+      return;
+    }
+  }
+  const hook = { type: "filter", hook: "input", prio: behindIpvs, policy: "accept" };
   const fresh = [
     { add: { table: { family, name: table } } },
     { add: { chain: { family, table, name: chain, ...hook } } },
     ...wish.peers.flatMap(relayCommands),
     ...closedCommands(wish),
   ];
-  replaceTable(table, isEmpty ? [] : fresh);
+  const clear = [{ add: { table: { family, name: table } } }, { delete: { table: { family, name: table } } }];
+  applyNft(isEmpty ? clear : [...clear, ...fresh]);
 }
 
 /** Errors: those of nft.ts. */

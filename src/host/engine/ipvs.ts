@@ -27,7 +27,8 @@ import {
 import type { Namespace } from "../namespace.ts";
 import type { NetlinkRequest } from "../netlink.ts";
 import { type ConnectionTeller, tellConnections } from "./connections.ts";
-import { ownRules } from "./ownRules.ts";
+import { setGate } from "./gate.ts";
+import { markPackets } from "./marks.ts";
 
 const protocols: Readonly<Record<number, IpvsProtocol>> = { 6: "tcp", 17: "udp", 132: "sctp" };
 
@@ -177,7 +178,16 @@ export function ipvsEngine(namespace?: Namespace): Engine & TableEngine {
     clear: () => program([]),
     read: (only) => readingOf(ipvs.read(only?.map(kernelKey))),
     apply: (changes) => applyTo(ipvs, changes),
-    ...ownRules(namespace),
+    mark: (rules) => markPackets(rules, namespace),
+    gate(wish) {
+      try {
+        setGate(wish, namespace);
+        return undefined;
+      } catch (error) {
+        if (!(error instanceof HostError)) throw error;
+        return `${error.message}; ${error.remedy}`;
+      }
+    },
     tellConnections(way, onFault) {
       teller?.end();
       teller = way === undefined ? undefined : tellConnections(way, onFault);
