@@ -7,7 +7,7 @@ import { parseCluster } from "../cluster/index.ts";
 import { applyChanges } from "../machine/difference.ts";
 import { keyOf, type TableService } from "../machine/table.ts";
 import type { PhaseName } from "../machine/vrrpTypes.ts";
-import type { GateWish, TableEngine } from "../ports/engine.ts";
+import type { GateWish, OwnRules, TableEngine } from "../ports/engine.ts";
 import type { FailoverEvent } from "../ports/failover.ts";
 import type { ProbeAction } from "../ports/probes.ts";
 import { ARP_REPLY } from "../wire/arp.ts";
@@ -54,8 +54,15 @@ class Bench {
   readonly batches: number[] = [];
   /** Refuses the next change, as if somebody else had been quicker. */
   refuseNext: (() => void) | undefined;
+  /** What the host answers when rules or daemons are made; undefined: that they stand. */
+  refusing: string | undefined;
   readonly gates: GateWish[] = [];
+  /** How many marks, each time that they were made. */
+  readonly marks: number[] = [];
+  /** What others have taken away since it was made. */
+  readonly lost = new Set<OwnRules>();
   readonly told: string[] = [];
+  /** Of connection sync: those that run, each time that they were others. */
   readonly daemons: string[] = [];
   backupOnly = false;
   connections = 0;
@@ -68,13 +75,14 @@ class Bench {
     before: {
       readonly table?: readonly TableService[];
       readonly owned?: readonly string[];
-      readonly gateRefused?: string;
+      readonly refusing?: string;
       readonly drained?: readonly { service: string; server: string }[];
     } = {},
   ) {
-    const { table = [], owned = [], drained = [], gateRefused } = before;
+    const { table = [], owned = [], drained = [], refusing } = before;
     this.table = table;
     this.cluster = cluster;
+    this.refusing = refusing;
     const isBackupOnly = (): boolean => this.backupOnly;
     const engine: TableEngine = {
       get backupOnly() {
@@ -114,14 +122,22 @@ class Bench {
         this.table = applyChanges(this.table, changes);
         return [];
       },
-      mark: () => {},
+      mark: (rules) => {
+        this.marks.push(rules.length);
+        if (this.refusing === undefined) this.lost.delete("marks");
+        return this.refusing;
+      },
       gate: (wish) => {
         this.gates.push(wish);
-        return gateRefused;
+        if (this.refusing === undefined) this.lost.delete("gate");
+        return this.refusing;
       },
+      lost: () => [...this.lost],
       tellConnections: (way) => void this.told.push(way === undefined ? "end" : "begin"),
       synchronise: (daemons) => {
-        this.daemons.push(daemons.map((d) => d.role).join());
+        if (this.refusing !== undefined) return [this.refusing];
+        const roles = daemons.map((d) => d.role).join();
+        if (roles !== this.daemons.at(-1)) this.daemons.push(roles);
         return [];
       },
       close: () => {},
@@ -491,12 +507,61 @@ test("a gate that cannot be made is an alarm where it must be closed, a warning 
     [clusterOf(), "warning"],
     [{ ...clusterOf(), ...refusing(clusterOf()) }, "alarm"],
   ] as const) {
-    const bench = new Bench(cluster, { gateRefused: "no nft" });
+    const bench = new Bench(cluster, { refusing: "no nft" });
     assert.deepEqual(
       bench.events.filter((e) => e.code === "gate/refused").map((e) => e.level),
       [level],
     );
   }
+});
+
+test("marks that are refused keep nothing else from being made: told once, and tried again until they stand", () => {
+  const range = { services: ["80", '"8000-8010"'] };
+  const bench = new Bench(clusterOf()).run(1500);
+  bench.refusing = "no nft";
+  const loaded = bench.load(clusterOf(range));
+  assert.ok(loaded.ok && loaded.changes > 0, "the rest of the file is in force");
+  bench.dead.add("web2");
+  bench.run(65_000);
+  assert.equal(bench.table.length, 2);
+  assert.equal(bench.weights(), "1:1 3:1 4:1", "and health goes on");
+  assert.equal(bench.codes().filter((c) => c === "marks/refused").length, 1);
+  bench.refusing = undefined;
+  bench.marks.length = 0;
+  assert.deepEqual(bench.run(65_000).marks, [1], "once, and they stand");
+});
+
+test("rules of ours that somebody took away are made again, and that is said", () => {
+  const bench = new Bench(clusterOf({ services: ['"8000-8010"'] })).run(35_000);
+  assert.equal(bench.marks.length + bench.gates.length, 2, "the twin: what stands is left alone");
+  for (const what of ["marks", "gate"] as const) bench.lost.add(what);
+  bench.run(65_000);
+  assert.deepEqual([...bench.lost], []);
+  assert.equal(bench.marks.length + bench.gates.length, 4);
+  const told = bench.events.filter((e) => e.code === "table/drift").map((e) => e.text);
+  assert.match(told.join("\n"), /^.* vipward_marks: .*\n.* vipward_gate: .*$/);
+});
+
+test("sync daemons that are refused, or that somebody ended, run after the next look", () => {
+  const bench = new Bench(clusterOf());
+  bench.refusing = "no such device";
+  bench.director.failover(passing("initialize", "backup"), bench.nowMs);
+  bench.run(65_000);
+  assert.equal(bench.daemons.length, 0);
+  assert.equal(bench.codes().filter((c) => c === "sync/refused").length, 1);
+  bench.refusing = undefined;
+  assert.deepEqual(bench.run(31_000).daemons, ["master,backup"]);
+  bench.daemons.push("master");
+  assert.equal(bench.run(31_000).daemons.at(-1), "master,backup");
+});
+
+test("the look does not change the daemons' roles before a hand-over is over", () => {
+  const bench = new Bench(clusterOf());
+  bench.director.failover(passing("initialize", "master"), bench.nowMs);
+  bench.run(29_000);
+  bench.director.failover(passing("master", "initialize"), bench.nowMs);
+  assert.deepEqual(bench.run(2000).daemons, ["master,backup"]);
+  assert.deepEqual(bench.run(1000).daemons, ["master,backup", ""]);
 });
 
 /** The same file with `accept: false`. */

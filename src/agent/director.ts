@@ -9,16 +9,17 @@ import { type DesiredTable, desiredKeys, desiredTable } from "../machine/desired
 import { applyChanges, difference, removals, type TableChange } from "../machine/difference.ts";
 import type { HttpTools } from "../machine/health/http.ts";
 import type { ProbeEvent } from "../machine/health/probe.ts";
-import { keyOf, serverKeyOf, type TableService } from "../machine/table.ts";
+import { keyOf, type MarkRule, serverKeyOf, type TableService } from "../machine/table.ts";
 import type { PhaseName } from "../machine/vrrpTypes.ts";
 import type { DirectorPorts } from "../ports/director.ts";
-import type { HandOverWay, SyncDaemonWish, TableFailure, TableReading } from "../ports/engine.ts";
+import type { GateWish, HandOverWay, OwnRules, SyncDaemonWish, TableFailure, TableReading } from "../ports/engine.ts";
 import type { FailoverEvent } from "../ports/failover.ts";
 import type { Arp } from "../wire/arp.ts";
 import { type AgentEvent, failoverEvent, healthEvent } from "./event.ts";
 import { settleMs } from "./failover.ts";
 import { gateOf } from "./gate.ts";
 import { Health } from "./health.ts";
+import { Kept } from "./kept.ts";
 import { type Loop, scheduledTwice } from "./scheduledTwice.ts";
 import { SilenceWatch } from "./silenceWatch.ts";
 import { type ServiceStatus, serviceStatuses } from "./status.ts";
@@ -35,6 +36,19 @@ function forwardingIn({ services, marks }: DesiredTable): HandOverWay["forwardin
   });
 }
 
+function gateRefused(why: string, { closed }: GateWish): AgentEvent {
+  const isClosed = closed.length > 0;
+  const what = isClosed
+    ? "`accept: false` cannot be kept: packets for the VIPs that are for no service are delivered here"
+    : "what is in flight at the instant of a hand-over cannot be relayed, and may be lost";
+  return { level: isClosed ? "alarm" : "warning", code: "gate/refused", subject: "ipvs", text: `${what}: ${why}` };
+}
+function rulesLost(what: OwnRules): AgentEvent {
+  const text = `somebody else had changed the nft table vipward_${what}: made again`;
+  const remedy = "have whoever flushes the rules of this host leave vipward's tables alone";
+  return { level: "warning", code: "table/drift", subject: "nft", text, remedy };
+}
+
 export interface DirectorOptions extends HttpTools {
   readonly ports: DirectorPorts;
   readonly random: () => number;
@@ -45,9 +59,11 @@ export interface DirectorOptions extends HttpTools {
   /** What people had drained before a restart. */
   readonly drained?: readonly { readonly service: string; readonly server: string }[];
 }
-export type LoadResult =
-  | { readonly ok: true; readonly changes: number }
-  | { readonly ok: false; readonly why: string; readonly remedy: string };
+export interface LoadRefusal {
+  readonly why: string;
+  readonly remedy: string;
+}
+export type LoadResult = { readonly ok: true; readonly changes: number } | ({ readonly ok: false } & LoadRefusal);
 
 /** Changes of health that come close together become one batch. */
 const gatherMs = 10;
@@ -76,7 +92,7 @@ export class Director {
   #actual: readonly TableService[] | undefined;
   #desired: DesiredTable = { services: [], marks: [] };
   #foreign: readonly string[] = [];
-  #marks = "";
+  readonly #marks: Kept<readonly MarkRule[]>;
   #syncAtMs = Number.POSITIVE_INFINITY;
   #guardAtMs = Number.POSITIVE_INFINITY;
   #loop: Loop | undefined;
@@ -85,10 +101,10 @@ export class Director {
   readonly #linkUp = new Map<string, boolean>();
   /** Of the instances that take part now: those that are shut down, and those that a reload took out, are not here. */
   readonly phases = new Map<string, PhaseName>();
-  #daemons = "";
+  readonly #daemons: Kept<readonly SyncDaemonWish[]>;
   /** Instances that are being handed over to another director. */
   readonly #leaving = new Set<string>();
-  #gate = "";
+  readonly #gate: Kept<GateWish>;
   readonly #refusals = new Set<string>();
 
   constructor({ ports, report, random, sha256, owned, drained, attemptsLimit }: DirectorOptions) {
@@ -96,6 +112,23 @@ export class Director {
     this.#report = report;
     this.#owned = new Set(owned);
     this.#drained = drained;
+    const { engine } = ports;
+    const whyNot = (why: string | undefined): readonly string[] => (why === undefined ? [] : [why]);
+    this.#marks = new Kept(
+      (rules) => whyNot(engine.mark(rules)),
+      (why) => {
+        const text = `packets for services of port ranges cannot be marked, and are not forwarded: ${why}`;
+        report({ level: "alarm", code: "marks/refused", subject: "ipvs", text });
+      },
+    );
+    this.#gate = new Kept(
+      (wish) => whyNot(engine.gate(wish)),
+      (why, wish) => report(gateRefused(why, wish)),
+    );
+    this.#daemons = new Kept(
+      (daemons) => engine.synchronise(daemons),
+      (why) => report({ level: "warning", code: "sync/refused", subject: "ipvs", text: why }),
+    );
     const dipFor = (rip: Ipv4): Ipv4 => this.#dipFor(rip);
     this.health = new Health({
       ...{ ports: ports.probes, random, sha256, dipFor },
@@ -123,21 +156,25 @@ export class Director {
     return dip;
   }
 
+  /** Why `load` would refuse this file: too many services would go. Throws HostError when the table cannot be read. */
+  refusal(cluster: Cluster, { force }: { readonly force: boolean }): LoadRefusal | undefined {
+    const wanted = new Set(desiredKeys(cluster.services).map(keyOf));
+    this.#actual ??= this.#ports.engine.read().services;
+    const { maximumDeleteSharePercent } = cluster.reload;
+    return removals(wanted, this.#actual, { owned: this.#owned, maximumDeleteSharePercent, force }).refused;
+  }
+
   /**
-   * Takes a cluster file, the first or the next. Refused when too many services would go: then nothing changed at all.
-   * Throws HostError when the table cannot be read.
+   * Takes a cluster file, the first or the next. Refused: then nothing changed at all. Throws HostError when the table
+   * cannot be read.
    */
   load(cluster: Cluster, host: DirectorHost, { force }: { readonly force: boolean }, nowMs: number): LoadResult {
     const services = cluster.services;
-    const wanted = new Set(desiredKeys(services).map(keyOf));
     const isFirst = this.#cluster === undefined;
-    const actual = this.#actual ?? this.#ports.engine.read().services;
-    const { maximumDeleteSharePercent } = cluster.reload;
-    const { refused } = removals(wanted, actual, { owned: this.#owned, maximumDeleteSharePercent, force });
+    const refused = this.refusal(cluster, { force });
     if (refused !== undefined) return { ok: false, ...refused };
     this.#cluster = cluster;
     this.#host = host;
-    this.#actual = actual;
     this.health.load(services, nowMs);
     // Before the table is made: a drained server without a check would come in for a moment.
     for (const { service, server } of this.#drained ?? [])
@@ -160,7 +197,7 @@ export class Director {
     if (this.#cluster === undefined) return 0;
     this.#syncAtMs = Number.POSITIVE_INFINITY;
     this.#desired = desiredTable(this.#cluster.services, this.health.circumstances(nowMs));
-    this.#mark();
+    this.#marks.bring(this.#desired.marks);
     let changes = 0;
     let failures: readonly TableFailure[] = [];
     for (let attempt = 0; attempt < syncAttempts; attempt++) {
@@ -196,12 +233,6 @@ export class Director {
     );
     return { changes: found.changes.length, failures };
   }
-  #mark(): void {
-    const marks = JSON.stringify(this.#desired.marks);
-    if (marks === this.#marks) return;
-    this.#ports.engine.mark(this.#desired.marks);
-    this.#marks = marks;
-  }
   /** Written down before it is made: a crash in between leaves a key too many, never a service that is nobody's. */
   #own(changes: readonly TableChange[]): void {
     const fresh = changes.filter((c) => c.kind === "addService").map((c) => keyOf(c.service));
@@ -229,11 +260,23 @@ export class Director {
     this.#guardAtMs = nowMs + guardMs;
     this.#tellLoop();
     this.#sync(nowMs); // what we ourselves want by now is nobody else's doing
+    this.#guardBesides();
     this.#actual = this.#ports.engine.read().services;
     const changes = this.#sync(nowMs);
     if (changes === 0) return;
     const text = `somebody else had changed the table: ${changes} changes put it right`;
     this.#report({ level: "warning", code: "table/drift", subject: "ipvs", text, remedy: "stop the other program" });
+  }
+
+  /** What stands beside the table, and is no longer there or was refused before. */
+  #guardBesides(): void {
+    const lost = this.#ports.engine.lost();
+    this.#marks.bring(this.#desired.marks, { again: this.#marks.isRefused || lost.includes("marks") });
+    this.#setGate({ again: this.#gate.isRefused || lost.includes("gate") });
+    // A change of roles waits for the end of the hand-over.
+    if (this.#daemonsAtMs === Number.POSITIVE_INFINITY) this.#synchroniseDaemons({ again: true });
+    const besides = { marks: this.#marks, gate: this.#gate };
+    for (const what of lost) if (!besides[what].isRefused) this.#report(rulesLost(what));
   }
 
   /** Once, and again when it was well meanwhile. */
@@ -257,7 +300,7 @@ export class Director {
     const phases = new Set(this.phases.values());
     return this.#ports.engine.backupOnly || phases.size === 0 ? phases : new Set(["master", "backup"]);
   }
-  #synchroniseDaemons(): void {
+  #synchroniseDaemons(how: { readonly again?: boolean } = {}): void {
     const sync = this.#cluster?.failover.connectionSync;
     if (this.#cluster === undefined || this.#host === undefined || sync === undefined) return;
     const roles = this.#syncRoles();
@@ -268,11 +311,7 @@ export class Director {
           const { id, group, port, ttl } = sync;
           daemons.push({ role, interface: sync.interface ?? this.#host.interface, id, group, port, ttl });
         }
-    const text = JSON.stringify(daemons);
-    if (text === this.#daemons || (roles.size === 0 && this.#daemons === "")) return;
-    this.#daemons = text;
-    for (const why of this.#ports.engine.synchronise(daemons))
-      this.#report({ level: "warning", code: "sync/refused", subject: "ipvs", text: why });
+    if (roles.size > 0 || this.#daemons.isAsked) this.#daemons.bring(daemons, how);
   }
 
   // Hand-over
@@ -293,20 +332,9 @@ export class Director {
       this.#report({ level: "warning", code: "sync/hand-over", subject: "ipvs", text });
     });
   }
-  #setGate(): void {
-    if (this.#cluster === undefined || this.#host === undefined) return;
-    const wish = gateOf(this.#cluster, this.#host);
-    const wanted = JSON.stringify(wish);
-    if (wanted === this.#gate) return;
-    this.#gate = wanted;
-    const why = this.#ports.engine.gate(wish);
-    if (why === undefined) return;
-    const isClosed = wish.closed.length > 0;
-    const what = isClosed
-      ? "`accept: false` cannot be kept: packets for the VIPs that are for no service are delivered here"
-      : "what is in flight at the instant of a hand-over cannot be relayed, and may be lost";
-    const event = { code: "gate/refused", subject: "ipvs", text: `${what}: ${why}` };
-    this.#report({ level: isClosed ? "alarm" : "warning", ...event });
+  #setGate(how: { readonly again?: boolean } = {}): void {
+    if (this.#cluster !== undefined && this.#host !== undefined)
+      this.#gate.bring(gateOf(this.#cluster, this.#host), how);
   }
 
   // What happens
@@ -454,7 +482,7 @@ export class Director {
 
   /** The agent ends: the table stays, so that the next start loses no connection. `clear`: takes it away, too. */
   stop({ clear }: { readonly clear: boolean }, nowMs: number): void {
-    if (this.#daemons !== "") this.#ports.engine.synchronise([]);
+    if (this.#daemons.isAsked) this.#ports.engine.synchronise([]);
     this.#ports.engine.gate({ closed: [], open: [], peers: [] });
     if (!clear) return;
     const actual = this.#ports.engine.read().services;

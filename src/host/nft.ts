@@ -31,13 +31,24 @@ function run(args: readonly string[]): string {
   return result.stdout;
 }
 
+/** A full disk, or one that is read only, is the host's fault and not ours. */
+function writing<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    const { code = "unknown" } = error as NodeJS.ErrnoException;
+    const message = `cannot write commands for nft below ${tmpdir()}: ${code}`;
+    throw new HostError(`nft/${code}`, message, { remedy: "see df and mount", cause: error });
+  }
+}
+
 /** Runs commands as one transaction: all of them or none. */
 export function applyNft(commands: readonly unknown[]): void {
   // nft opens "-" as /dev/stdin, which fails on the socket that a child of Node has there; so, a file
-  const folder = mkdtempSync(join(tmpdir(), "vipward-nft-"));
+  const folder = writing(() => mkdtempSync(join(tmpdir(), "vipward-nft-")));
   try {
     const file = join(folder, "commands.json");
-    writeFileSync(file, JSON.stringify({ nftables: commands }), { mode: 0o600 });
+    writing(() => writeFileSync(file, JSON.stringify({ nftables: commands }), { mode: 0o600 }));
     run(["-j", "-f", file]);
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -84,6 +84,9 @@ export interface GateWish {
   readonly peers: readonly Ipv4[];
 }
 
+/** Rules of the host's packet filter that are ours: TableEngine.mark and TableEngine.gate. */
+export type OwnRules = "marks" | "gate";
+
 /** How connections are told to other directors: the wire of the sync daemons. */
 export interface HandOverWay extends Omit<SyncDaemonWish, "role"> {
   readonly forwardingOf: (connection: Connection) => Forwarding;
@@ -98,10 +101,12 @@ export interface TableEngine {
   read(only?: readonly TableKey[]): TableReading;
   /** In order, each for itself; gives those that were refused. */
   apply(changes: readonly TableChange[]): TableFailure[];
-  /** Exactly these packets are marked for us; none: our rules go away. Throws HostError. */
-  mark(rules: readonly MarkRule[]): void;
+  /** Exactly these packets are marked for us; none: our rules go away. Says why not, and what to do. */
+  mark(rules: readonly MarkRule[]): string | undefined;
   /** Exactly this gate stands; nothing closed and no peers: our rules go away. Says why not, and what to do. */
   gate(wish: GateWish): string | undefined;
+  /** Which of our rules somebody else has changed or taken away since they were made. */
+  lost(): readonly OwnRules[];
   /**
    * Tells other directors every connection that the engine knows, at once, and each new one after it; undefined: the
    * last ones, and no more. What goes wrong is told to `onFault`.

@@ -218,7 +218,7 @@ export class Ipvs implements LocalInput, TableEngine {
     return failures;
   }
 
-  mark(rules: readonly MarkRule[]): void {
+  mark(rules: readonly MarkRule[]): undefined {
     this.#marks = rules;
   }
 
@@ -236,9 +236,12 @@ export class Ipvs implements LocalInput, TableEngine {
     this.#sync.send(way, known);
   }
 
-  gate(wish: GateWish): string | undefined {
+  gate(wish: GateWish): undefined {
     this.#gate = wish;
-    return undefined;
+  }
+  /** Nobody else has rules here. */
+  lost(): readonly [] {
+    return [];
   }
 
   /** TCP for these VIPs that belongs to no connection known here goes to this director instead, for so long. */

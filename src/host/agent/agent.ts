@@ -89,7 +89,7 @@ export class Agent {
   #cluster!: Cluster;
   /** Of the file, as #cluster has it. */
   #text: string | undefined;
-  /** Of the file, as it was last read: loaded or refused. */
+  /** Of the file, as it was last read, loaded or refused; undefined: it could not be read. */
   #judged: string | undefined;
   #role: ActiveRole = { reason: "" };
   #loadedAt = "";
@@ -100,7 +100,8 @@ export class Agent {
   #timer: NodeJS.Timeout | undefined;
   #silence: SilenceReport | undefined;
   #guarding = false;
-  #ended = false;
+  /** While it stops nothing is done any more but what the hand-over of the VIPs needs. */
+  #life: "running" | "stopping" | "ended" = "running";
   #fail: (error: unknown) => void = () => {};
 
   constructor(options: AgentOptions) {
@@ -159,8 +160,8 @@ export class Agent {
 
   /** What the file means; the same words mean the same, and are not read twice. */
   #clusterOf(file: Outcome<string>): Outcome<Cluster> {
+    this.#judged = file.ok ? file.value : undefined;
     if (!file.ok) return file;
-    this.#judged = file.value;
     return file.value === this.#text ? { ok: true, value: this.#cluster } : this.#options.clusterOf(file.value);
   }
 
@@ -231,7 +232,7 @@ export class Agent {
     this.#director = director;
     const config = failoverConfig(cluster, host, requiredMac);
     this.#failover = await FailoverWorker.start(config, {
-      onEvent: (event) => this.#guarded(() => director.failover(event, performance.now())),
+      onEvent: (event) => this.#takeFailover(() => director.failover(event, performance.now())),
       onLinks: (up) =>
         this.#guarded(() => {
           director.links(up);
@@ -255,8 +256,8 @@ export class Agent {
   }
 
   async #end(): Promise<void> {
-    if (this.#ended) return;
-    this.#ended = true;
+    if (this.#life !== "running") return;
+    this.#life = "stopping";
     this.#notify.say("STOPPING=1");
     if (this.#timer !== undefined) clearTimeout(this.#timer);
     if (this.#failover !== undefined) {
@@ -267,6 +268,7 @@ export class Agent {
       await Promise.race([this.#failover.stop(), patience]);
       clearTimeout(limit);
     }
+    this.#life = "ended";
     try {
       this.#director?.stop({ clear: this.#options.clearOnStop }, performance.now());
     } catch (error) {
@@ -280,7 +282,13 @@ export class Agent {
   // Time and errors
 
   #guarded(action: () => void): void {
-    if (this.#ended) return;
+    if (this.#life === "running") this.#attempt(action);
+  }
+  /** What failover says counts until it has ended: the last of it is how the VIPs are handed over. */
+  #takeFailover(action: () => void): void {
+    if (this.#life !== "ended") this.#attempt(action);
+  }
+  #attempt(action: () => void): void {
     try {
       action();
     } catch (error) {
@@ -301,7 +309,7 @@ export class Agent {
   }
   #armedForMs = Number.POSITIVE_INFINITY;
   #arm(): void {
-    if (this.#ended || this.#director === undefined) return;
+    if (this.#life !== "running" || this.#director === undefined) return;
     const deadlineMs = this.#director.deadlineMs;
     if (this.#timer !== undefined && this.#armedForMs <= deadlineMs) return;
     if (this.#timer !== undefined) clearTimeout(this.#timer);
@@ -344,7 +352,7 @@ export class Agent {
   // Real server
 
   async #guard(): Promise<void> {
-    if (this.#guarding || this.#ended) return;
+    if (this.#guarding || this.#life !== "running") return;
     this.#guarding = true;
     try {
       const before = this.#silence;
@@ -368,6 +376,8 @@ export class Agent {
       this.#report({ level: "alarm", code: "agent/reload-refused", subject: this.#hostName(), text: why, remedy });
       return { ok: false, error: { message: why, remedy } };
     };
+    // What a new file names must not take VIPs from which this host is about to go.
+    if (this.#life !== "running") return no("the agent is being stopped", "start it again: it reads the file anew");
     const keep = "the old configuration stays in force; mend the file and reload";
     const file = this.#options.readFile();
     // Who edits the file and asks for a reload has it loaded when its change is noticed.
@@ -385,9 +395,12 @@ export class Agent {
       let text = "nothing to change on a real server but its silence";
       if (role.director !== undefined && this.#director !== undefined) {
         const config = failoverConfig(cluster, role.director, requiredMac);
+        const refusal = this.#director.refusal(cluster, { force });
+        if (refusal !== undefined) return refused(refusal.why, refusal.remedy);
+        // What may fail comes before the file is in force.
+        this.#wires?.load(cluster, role.director);
         const loaded = this.#director.load(cluster, role.director, { force }, performance.now());
         if (!loaded.ok) return refused(loaded.why, loaded.remedy);
-        this.#wires?.load(cluster, role.director);
         this.#failover?.reload(config);
         // Names may be new in the thread: what is tracked is told again, after the reload.
         this.#director.tracking.load(cluster.failover.instances, performance.now());

@@ -82,11 +82,16 @@ testsInVm(import.meta.url, "a planned switch-over under load loses no request", 
     });
   }
 
-  test("a graceful stop and a start", async () => {
+  test("a graceful stop hands over like any other, and says so", async () => {
+    lab.output.set("lb1", "");
     lab.signal("lb1", "SIGTERM");
     await holds("lb2");
     await lab.ended("lb1", 15_000);
-    assert.equal(lab.process("lb1").exitCode, 0, lab.output.get("lb1"));
+    const said = lab.output.get("lb1") ?? "";
+    assert.equal(lab.process("lb1").exitCode, 0, said);
+    // What failover says of it is also what begins and ends the telling of connections (director.test.ts).
+    for (const word of ["master -> initialize", "failover/handing-over", "failover/handed-over", "agent/stop"])
+      assert.ok(said.includes(word), `${word} in\n${said}`);
     await clean("stopped");
     const rules = lab.run("lb1", "ip", "rule");
     assert.doesNotMatch(rules, /11200/, "what the hand-over made is gone");

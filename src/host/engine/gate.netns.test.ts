@@ -13,6 +13,8 @@ import { NftSets } from "../nftSet.ts";
 import { openPacketSocket, type PacketSocket } from "../packetSocket.ts";
 import { openRtnetlink } from "../rtnetlink.ts";
 import { gateTable, relaySet, setGate } from "./gate.ts";
+import { marksTable } from "./marks.ts";
+import { ownRules } from "./ownRules.ts";
 
 const vip = ipv4("10.50.0.100");
 const client = ipv4("10.50.0.200");
@@ -134,6 +136,28 @@ test("relay: what is no SYN goes to the other director, for its time", async (t)
   assert.deepEqual(await segment(TCP_FLAG.ack, 80), { client: ["rst"], lb2: [] }, "over before its time");
   endRelay();
   setGate(nothing, lb1);
+});
+
+test("our tables: what others do to them is seen, what a relay does is not", (t) => {
+  if (!needsRoot(t)) return;
+  const rules = ownRules(wires.machine("lb1"));
+  const wish = { ...closed, peers: [lb2] };
+  const marks = [{ vip, protocol: 6, first: 8000, last: 8010, fwmark: 0x76000001 }];
+  const nft = (...words: string[]): string => wires.run("lb1", "nft", ...words);
+  assert.deepEqual(rules.lost(), [], "what was never asked for is not missed");
+  assert.deepEqual([rules.gate(wish), rules.mark(marks), rules.lost()], [undefined, undefined, []]);
+  relay(60_000);
+  assert.deepEqual(rules.lost(), []);
+  nft("delete", "element", "ip", gateTable, "closed", "{ 10.50.0.100 }");
+  assert.deepEqual(rules.lost(), ["gate"]);
+  assert.deepEqual([rules.gate(wish), rules.lost()], [undefined, []]);
+  nft("flush", "table", "ip", marksTable);
+  assert.deepEqual(rules.lost(), ["marks"]);
+  nft("flush", "ruleset");
+  assert.deepEqual(new Set(rules.lost()), new Set(["gate", "marks"]));
+  assert.deepEqual([rules.gate(wish), rules.mark(marks), rules.lost()], [undefined, undefined, []]);
+  assert.deepEqual([rules.gate(nothing), rules.mark([]), rules.lost()], [undefined, undefined, []]);
+  assert.equal(nft("list", "tables").trim(), "");
 });
 
 test("yielded: no ARP answer for the VIP, and its packets are taken all the same", async (t) => {

@@ -6,9 +6,8 @@
 import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
 import type { GateWish } from "../../ports/engine.ts";
 import type { Namespace } from "../namespace.ts";
-import { applyNft, listNft } from "../nft.ts";
+import { family, replaceTable } from "./ownTable.ts";
 
-const family = "ip";
 export const gateTable = "vipward_gate";
 const table = gateTable;
 const chain = "input";
@@ -53,32 +52,16 @@ function closedCommands({ closed, open }: GateWish): unknown[] {
   ];
 }
 
-function stands(): boolean {
-  return listNft(["tables"]).some((entry) => {
-    const found = entry.table as { family?: string; name?: string } | undefined;
-    return found?.family === family && found.name === table;
-  });
-}
-
 function replace(wish: GateWish): void {
-  const isEmpty = wish.closed.length + wish.peers.length === 0;
-  // A single director that closes nothing needs no nft.
-  if (isEmpty) {
-    try {
-      if (!stands()) return;
-    } catch {
-      return;
-    }
-  }
   const hook = { type: "filter", hook: "input", prio: behindIpvs, policy: "accept" };
+  const isEmpty = wish.closed.length + wish.peers.length === 0;
   const fresh = [
     { add: { table: { family, name: table } } },
     { add: { chain: { family, table, name: chain, ...hook } } },
     ...wish.peers.flatMap(relayCommands),
     ...closedCommands(wish),
   ];
-  const clear = [{ add: { table: { family, name: table } } }, { delete: { table: { family, name: table } } }];
-  applyNft(isEmpty ? clear : [...clear, ...fresh]);
+  replaceTable(table, isEmpty ? [] : fresh);
 }
 
 /** Errors: those of nft.ts. */

@@ -27,8 +27,7 @@ import {
 import type { Namespace } from "../namespace.ts";
 import type { NetlinkRequest } from "../netlink.ts";
 import { type ConnectionTeller, tellConnections } from "./connections.ts";
-import { setGate } from "./gate.ts";
-import { markPackets } from "./marks.ts";
+import { ownRules } from "./ownRules.ts";
 
 const protocols: Readonly<Record<number, IpvsProtocol>> = { 6: "tcp", 17: "udp", 132: "sctp" };
 
@@ -178,16 +177,7 @@ export function ipvsEngine(namespace?: Namespace): Engine & TableEngine {
     clear: () => program([]),
     read: (only) => readingOf(ipvs.read(only?.map(kernelKey))),
     apply: (changes) => applyTo(ipvs, changes),
-    mark: (rules) => markPackets(rules, namespace),
-    gate(wish) {
-      try {
-        setGate(wish, namespace);
-        return undefined;
-      } catch (error) {
-        if (!(error instanceof HostError)) throw error;
-        return `${error.message}; ${error.remedy}`;
-      }
-    },
+    ...ownRules(namespace),
     tellConnections(way, onFault) {
       teller?.end();
       teller = way === undefined ? undefined : tellConnections(way, onFault);

@@ -1,0 +1,90 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { AgentStatus } from "../../agent/status.ts";
+import { parseCluster } from "../../cluster/index.ts";
+import { Agent, type AgentOptions, type ReloadCause } from "./agent.ts";
+import { askAgent } from "./control.ts";
+
+const text = `version: 1
+name: test
+networks: { lan: { prefix: 10.0.0.0/24 } }
+directors: { lb1: 10.0.0.2 }
+realServers: { web1: 10.0.0.11 }
+vips: { web: 10.0.0.100 }
+services: [{ vip: web, port: 80 }]
+`;
+
+/** An agent of a real server, whose file is `file`, while `body` lasts. */
+async function withAgent(
+  body: (agent: {
+    readonly file: { now: ReturnType<AgentOptions["readFile"]> };
+    readonly told: readonly string[];
+    readonly reload: (cause: ReloadCause) => void;
+    readonly status: () => Promise<AgentStatus>;
+  }) => Promise<void>,
+): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "vipward-agent-"));
+  const socket = join(folder, "socket");
+  const told: string[] = [];
+  const file: { now: ReturnType<AgentOptions["readFile"]> } = { now: { ok: true, value: text } };
+  const end = new AbortController();
+  let running: Promise<void> | undefined;
+  try {
+    const reload = await new Promise<(cause: ReloadCause) => void>((resolve, reject) => {
+      const agent = new Agent({
+        readFile: () => file.now,
+        clusterOf: (source) => {
+          const read = parseCluster(source, { fileName: "test.yaml" });
+          return read.ok ? { ok: true, value: read.cluster } : { ok: false, why: "not a cluster file" };
+        },
+        as: "web1",
+        socket,
+        stateDir: folder,
+        log: (event) => void told.push(event.code),
+        applySilence: async () => ({ state: "silent", text: "silent" }),
+        silenceEveryMs: 60_000,
+        clearOnStop: false,
+        signal: end.signal,
+        onReloadWish: (wish) => {
+          resolve(wish);
+          return () => {};
+        },
+      });
+      running = agent.run();
+      running.catch(reject);
+    });
+    const status = async (): Promise<AgentStatus> => {
+      const answer = await askAgent(socket, { command: "status" });
+      assert.ok(answer.ok);
+      return answer.value as AgentStatus;
+    };
+    await body({ file, told, reload, status });
+  } finally {
+    end.abort();
+    await running;
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+test("a file that could not be read for a moment, and is as it was again, is an error no more", () =>
+  withAgent(async ({ file, told, reload, status }) => {
+    file.now = { ok: false, why: "no such file" };
+    reload("file");
+    assert.equal((await status()).configuration.error, "no such file");
+    file.now = { ok: true, value: text };
+    reload("file");
+    assert.equal((await status()).configuration.error, undefined);
+    assert.deepEqual(told.slice(-2), ["agent/reload-refused", "agent/reloaded"]);
+  }));
+
+test("the twin: a file that was refused stays so, and its change, noticed later, is not refused once more", () =>
+  withAgent(async ({ file, told, reload, status }) => {
+    file.now = { ok: true, value: "nothing" };
+    reload("asked");
+    reload("file");
+    assert.equal((await status()).configuration.error, "not a cluster file");
+    assert.equal(told.filter((code) => code === "agent/reload-refused").length, 1);
+  }));
