@@ -5,6 +5,7 @@ import { ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import { mac } from "../base/mac.ts";
 import { prefix } from "../base/prefix.ts";
 import { needsRoot, testPrefix } from "../testing/root.ts";
+import { within } from "../testing/within.ts";
 import { createNamespace, type Namespace, removeNamespace } from "./namespace.ts";
 import { type Change, watchChanges } from "./netlinkMonitor.ts";
 import { ask, openRtnetlink, type Rtnetlink } from "./rtnetlink.ts";
@@ -24,11 +25,7 @@ async function inside(name: string, body: (ns: Namespace, rt: Rtnetlink) => Prom
 }
 
 async function until(condition: () => boolean, what: string): Promise<void> {
-  for (let tries = 0; tries < 2000; tries++) {
-    if (condition()) return;
-    await sleep(10);
-  }
-  assert.fail(`never happened: ${what}`);
+  assert.ok(await within(20_000, condition), `never happened: ${what}`);
 }
 
 const fail = (error: unknown): void => assert.fail(String(error));

@@ -4,6 +4,7 @@ import { ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import { mac } from "../base/mac.ts";
 import { needsRoot, testPrefix } from "../testing/root.ts";
 import { buildWires, type Wires } from "../testing/wires.ts";
+import { within } from "../testing/within.ts";
 import { decodeEthernet } from "../wire/ethernet.ts";
 import { arpProbe, arpRequest, ipv4Frame, udpPacket } from "../wire/frame.ts";
 import { filterProgram, isArp } from "../wire/packetFilter.ts";
@@ -35,10 +36,6 @@ after(() => wires?.close());
 
 const question = (target: string) => arpRequest({ senderMac: a1, senderIp: ipv4("10.8.0.1"), targetIp: ipv4(target) });
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-/** Until it holds, or for ten seconds: a busy machine may be late. What holds is asserted by the caller. */
-async function patiently(holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const endMs = performance.now() + 10_000; performance.now() < endMs && !(await holds()); ) await pause(10);
-}
 
 test("a question goes out, its answer comes back with the kernel's time, and IPv4 is filtered away", async (t) => {
   if (!needsRoot(t)) return;
@@ -187,7 +184,7 @@ test("a worker captures two machines at once, sends, and hands over all it has w
   });
   assert.equal(await capture.send(0, [question("10.8.0.2")]), 1);
   const kinds = (): string[] => [...new Set(seen.map((f) => `${f.socket}:${f.octets[21]}`))].sort();
-  await patiently(() => kinds().length === 2);
+  await within(10_000, () => kinds().length === 2);
   assert.deepEqual(kinds(), ["0:2", "1:1"]);
   await capture.send(
     0,
@@ -226,7 +223,7 @@ test("a reader that sleeps costs bounded memory, loses frames with a count, and 
       for (const endMs = performance.now() + 2; performance.now() < endMs; );
     }
     const counts = async () => (await capture.statistics())[0];
-    await patiently(async () => (await counts())?.received === 240 * 256);
+    await within(10_000, async () => (await counts())?.received === 240 * 256);
     await pause(200); // what was held back would come now
     const { received = 0, dropped = 0 } = (await counts()) ?? {};
     assert.equal(received, 240 * 256);
@@ -234,7 +231,7 @@ test("a reader that sleeps costs bounded memory, loses frames with a count, and 
     assert.equal(frames, received - dropped);
     assert.ok(frames <= CREDIT * 1024 + 4096, `${frames} frames were waiting in memory`);
     from.sendBatch(batch, 0, 10);
-    await patiently(() => frames === received - dropped + 10);
+    await within(10_000, () => frames === received - dropped + 10);
     assert.equal(frames, received - dropped + 10);
     assert.ok(batches > 0);
   } finally {

@@ -237,6 +237,11 @@ export class SimHost implements Station {
     return this.#paused !== undefined;
   }
 
+  /** Programs run there. */
+  get isAwake(): boolean {
+    return !this.down && !this.isPaused;
+  }
+
   restart(): void {
     this.down = false;
   }

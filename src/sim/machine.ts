@@ -33,7 +33,7 @@ export class SimMachine {
   }
 
   #burn(): void {
-    if (this.host.down || this.host.isPaused || this.fuel <= 0) throw new Killed();
+    if (!this.host.isAwake || this.fuel <= 0) throw new Killed();
     this.fuel--;
   }
 

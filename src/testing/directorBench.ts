@@ -2,6 +2,7 @@
  * A director's costs beside keepalived's and ipvsadm's, in one kernel: reload, start, and doing nothing but checks.
  * Runs in the VM for bench/director.ts; prints a line of JSON. Arguments: which parts; none is all of them.
  */
+
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -15,6 +16,7 @@ import { type Ipvs, openIpvs, type ServiceKey } from "../host/ipvs.ts";
 import { loadModule } from "../host/modules.ts";
 import type { AcceptWish } from "./acceptThread.ts";
 import { buildWires } from "./wires.ts";
+import { within } from "./within.ts";
 
 const services = 1000;
 const perService = 16;
@@ -150,11 +152,8 @@ async function stop(system: System): Promise<void> {
   tables[system].flush();
 }
 async function until(what: string, everyMs: number, holds: () => boolean, withinMs = 120_000): Promise<void> {
-  const endMs = performance.now() + withinMs;
-  while (!holds()) {
-    if (performance.now() > endMs) throw new Error(`not in time: ${what}\n${JSON.stringify([...output])}`);
-    await sleep(everyMs);
-  }
+  if (!(await within(withinMs, holds, everyMs)))
+    throw new Error(`not in time: ${what}\n${JSON.stringify([...output])}`);
 }
 const keyAt = (s: number): ServiceKey => ({ protocol: "tcp", address: ipv4(vip), port: firstPort + s });
 /** The last server of the last service: what is programmed last, and what changes. */

@@ -2,6 +2,7 @@
  * Two directors, two real servers and a client as namespaces on one switch, for tests and measurements of the whole
  * agent, beside keepalived: who runs on a director is a process of its own, as in life.
  */
+
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,6 +18,7 @@ import { openRtnetlink, type Rtnetlink } from "../host/rtnetlink.ts";
 import type { LoadPlan, LoadReport } from "./loadThread.ts";
 import type { ToServers } from "./serverThread.ts";
 import { buildWires, type Wires } from "./wires.ts";
+import { within } from "./within.ts";
 
 export const addresses = {
   lb1: "10.50.0.2",
@@ -310,15 +312,9 @@ export class DirectorLab {
     return askAgent(this.socket(name), { command, ...more });
   }
   async until(what: string, holds: () => boolean | Promise<boolean>, withinMs: number): Promise<void> {
-    const endMs = performance.now() + withinMs;
-    for (;;) {
-      if (await holds()) return;
-      if (performance.now() > endMs) {
-        const said = [...this.output].map(([name, text]) => `--- ${name}\n${text.slice(-6000)}`).join("\n");
-        throw new Error(`not within ${withinMs} ms: ${what}\n${said}`);
-      }
-      await sleep(100);
-    }
+    if (await within(withinMs, holds, 100)) return;
+    const said = [...this.output].map(([name, text]) => `--- ${name}\n${text.slice(-6000)}`).join("\n");
+    throw new Error(`not within ${withinMs} ms: ${what}\n${said}`);
   }
 
   /** A new connection to the VIP every so often, from now on. */

@@ -4,12 +4,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { moduleState } from "../../host/modules.ts";
 import { clusterText } from "../../testing/directorLab.ts";
 import { needsRoot, testPrefix } from "../../testing/root.ts";
 import { buildWires } from "../../testing/wires.ts";
+import { within } from "../../testing/within.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "vipward-run-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -63,11 +63,7 @@ test("a real server becomes silent, is put right when somebody breaks it, and st
   const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
   const holds = (): boolean => wires.run("web1", "ip", "-o", "address", "show", "dev", "lo").includes("10.50.0.100/32");
   const until = async (what: string, done: () => boolean): Promise<void> => {
-    for (let i = 0; i < 200; i++) {
-      if (done()) return;
-      await sleep(100);
-    }
-    assert.fail(`not in time: ${what}\n${said}`);
+    assert.ok(await within(20_000, done, 100), `not in time: ${what}\n${said}`);
   };
   try {
     await until("the VIP is held", holds);

@@ -8,6 +8,7 @@ import { openPacketSocket, SendBatch } from "../../host/packetSocket.ts";
 import { ipv4Conf, writeSysctl } from "../../host/sysctl.ts";
 import { needsRoot, testPrefix } from "../../testing/root.ts";
 import { buildWires, type Wires } from "../../testing/wires.ts";
+import { within } from "../../testing/within.ts";
 import { arpAnnouncement, arpReply, arpRequest } from "../../wire/frame.ts";
 import type { Io } from "../io.ts";
 import { runWhoHas, type WhoHasFlags } from "./whoHas.ts";
@@ -117,10 +118,7 @@ async function ask(vips: string[], flags: WhoHasFlags = {}): Promise<Document & 
   return { ...document, ...(document.vips[0] as Document["vips"][number]) };
 }
 const until = async (ready: () => boolean, what: string): Promise<void> => {
-  for (let i = 0; !ready(); i++) {
-    if (i > 300) assert.fail(`waited 3 s for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  assert.ok(await within(3000, ready), `waited 3 s for ${what}`);
 };
 
 test("one owner: status 0, and every question is answered by the director alone", async (t) => {

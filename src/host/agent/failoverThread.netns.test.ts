@@ -1,13 +1,14 @@
 /** The failover thread that ships, inside a namespace of the test's, while its links come and go. */
+
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { FailoverConfig, InstanceConfig } from "../../agent/failoverConfig.ts";
 import { ipv4 } from "../../base/ipv4.ts";
 import { mac } from "../../base/mac.ts";
 import { needsRoot, testPrefix } from "../../testing/root.ts";
 import { buildWires } from "../../testing/wires.ts";
 import { WireTap } from "../../testing/wireTap.ts";
+import { within } from "../../testing/within.ts";
 import { openRtnetlink } from "../rtnetlink.ts";
 import { FailoverWorker } from "./failoverWorker.ts";
 
@@ -47,11 +48,7 @@ const sole: FailoverConfig = { groups: [], sole: [{ name: "eth0", link: "eth0", 
 const nothing: FailoverConfig = { groups: [], sole: [] };
 
 async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const endMs = performance.now() + 20_000;
-  while (!(await holds())) {
-    assert.ok(performance.now() < endMs, `not within 20 s: ${what}`);
-    await sleep(20);
-  }
+  assert.ok(await within(20_000, holds, 20), `not within 20 s: ${what}`);
 }
 
 /** One director and a neighbour that listens. */

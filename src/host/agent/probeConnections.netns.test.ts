@@ -1,11 +1,11 @@
 /** What can be wrong with a server, each in its own words: plain connections from one machine to another. */
+
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { readdirSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { ipv4 } from "../../base/ipv4.ts";
 import { udpCheck } from "../../machine/health/datagram.ts";
 import { bodyLimitOctets, type HttpQuestion, httpCheck } from "../../machine/health/http.ts";
@@ -13,6 +13,7 @@ import { tcpCheck } from "../../machine/health/tcp.ts";
 import { makeChecks } from "../../testing/checkOnce.ts";
 import { needsRoot, testPrefix } from "../../testing/root.ts";
 import { buildWires, type Wires } from "../../testing/wires.ts";
+import { within } from "../../testing/within.ts";
 
 const server = ipv4("10.9.0.2");
 const sha256 = (octets: Uint8Array): string => createHash("sha256").update(octets).digest("hex");
@@ -151,8 +152,7 @@ test("plain connections: refused, silent, unreachable, reset, half-open, slow an
     assert.equal(await udp("10.9.0.2", 9), "udp/refused");
     assert.equal(await udp("10.9.3.1", 9), "udp/error");
 
-    for (const endMs = performance.now() + 5000; descriptors() !== before && performance.now() < endMs; )
-      await sleep(20);
+    await within(5000, () => descriptors() === before, 20);
     assert.equal(descriptors(), before, "every check has closed what it opened");
   } finally {
     checks.close();

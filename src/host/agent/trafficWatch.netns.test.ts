@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { type Ipv4, ipv4 } from "../../base/ipv4.ts";
 import { mac } from "../../base/mac.ts";
 import { needsRoot, testPrefix } from "../../testing/root.ts";
 import { buildWires } from "../../testing/wires.ts";
+import { within } from "../../testing/within.ts";
 import { ipv4Frame, udpPacket } from "../../wire/frame.ts";
 import { openPacketSocket } from "../packetSocket.ts";
 import { TrafficWatch } from "./trafficWatch.ts";
@@ -24,7 +24,7 @@ test("traffic for an awaited VIP is seen when it comes to our MAC, and only whil
       new Uint8Array(400),
     );
     client.send([ipv4Frame({ source: mac("02:00:00:00:00:02"), destination: mac(to) }, packet)]);
-    for (const endMs = performance.now() + 300; seen.length === 0 && performance.now() < endMs; ) await sleep(10);
+    await within(300, () => seen.length > 0);
     return seen.splice(0);
   };
   const [lb1, elsewhere] = ["02:00:00:00:00:01", "02:00:00:00:00:77"];

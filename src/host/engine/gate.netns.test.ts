@@ -5,6 +5,7 @@ import { ipv4 } from "../../base/ipv4.ts";
 import { type Mac, mac } from "../../base/mac.ts";
 import { needsRoot, testPrefix } from "../../testing/root.ts";
 import { buildWires, type Wires } from "../../testing/wires.ts";
+import { within } from "../../testing/within.ts";
 import { ARP_REPLY } from "../../wire/arp.ts";
 import { arpRequest, dissect, ipv4Frame, tcpPacket } from "../../wire/frame.ts";
 import { TCP_FLAG } from "../../wire/tcp.ts";
@@ -42,10 +43,8 @@ after(() => {
   wires?.close();
 });
 
-/** Until something is there, or for so long that it would be, also on a busy machine. */
-async function shortly(isThere: () => boolean): Promise<void> {
-  for (const endMs = performance.now() + 400; !isThere() && performance.now() < endMs; ) await sleep(20);
-}
+/** Whatever comes, comes by then. */
+const shortlyMs = 400;
 
 /** A segment from the client to the VIP at lb1; what of TCP each of the others then hears. */
 async function segment(flags: number, port: number): Promise<{ client: string[]; lb2: string[] }> {
@@ -61,7 +60,7 @@ async function segment(flags: number, port: number): Promise<{ client: string[];
       found[name].push((inside.inside.tcp.flags & TCP_FLAG.rst) !== 0 ? "rst" : "segment");
     }, 10_000);
   };
-  await shortly(() => {
+  await within(shortlyMs, () => {
     hear("client");
     hear("lb2");
     return found.client.length + found.lb2.length > 0;
@@ -93,7 +92,7 @@ async function answersArp(): Promise<boolean> {
   tap?.receive(() => {}, 10_000);
   tap?.send([arpRequest({ senderMac: macs.client as Mac, senderIp: client, targetIp: vip })]);
   let answered = false;
-  await shortly(() => {
+  await within(shortlyMs, () => {
     tap?.receive((frame) => {
       const { inside } = dissect(frame.octets.slice());
       if (inside.kind === "arp" && inside.arp.operation === ARP_REPLY && inside.arp.senderIp === vip) answered = true;

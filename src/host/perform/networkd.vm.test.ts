@@ -19,6 +19,7 @@ import { situationOf } from "../../policy/policy.ts";
 import type { Wish } from "../../policy/wish.ts";
 import { Wire } from "../../testing/arpWire.ts";
 import { testsInVm } from "../../testing/vm.ts";
+import { within } from "../../testing/within.ts";
 import { loadModule } from "../modules.ts";
 import { machinePorts } from "./machine.ts";
 import { readFacts } from "./readFacts.ts";
@@ -88,13 +89,7 @@ const part = ({ addresses, routes, links, sysctls }: HostFacts) => ({
   sysctls: Object.fromEntries(Object.entries(sysctls).filter(([n]) => /arp_|rp_filter|accept_local/.test(n))),
 });
 
-async function until(done: () => boolean, body: () => void = () => {}): Promise<boolean> {
-  for (const endMs = Date.now() + 120_000; Date.now() < endMs; await sleep(10)) {
-    body();
-    if (done()) return true;
-  }
-  return false;
-}
+const longMs = 120_000;
 
 testsInVm(import.meta.url, "systemd-networkd on dummy and tunl0; udev silences an interface that comes late", () => {
   loadModule("ipip");
@@ -129,7 +124,7 @@ testsInVm(import.meta.url, "systemd-networkd on dummy and tunl0; udev silences a
         assert.notDeepEqual(part(readFacts(wire.rs)), wanted);
         put(changes);
         managers.start(true);
-        await until(() => JSON.stringify(part(readFacts(wire.rs))) === JSON.stringify(wanted));
+        await within(longMs, () => JSON.stringify(part(readFacts(wire.rs))) === JSON.stringify(wanted));
         assert.deepEqual(part(readFacts(wire.rs)), wanted);
         assert.deepEqual(wire.answered(VIP), []);
         assert.deepEqual(wire.shownFor(VIP), [RIP]);
@@ -156,11 +151,17 @@ testsInVm(import.meta.url, "systemd-networkd on dummy and tunl0; udev silences a
       ip("-n", wire.rs.name, "link", "set", "eth0", "netns", wire.peer.name);
       managers.start(udev);
       const holds = (address: string): boolean => readFacts(wire.rs).addresses.some((a) => a.ip === address);
-      assert.ok(await until(() => holds(VIP)), "networkd has put the VIP on lo");
+      assert.ok(await within(longMs, () => holds(VIP)), "networkd has put the VIP on lo");
       ip("-n", wire.peer.name, "link", "set", "eth0", "netns", wire.rs.name);
       const heard: string[] = [];
       const listen = (): void => void heard.push(...wire.overheard(VIP));
-      assert.ok(await until(() => holds(RIP), listen), "networkd has taken eth0 up");
+      assert.ok(
+        await within(longMs, () => {
+          listen();
+          return holds(RIP);
+        }),
+        "networkd has taken eth0 up",
+      );
       for (let i = 0; i < 50; i++, await sleep(10)) listen();
       return heard;
     } finally {

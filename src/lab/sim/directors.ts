@@ -105,7 +105,7 @@ export class SimDirector {
   get isThere(): boolean {
     const { host } = this.state;
     const deaf = host.nics.every((nic) => host.lan.cableOf(nic.port).options.lossPpm >= 1_000_000);
-    return !host.down && !host.isPaused && host.isPlugged && !deaf;
+    return host.isAwake && host.isPlugged && !deaf;
   }
 
   switchOver(): void {

@@ -55,8 +55,6 @@ export function inflictOnUplink(world: World, uplink: Cable, fault: LabFault): v
   if (fault.action === "cut" || fault.action === "mend") uplink.up = fault.action === "mend";
 }
 
-/** Programs run there. */
-const isAwake = (host: SimHost): boolean => !host.down && !host.isPaused;
 const wireOf = (host: SimHost): string => host.nics[0]?.link ?? "eth0";
 
 function restart({ host, director, realServer, silenced }: Victim): void {
@@ -100,12 +98,12 @@ const inflictions: { readonly [Action in FaultAction]?: (victim: Victim) => void
   },
   release: ({ director }) => director?.switchOver(),
   speak: ({ host, world: { plot } }) => {
-    if (!isAwake(host)) return;
+    if (!host.isAwake) return;
     host.neighbours.forget();
     for (const vip of plot.vips) host.sendUdp(vip, addressOn(plot.router, plot.lan), 40_000, 9);
   },
   announce: ({ host, world: { plot } }) => {
-    if (!isAwake(host)) return;
+    if (!host.isAwake) return;
     for (const vip of plot.vips) for (const nic of host.nics.slice(0, 1)) host.arp.announce(nic, vip);
   },
   answers: ({ realServer, fault }) => {

@@ -33,14 +33,14 @@ export interface LawsOptions {
 
 /** Longer than this an answer may be late rather than missing. */
 const promptUs = 100_000;
-const isClear = ({ up, options }: Cable): boolean => up && options.lossPpm === 0 && options.delayUs <= promptUs;
+const isClear = ({ options }: Cable): boolean => options.lossPpm === 0 && options.delayUs <= promptUs;
 /** Awake, and what it says and hears gets through. */
 function isSound({ hosts, lan }: World, name: string): boolean {
   const host = hosts.get(name);
-  return host !== undefined && !host.down && !host.isPaused && host.nics.every((nic) => isClear(lan.cableOf(nic.port)));
+  const cables = host?.nics.map((nic) => lan.cableOf(nic.port)) ?? [];
+  return host?.isAwake === true && cables.every((cable) => cable.up && isClear(cable));
 }
-const hasSoundUplinks = ({ uplinks }: World): boolean =>
-  [...uplinks.values()].every((cable) => cable.options.lossPpm === 0 && cable.options.delayUs <= promptUs);
+const hasSoundUplinks = ({ uplinks }: World): boolean => [...uplinks.values()].every(isClear);
 
 export class Laws {
   /** The first breach of each law by each host. */

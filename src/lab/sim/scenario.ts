@@ -397,7 +397,7 @@ export class Scenario {
       ]),
     );
     const { events } = lan;
-    const asker = near.map((name) => this.#host(name)).find((h) => !h.down && !h.isPaused && h.isPlugged);
+    const asker = near.map((name) => this.#host(name)).find((h) => h.isAwake && h.isPlugged);
     const asked = askWhoHas(asker ?? this.#host(plot.router.name), plot.vips, 3, (ms) =>
       lan.run(lan.nowUs + ms * 1000),
     );

@@ -233,7 +233,7 @@ export class Silenced {
    * law five, if one is.
    */
   async run(direction: "apply" | "undo", killAt: number, tell: Told): Promise<string | undefined> {
-    if (this.host.down || this.host.isPaused) return undefined;
+    if (!this.host.isAwake) return undefined;
     this.inService = false;
     const broken = this.#runsVipward
       ? await this.#runHere(direction, killAt, tell)
@@ -298,7 +298,7 @@ export class Silenced {
     const steps = direction === "apply" ? this.#missing() : [...this.#byHand].reverse();
     let done = 0;
     for (const step of killAt > 0 ? steps.slice(0, killAt - 1) : steps) {
-      if (this.host.down || this.host.isPaused) break;
+      if (!this.host.isAwake) break;
       this.#byHand = this.#planned().filter((c) => (c === step ? direction === "apply" : this.#byHand.includes(c)));
       this.host.change(after(this.host.facts, [direction === "apply" ? step : undo(step)]));
       done++;
