@@ -27,7 +27,7 @@ const wanted = (report) => ({
 });
 
 /**
- * `files`: { file (below dist/), names (of its tests; all when absent) }. Calls onFile(file, ms, tests, output) for each;
+ * `files`: { file (below dist/), names (of its tests; all when absent) }. Calls onFile(file, { ms, tests, output }) for each;
  * throws VmError where the VM itself fails.
  */
 export async function runNetnsTestsInVm(files, seed, { onStart, onFile }) {
@@ -44,7 +44,7 @@ export async function runNetnsTestsInVm(files, seed, { onStart, onFile }) {
       const { file, startedMs, report, output } = current;
       const killed = Number(rest) === 137;
       const run = { status: Number(rest), output, timedOut: killed, limitMs };
-      onFile(file, performance.now() - startedMs, judge(wanted(parseReport(report)), run), output);
+      onFile(file, { ms: performance.now() - startedMs, tests: judge(wanted(parseReport(report)), run), output });
       current = undefined;
     } else if (current !== undefined) current.report += `${line}\n`;
   };

@@ -99,7 +99,7 @@ class Session {
   #phase = "boot";
   #userspaceMs = Number.NaN;
   #commandMs = Number.NaN;
-  #panicked = false;
+  #panic: string | undefined; // the console's line that says so
   #exitCode: number | undefined;
   #settled = false;
   #resolve: (ended: Ended) => void = () => {};
@@ -146,9 +146,10 @@ class Session {
   }
 
   #onConsole(line: string): void {
+    const clean = line.replace(/[^\t\x20-\x7e]/g, "");
     // Noted as it comes: what a panic prints after it may be more than the lines that are kept.
-    this.#panicked ||= line.includes("Kernel panic");
-    this.#console.push(line.replace(/[^\t\x20-\x7e]/g, ""));
+    if (line.includes("Kernel panic")) this.#panic ??= clean;
+    this.#console.push(clean);
     if (this.#console.length > consoleTailLines) this.#console.shift();
   }
 
@@ -201,9 +202,13 @@ class Session {
   }
 
   #onQemuEnd(code: number | null, signal: NodeJS.Signals | null): void {
-    const how = this.#panicked ? "the VM's kernel panicked" : `QEMU ended ${signal ?? `with status ${code}`}`;
-    const booting = this.#phase === "boot" ? "vm/boot" : "vm/died";
-    this.#fail(this.#panicked ? "vm/panic" : booting, `${how} in phase ${this.#phase}, before the command's end`);
+    const when = `in phase ${this.#phase}, before the command's end`;
+    if (this.#panic !== undefined) this.#fail("vm/panic", `the VM's kernel panicked ${when}: ${this.#panic}`);
+    else
+      this.#fail(
+        this.#phase === "boot" ? "vm/boot" : "vm/died",
+        `QEMU ended ${signal ?? `with status ${code}`} ${when}`,
+      );
   }
 
   #fail(code: VmErrorCode, message: string): void {
