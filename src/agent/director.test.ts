@@ -251,6 +251,28 @@ test("a reload that would delete too much is refused as a whole, unless forced",
   assert.equal(bench.table.length, 1);
 });
 
+test("what else a file asks for is made ready once, not for one that is refused, and before anything of it is in force", () => {
+  const bench = new Bench(clusterOf({ services: ["80", "81", "82", "83"] })).run(1500);
+  const before = bench.table;
+  const ready: number[] = [];
+  const load = (services: string[], prepare = () => void ready.push(bench.table.length)) => {
+    const cluster = clusterOf({ services });
+    const [host] = cluster.directors;
+    assert.ok(host);
+    return bench.director.load(cluster, host, { force: false, prepare }, bench.nowMs);
+  };
+  assert.equal(load(["80"]).ok, false);
+  assert.deepEqual(ready, []);
+  const fails = (): never => {
+    throw new RangeError("no such link");
+  };
+  assert.throws(() => load(["80", "81"], fails), RangeError);
+  bench.run(1500);
+  assert.deepEqual(bench.table, before, "the old file stays in force");
+  assert.ok(load(["80", "81"]).ok);
+  assert.deepEqual(ready, [4]);
+});
+
 test("a reload with one weight changed is one change", () => {
   const bench = new Bench(clusterOf()).run(1500);
   bench.batches.length = 0;

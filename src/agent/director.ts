@@ -59,6 +59,11 @@ export interface DirectorOptions extends HttpTools {
   /** What people had drained before a restart. */
   readonly drained?: readonly { readonly service: string; readonly server: string }[];
 }
+export interface LoadOptions {
+  readonly force: boolean;
+  /** What else the file asks for and may fail: done once the file is not refused, before anything of it is in force. */
+  readonly prepare?: () => void;
+}
 export interface LoadRefusal {
   readonly why: string;
   readonly remedy: string;
@@ -156,8 +161,8 @@ export class Director {
     return dip;
   }
 
-  /** Why `load` would refuse this file: too many services would go. Throws HostError when the table cannot be read. */
-  refusal(cluster: Cluster, { force }: { readonly force: boolean }): LoadRefusal | undefined {
+  /** Why `load` refuses this file: too many services would go. */
+  #refusal(cluster: Cluster, force: boolean): LoadRefusal | undefined {
     const wanted = new Set(desiredKeys(cluster.services).map(keyOf));
     this.#actual ??= this.#ports.engine.read().services;
     const { maximumDeleteSharePercent } = cluster.reload;
@@ -166,13 +171,14 @@ export class Director {
 
   /**
    * Takes a cluster file, the first or the next. Refused: then nothing changed at all. Throws HostError when the table
-   * cannot be read.
+   * cannot be read, and what `prepare` throws, before anything changed.
    */
-  load(cluster: Cluster, host: DirectorHost, { force }: { readonly force: boolean }, nowMs: number): LoadResult {
+  load(cluster: Cluster, host: DirectorHost, { force, prepare }: LoadOptions, nowMs: number): LoadResult {
     const services = cluster.services;
     const isFirst = this.#cluster === undefined;
-    const refused = this.refusal(cluster, { force });
+    const refused = this.#refusal(cluster, force);
     if (refused !== undefined) return { ok: false, ...refused };
+    prepare?.();
     this.#cluster = cluster;
     this.#host = host;
     this.health.load(services, nowMs);

@@ -219,9 +219,9 @@ export class Agent {
       sha256: (octets) => createHash("sha256").update(octets).digest("hex"),
       report: (event) => this.#report(event),
     });
-    wires.load(cluster, host);
+    const prepare = (): void => wires.load(cluster, host);
     // The table first: whoever takes the VIPs must be able to forward what comes with them.
-    const loaded = director.load(cluster, host, { force: false }, performance.now());
+    const loaded = director.load(cluster, host, { force: false, prepare }, performance.now());
     if (!loaded.ok) throw new HostError("agent/refused", loaded.why, { remedy: loaded.remedy });
     this.#report({
       level: "info",
@@ -236,7 +236,7 @@ export class Agent {
       onLinks: (up) =>
         this.#guarded(() => {
           director.links(up);
-          for (const [link, isUp] of up) if (isUp) wires.linkUp(link);
+          for (const [link, isUp] of up) wires.linkIs(link, isUp);
         }),
       onError: (error) => this.#fail(error),
     });
@@ -395,11 +395,9 @@ export class Agent {
       let text = "nothing to change on a real server but its silence";
       if (role.director !== undefined && this.#director !== undefined) {
         const config = failoverConfig(cluster, role.director, requiredMac);
-        const refusal = this.#director.refusal(cluster, { force });
-        if (refusal !== undefined) return refused(refusal.why, refusal.remedy);
-        // What may fail comes before the file is in force.
-        this.#wires?.load(cluster, role.director);
-        const loaded = this.#director.load(cluster, role.director, { force }, performance.now());
+        const { director } = role;
+        const prepare = (): void => this.#wires?.load(cluster, director);
+        const loaded = this.#director.load(cluster, director, { force, prepare }, performance.now());
         if (!loaded.ok) return refused(loaded.why, loaded.remedy);
         this.#failover?.reload(config);
         // Names may be new in the thread: what is tracked is told again, after the reload.

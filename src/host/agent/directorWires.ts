@@ -31,6 +31,8 @@ interface Wire {
 
 export class DirectorWires {
   readonly #options: DirectorWiresOptions;
+  /** Own addresses by link, whether it is there or not. */
+  #wanted: ReadonlyMap<string, readonly Ipv4[]> = new Map();
   #wires = new Map<string, Wire>();
   readonly #neighbours = new Neighbours({
     macOf: (link) => this.#wires.get(link)?.mac,
@@ -42,36 +44,54 @@ export class DirectorWires {
     this.#options = options;
   }
 
-  /** At the start and at each reload. Errors: those of packetSocket.ts. */
+  /** At the start and at each reload. Errors: those of packetSocket.ts; then all is as it was before. */
   load(cluster: Cluster, director: Director): void {
-    this.#neighbours.load(cluster, director);
     const wanted = new Map<string, Ipv4[]>();
     for (const { interface: link, address } of director.addresses)
       wanted.set(link, [...(wanted.get(link) ?? []), address]);
-    for (const [link, wire] of this.#wires)
-      if (wanted.get(link)?.join() !== wire.own.join()) {
-        wire.socket.close();
-        this.#wires.delete(link);
+    const before = this.#wires;
+    const next = new Map<string, Wire>();
+    try {
+      for (const [link, own] of wanted) {
+        const known = before.get(link);
+        const wire = known?.own.join() === own.join() ? known : this.#open(link, own);
+        if (wire !== undefined) next.set(link, wire);
       }
-    for (const [link, own] of wanted) if (!this.#wires.has(link)) this.#open(link, own);
+    } catch (error) {
+      for (const [link, wire] of next) if (before.get(link) !== wire) wire.socket.close();
+      throw error;
+    }
+    this.#wanted = wanted;
+    this.#wires = next;
+    for (const [link, wire] of before) if (next.get(link) !== wire) wire.socket.close();
+    this.#neighbours.load(cluster, director);
   }
-  /** One that was deleted and made again has another index, and perhaps another MAC: its socket hears nothing any more. */
-  linkUp(link: string): void {
+  /**
+   * News of a link. One that was deleted and made again has another index, and perhaps another MAC: its socket hears
+   * nothing any more. One that was renamed away is another's by now.
+   */
+  linkIs(link: string, isUp: boolean): void {
+    const own = this.#wanted.get(link);
+    if (own === undefined) return;
     const wire = this.#wires.get(link);
-    if (wire === undefined || wire.index === interfaceIndex(link)) return;
-    wire.socket.close();
-    this.#wires.delete(link);
-    this.#open(link, wire.own);
+    const index = interfaceIndex(link); // 0: there is none
+    if (wire !== undefined && wire.index !== index) {
+      wire.socket.close();
+      this.#wires.delete(link);
+    }
+    if (!isUp || index === 0 || this.#wires.has(link)) return;
+    const opened = this.#open(link, own);
+    if (opened !== undefined) this.#wires.set(link, opened);
   }
 
-  #open(link: string, own: readonly Ipv4[]): void {
+  /** undefined: there is no such link. */
+  #open(link: string, own: readonly Ipv4[]): Wire | undefined {
     const mac = this.#options.macOf(link);
-    if (mac === undefined) return;
+    if (mac === undefined) return undefined;
     const filter = filterProgram(isArp, ...own.map((address) => isAnswerTo(address, firstVipPathPort)));
     const index = interfaceIndex(link);
     const socket = openPacketSocket({ interface: link, filter, longestFrameOctets: 256, timestamps: false });
     const wire = { link, index, mac, own, socket };
-    this.#wires.set(link, wire);
     socket.onReadable(() => {
       try {
         this.#read(wire);
@@ -79,6 +99,7 @@ export class DirectorWires {
         this.#options.onError(error);
       }
     });
+    return wire;
   }
 
   #read(wire: Wire): void {
