@@ -80,6 +80,8 @@ class Node {
   alive = true;
   /** Own gratuitous ARP sent while the VIP was not on the link: never right. */
   falseAnnouncements = 0;
+  /** Frames in the VIP's name. */
+  announcements = 0;
   constructor(wire: Wire, name: string, config: FailoverConfig, there: readonly Ipv4[]) {
     this.name = name;
     this.addresses = new Set(there);
@@ -115,6 +117,7 @@ class Node {
         const { inside } = dissect(frame);
         if (inside.kind !== "arp") return;
         if (inside.arp.senderIp === vip && !this.addresses.has(vip)) this.falseAnnouncements++;
+        if (inside.arp.senderIp === vip && inside.arp.targetIp === vip) this.announcements++;
         wire.later(() => {
           for (const n of others()) n.failover.heardArp(link, inside.arp, wire.nowMs);
         });
@@ -384,9 +387,9 @@ test("a reload that drops an instance, or a VIP of it, takes away what was left 
   const [wire, second] = [new Wire(), ipv4("10.0.0.101")];
   const file = (vips: readonly Ipv4[]): FailoverConfig => one(instance(2, 150, { vips }));
   const a = wire.add("a", file([vip, second]), [vip, second]);
-  a.failover.reload(file([vip]), new Map(), wire.nowMs);
+  a.failover.reload(file([vip]), () => new Map(), wire.nowMs);
   assert.deepEqual([...a.addresses], [vip]);
-  a.failover.reload({ groups: [], sole: [] }, new Map(), wire.nowMs);
+  a.failover.reload({ groups: [], sole: [] }, () => new Map(), wire.nowMs);
   assert.equal(a.addresses.size, 0);
 });
 
@@ -443,6 +446,36 @@ test("a second master is told once a minute, and each is told", () => {
   assert.equal(minute([8, 9]), 2);
 });
 
+test("who never hears us is announced against at once, and then seldom; no claim is the last word", () => {
+  const wire = new Wire();
+  const a = wire.add("a", one(instance(2, 150, { intervalMs: 100 })));
+  wire.add("tap", { groups: [], sole: [] });
+  wire.run(2000);
+  const claim = (): void => {
+    const advert = { version: 3, vrid: 51, priority: 100, intervalMs: 100, addresses: [vip] } as const;
+    const around = { source: ipv4("10.0.0.8"), destination: VRRP_GROUP };
+    a.failover.heardVrrp("eth0", vrrpPacket(advert, around, "message"), wire.nowMs);
+  };
+  const framesOf = (claims: number): number => {
+    const before = a.announcements;
+    for (let i = 0; i < claims; i++) {
+      claim();
+      wire.run(100);
+    }
+    return a.announcements - before;
+  };
+  const before = a.announcements;
+  claim();
+  assert.equal(a.announcements - before, 2, "both forms at once");
+  assert.equal(said(a, "vrrpConflict").length, 1);
+  framesOf(599);
+  // Two rounds of two frames each ten seconds.
+  const minute = framesOf(600);
+  assert.ok(minute > 0 && minute <= 28, `${minute} frames in a minute`);
+  wire.run(40_000);
+  assert.equal(framesOf(1), 4, "after some quiet the first is answered at once again");
+});
+
 test("one stray claim to the VIP is a conflict in the status for some minutes, not for as long as we are master", () => {
   const wire = new Wire();
   const a = wire.add("a", one(instance(2, 150)));
@@ -481,14 +514,30 @@ test("a cluster of one director holds its VIPs, and keeps them when it stops", (
 test("reload: an instance that is gone gives its VIPs back, one that stays is not touched", () => {
   const { wire, a } = pair();
   const events = a.events.length;
-  a.failover.reload(one(instance(2, 150)), new Map(), wire.nowMs);
+  a.failover.reload(one(instance(2, 150)), () => new Map(), wire.nowMs);
   assert.equal(a.events.length, events);
   assert.equal(wire.holders(), "a");
-  a.failover.reload({ groups: [], sole: [] }, new Map(), wire.nowMs);
+  a.failover.reload({ groups: [], sole: [] }, () => new Map(), wire.nowMs);
   assert.equal(a.addresses.size, 0);
   const last = a.events.findLast((e) => e.kind === "transition");
   assert.equal(last?.kind === "transition" && last.to, "initialize", "it is told that it is over");
   assert.equal(a.failover.deadlineMs, Number.POSITIVE_INFINITY);
+});
+
+test("reload: an instance of another name begins anew: it waits its time, and finds nothing from before", () => {
+  const wire = new Wire();
+  const a = wire.add("a", one(instance(2, 150)));
+  wire.run(6000);
+  assert.equal(a.phase, "master");
+  a.events.length = 0;
+  const renamed = one(instance(2, 150, { name: "shop" }));
+  a.failover.reload(renamed, () => new Map([["eth0", new Set(a.addresses)]]), wire.nowMs);
+  assert.equal(said(a, "note").filter((e) => e.kind === "note" && e.code === "adopted").length, 0);
+  assert.equal(a.addresses.size, 0);
+  wire.run(3000);
+  assert.equal(a.phase, "backup", "three intervals and the skew");
+  wire.run(1000);
+  assert.equal(wire.holders(), "a");
 });
 
 test("whatever comes off the wire is counted and changes nothing", () => {

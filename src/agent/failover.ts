@@ -190,6 +190,9 @@ export class Failover {
       case "announce":
         this.#announce(name, { kind: "announce", vips: effect.vips }, nowMs);
         return;
+      case "defend":
+        this.#announce(name, { kind: "defend", vips: effect.vips }, nowMs);
+        return;
       case "verifyAnnouncement":
         this.#announce(name, { kind: "verify", vips: effect.vips }, nowMs);
         return;
@@ -533,8 +536,8 @@ export class Failover {
     return this.#stopping && [...this.#members.values()].every((m) => m.leaving === undefined);
   }
 
-  /** What did not change is not touched. */
-  reload(config: FailoverConfig, addresses: Beginning["addresses"], nowMs: number): void {
+  /** What did not change is not touched. `addressesNow` is asked when what leaves has left. */
+  reload(config: FailoverConfig, addressesNow: () => Beginning["addresses"], nowMs: number): void {
     const keyOf = (names: Iterable<string>): string => [...names].join("\n");
     const wanted = new Map(config.groups.map((g) => [keyOf(g.map((i) => i.vrrp.name)), g]));
     const kept: Group[] = [];
@@ -564,7 +567,10 @@ export class Failover {
       }
     }
     this.#groups = kept;
-    for (const instances of wanted.values()) this.#begin(instances, addresses, nowMs);
+    if (wanted.size > 0) {
+      const addresses = addressesNow();
+      for (const instances of wanted.values()) this.#begin(instances, addresses, nowMs);
+    }
     this.#holdSole(config.sole, nowMs);
   }
 

@@ -150,6 +150,22 @@ test("who claims a VIP that we hold is named at once, once, and the claim is ans
   assert.equal(one.times("conflict").length, 2);
 });
 
+test("claims that VRRP hears are answered at once, and then ever less often, the last one too", () => {
+  const one = new Driven({ count: 1, form: "reply" }).at(0, announce()).run(1000);
+  const times = (): number[] => one.times("sendGarp").filter((t) => t >= 2000);
+  for (let now = 2000; now <= 42_000; now += 10) one.run(now).at(now, { kind: "defend", vips: [vip] });
+  const waits = times().map((t, i) => t - (times()[i - 1] ?? t));
+  assert.deepEqual(waits, [0, 100, 200, 400, 800, 1600, 3200, 6400, defendIntervalMs, defendIntervalMs]);
+  one.run(200_000);
+  assert.equal(times().at(-1), (times().at(-2) ?? 0) + defendIntervalMs, "what was claimed meanwhile is answered once");
+  assert.equal(announcerDeadlineMs(one.state), Number.POSITIVE_INFINITY);
+  one.at(200_000, { kind: "defend", vips: [vip] });
+  assert.equal(times().at(-1), 200_000, "and after some quiet at once again");
+  one.at(200_010, { kind: "defend", vips: [vip] }).at(200_020, { kind: "withdraw", vips: [vip] });
+  one.at(200_030, { kind: "defend", vips: [vip] }).run(400_000);
+  assert.equal(times().at(-1), 200_000, "what is not held is nobody's to defend");
+});
+
 test("each way to claim has its word; what is no claim is none", () => {
   const rows = [
     [{ operation: ARP_REQUEST, targetIp: vip }, "announcement"],

@@ -32,6 +32,8 @@ export type AnnouncerEvent =
   | { readonly kind: "announce"; readonly vips: readonly Ipv4[] }
   | { readonly kind: "verify"; readonly vips: readonly Ipv4[] }
   | { readonly kind: "withdraw"; readonly vips: readonly Ipv4[] }
+  /** Somebody claims the VIPs elsewhere than by ARP: announced and verified again, as often as `defendFirstMs` says. */
+  | { readonly kind: "defend"; readonly vips: readonly Ipv4[] }
   /** Any ARP packet heard on the interface; our own may be among them. */
   | { readonly kind: "arp"; readonly arp: Arp }
   /** A packet for the VIP reached us from a neighbour: it has learned it. */
@@ -73,6 +75,14 @@ interface Pending {
   /** Questions left, this one included. */
   readonly attempts: number;
 }
+interface Defence {
+  /** From this claim's answer to the next one. */
+  readonly waitMs: number;
+  readonly againAtMs: number;
+  readonly claimedAtMs: number;
+  /** Claimed since the last answer. */
+  readonly owed: readonly Ipv4[];
+}
 interface Conflict {
   readonly toldAtMs: number;
   readonly defendedAtMs: number;
@@ -86,6 +96,7 @@ export interface AnnouncerState {
   readonly refreshAtMs: number;
   readonly pending: ReadonlyMap<Ipv4, Pending>;
   readonly conflicts: ReadonlyMap<string, Conflict>;
+  readonly defence: Defence | undefined;
 }
 export interface AnnouncerStep {
   readonly state: AnnouncerState;
@@ -99,6 +110,12 @@ export const conflictOverMs = 5 * conflictAgainMs;
 export const trafficWithinMs = 30_000;
 /** RFC 5227 section 2.4: the defence against a claim is limited in rate, or two hosts shout for ever. */
 export const defendIntervalMs = 10_000;
+/**
+ * A router that never hears us claims the VIPs with each of its adverts. The first claim is answered at once, the next
+ * after this, and each wait is twice the one before, up to `defendIntervalMs`; so long without a claim, it begins anew. No
+ * claim stays without an answer: one that comes in between is answered when the wait is over.
+ */
+export const defendFirstMs = 100;
 const conflictLimit = 256;
 
 export const initialAnnouncer: AnnouncerState = {
@@ -107,11 +124,13 @@ export const initialAnnouncer: AnnouncerState = {
   refreshAtMs: Number.POSITIVE_INFINITY,
   pending: new Map(),
   conflicts: new Map(),
+  defence: undefined,
 };
 
 export function announcerDeadlineMs(s: AnnouncerState): number {
   let deadline = Math.min(s.round?.nextAtMs ?? Number.POSITIVE_INFINITY, s.refreshAtMs);
   for (const { dueAtMs } of s.pending.values()) deadline = Math.min(deadline, dueAtMs);
+  if (s.defence !== undefined && s.defence.owed.length > 0) deadline = Math.min(deadline, s.defence.againAtMs);
   return deadline;
 }
 
@@ -218,11 +237,41 @@ function overdue(c: AnnouncerConfig, s: AnnouncerState, nowMs: number): Announce
   return { state: asked.state, effects: [...effects, ...round.effects, ...asked.effects] };
 }
 
+/** To a claim by VRRP: limited in rate like the answer to one by ARP, and never none. */
+function defend(c: AnnouncerConfig, s: AnnouncerState, vips: readonly Ipv4[], nowMs: number): AnnouncerStep {
+  const { defence } = s;
+  const quietMs = nowMs - (defence?.claimedAtMs ?? Number.NEGATIVE_INFINITY);
+  const isFirst = defence === undefined || quietMs >= defendIntervalMs || quietMs < 0; // the clock went back
+  if (isFirst) return answer(c, s, { vips, waitMs: defendFirstMs, claimedAtMs: nowMs }, nowMs);
+  const owed = [...new Set([...defence.owed, ...vips])];
+  return owing(c, { ...s, defence: { ...defence, owed, claimedAtMs: nowMs } }, nowMs);
+}
+/** What is owed, when its time has come. */
+function owing(c: AnnouncerConfig, s: AnnouncerState, nowMs: number): AnnouncerStep {
+  const { defence } = s;
+  if (defence === undefined || defence.owed.length === 0 || nowMs < defence.againAtMs) return { state: s, effects: [] };
+  const { owed: vips, claimedAtMs } = defence;
+  return answer(c, s, { vips, waitMs: Math.min(2 * defence.waitMs, defendIntervalMs), claimedAtMs }, nowMs);
+}
+function answer(
+  c: AnnouncerConfig,
+  s: AnnouncerState,
+  { vips, waitMs, claimedAtMs }: Pick<Defence, "waitMs" | "claimedAtMs"> & { readonly vips: readonly Ipv4[] },
+  nowMs: number,
+): AnnouncerStep {
+  const held = vips.filter((vip) => s.held.has(vip));
+  const defence: Defence = { waitMs, claimedAtMs, againAtMs: nowMs + waitMs, owed: [] };
+  const said = begin(c, { ...s, defence }, held, Math.max(1, c.count), nowMs);
+  const asked = verify(c, said.state, held, nowMs);
+  return { state: asked.state, effects: [...said.effects, ...asked.effects] };
+}
+
 function tick(c: AnnouncerConfig, s: AnnouncerState, nowMs: number): AnnouncerStep {
-  const due = overdue(c, s, nowMs);
+  const answered = owing(c, s, nowMs);
+  const due = overdue(c, answered.state, nowMs);
   const refresh = nowMs >= due.state.refreshAtMs && due.state.held.size > 0;
   const begun = refresh ? begin(c, due.state, [...due.state.held], 1, nowMs) : sendRound(c, due.state, nowMs);
-  return { state: begun.state, effects: [...due.effects, ...begun.effects] };
+  return { state: begun.state, effects: [...answered.effects, ...due.effects, ...begun.effects] };
 }
 
 function confirmed(s: AnnouncerState, vip: Ipv4, how: "answer" | "traffic", nowMs: number): AnnouncerStep {
@@ -293,7 +342,8 @@ function withdraw(s: AnnouncerState, vips: readonly Ipv4[]): AnnouncerStep {
   // A round in its middle begins again: which frames were sent is no longer where `sent` says.
   const round = s.round === undefined || left.length === 0 ? undefined : { ...s.round, vips: left, sent: 0 };
   const refreshAtMs = held.size === 0 ? Number.POSITIVE_INFINITY : s.refreshAtMs;
-  return { state: { held, pending, conflicts, round, refreshAtMs }, effects: [] };
+  const defence = held.size === 0 ? undefined : s.defence;
+  return { state: { held, pending, conflicts, round, refreshAtMs, defence }, effects: [] };
 }
 
 export function stepAnnouncer(c: AnnouncerConfig, s: AnnouncerState, e: AnnouncerEvent, nowMs: number): AnnouncerStep {
@@ -304,6 +354,8 @@ export function stepAnnouncer(c: AnnouncerConfig, s: AnnouncerState, e: Announce
       return verify(c, s, e.vips, nowMs);
     case "withdraw":
       return withdraw(s, e.vips);
+    case "defend":
+      return defend(c, s, e.vips, nowMs);
     case "arp":
       return heard(c, s, e.arp, nowMs);
     case "traffic":

@@ -209,7 +209,7 @@ test("6.4.3 (740): a lower advert is discarded and answered by one advert at onc
     const due = one.deadlineMs;
     one.at(4650).hear(change);
     assert.equal(one.phase, "master");
-    const answer = ["advert 100", "conflict", "announce", "verifyAnnouncement"];
+    const answer = ["advert 100", "conflict", "defend"];
     assert.deepEqual(
       one.kinds.filter((k) => k !== "note"),
       answer,
@@ -265,7 +265,7 @@ test("7.1: unicast peers are taken whatever their TTL, and adverts go to each of
 
 test("7.1: an owner answers whoever claims its addresses, and says when it is another owner", () => {
   const one = new Driven({ priority: 255 }).start().at(5000).hear({ priority: 200 });
-  assert.deepEqual(one.kinds, ["advert 255", "conflict", "announce", "verifyAnnouncement"]);
+  assert.deepEqual(one.kinds, ["advert 255", "conflict", "defend"]);
   one.at(6000).hear({ priority: 255 });
   const conflict = one.last.find((e) => e.kind === "conflict");
   assert.equal(conflict?.kind === "conflict" && conflict.what, "second-owner");

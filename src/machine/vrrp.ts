@@ -254,7 +254,7 @@ function assertMaster(c: VrrpConfig, s: VrrpState, p: Master, a: HeardAdvert, no
   return stay({ ...s, sentAtMs: nowMs, phase: { ...p, assertedAtMs: nowMs } }, [
     ...advertEffects(c, s, priority),
     ...conflict,
-    ...announceEffects(c, reason),
+    { kind: "defend", vips: c.vips, reason },
   ]);
 }
 

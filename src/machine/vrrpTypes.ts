@@ -71,6 +71,8 @@ export type VrrpEffect =
   | { readonly kind: "announce"; readonly vips: readonly Ipv4[]; readonly reason: string }
   /** For the announcer: ask a neighbour, and say so when nobody has learned it. */
   | { readonly kind: "verifyAnnouncement"; readonly vips: readonly Ipv4[] }
+  /** Somebody else claims the VIPs. For the announcer: both of the above, as often as is good for the wire. */
+  | { readonly kind: "defend"; readonly vips: readonly Ipv4[]; readonly reason: string }
   | {
       readonly kind: "transition";
       readonly from: PhaseName;
@@ -125,7 +127,7 @@ export type Phase =
       readonly advertAtMs: number;
       /** Woke up late with `preempt` off: the next advert of anybody sends us back. */
       readonly yielding: boolean;
-      /** When an advert was last answered at once, and the VIPs announced again. */
+      /** When an advert was last answered at once. */
       readonly assertedAtMs: number;
     };
 

@@ -252,7 +252,7 @@ function reload(next: FailoverConfig): void {
   for (const name of linksToOpen()) attempt(() => openLink(name));
   const up = linksUp();
   for (const name of linksOf(config)) failover.linkChanged(name, up.get(name) === true && links.has(name), nowMs());
-  failover.reload(config, addressesNow(), nowMs());
+  failover.reload(config, addressesNow, nowMs());
   closeOthers(); // not before: what leaves says so on its link
 }
 function closeOthers(): void {
@@ -274,7 +274,7 @@ function linkIs(link: NetlinkLink): void {
     openLink(name);
     if (mac !== undefined) {
       config = withMac(config, name, mac);
-      failover.reload(config, addressesNow(), nowMs());
+      failover.reload(config, addressesNow, nowMs());
     }
   }
   failover.linkChanged(name, isUp(link), nowMs());
