@@ -14,6 +14,7 @@ function reported(error: unknown, signal = new AbortController().signal): { stat
     },
     isTerminal: false,
     colour: false,
+    endsInOrder: () => {},
     columns: 80,
     signal,
   };

@@ -1,3 +1,5 @@
+import type { Ending } from "./ending.ts";
+
 /** What a command may do with the terminal it was called from. */
 export interface Io {
   /** Results: standard output. */
@@ -13,18 +15,12 @@ export interface Io {
   readonly rows?: number;
   /** Aborted by Ctrl-C, by SIGTERM, or because nobody reads standard output any more: end early and clean up. */
   readonly signal: AbortSignal;
+  /** For a command that must not be cut short: a second Ctrl-C is answered with `text` (none: not at all), and waits. */
+  endsInOrder(text?: string): void;
 }
 
-/** The process's own terminal. The first Ctrl-C asks the command to end; a second one ends the process at once. */
-export function processIo(): Io {
-  const ending = new AbortController();
-  let asked = false;
-  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    process.on(name, () => {
-      if (asked) process.exit(130);
-      asked = true;
-      ending.abort(new Error(name));
-    });
+/** The process's own terminal. */
+export function processIo(ending: Ending): Io {
   const gone = { out: false, err: false };
   const whenGone = (stream: NodeJS.WriteStream, note: () => void): void => {
     stream.on("error", (error: NodeJS.ErrnoException) => {
@@ -35,15 +31,16 @@ export function processIo(): Io {
   // `| head` has read enough: what was made is still to be removed, so the command is asked to end, not killed
   whenGone(process.stdout, () => {
     gone.out = true;
-    ending.abort(new Error("nobody reads the output any more"));
+    ending.ask("nobody reads the output any more");
   });
   whenGone(process.stderr, () => {
     gone.err = true;
   });
   const isTerminal = process.stdout.isTTY === true;
+  const err = (text: string): void => void (gone.err || process.stderr.write(text));
   return {
     out: (text) => void (gone.out || process.stdout.write(text)),
-    err: (text) => void (gone.err || process.stderr.write(text)),
+    err,
     isTerminal,
     colour: isTerminal && (process.env.NO_COLOR ?? "") === "" && process.env.TERM !== "dumb",
     get columns() {
@@ -53,5 +50,6 @@ export function processIo(): Io {
       return process.stdout.rows ?? 24;
     },
     signal: ending.signal,
+    endsInOrder: (text = "") => ending.waitFor(() => err(text)),
   };
 }

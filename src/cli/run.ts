@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { bashCompletion } from "./bashCompletion.ts";
 import type { CommandModule } from "./command.ts";
+import type { Ending } from "./ending.ts";
 import { exitCode } from "./exitCodes.ts";
 import { reportFailure } from "./failure.ts";
 import { type Io, processIo } from "./io.ts";
@@ -33,9 +34,10 @@ Exit status: 0 yes, 1 no, 2 third answer, 64 and above: could not answer (docs/e
 /** Runs one command line to its end and gives the exit status; `modulesFor` gives the commands that its first word needs. */
 export async function runWith(
   argv: readonly string[],
+  ending: Ending,
   modulesFor: (word: string | undefined) => Promise<CommandModule[]>,
 ): Promise<number> {
-  const io = processIo();
+  const io = processIo(ending);
   let status: Promise<number> | undefined;
   try {
     const root = program(await modulesFor(argv[0]), io, (promise) => {
@@ -55,6 +57,7 @@ export async function runWith(
       io.err(root.helpInformation());
       return exitCode("usage");
     }
+    io.signal.throwIfAborted();
     await root.parseAsync(argv, { from: "user" });
     return (await status) ?? exitCode("ok");
   } catch (error) {

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { leftoverNamespaces, removeNamespace } from "../host/namespace.ts";
-import { vipward } from "../testing/cli.ts";
+import { impatient, vipward } from "../testing/cli.ts";
 import { needsRoot, testPrefix } from "../testing/root.ts";
 import type { Cure, LabReport } from "./report.ts";
 
@@ -76,20 +76,22 @@ describe("half a cure and none", { concurrency: true }, () => {
   });
 });
 
-test("Ctrl-C in the middle: status 130, and nothing is left behind", async (t) => {
-  if (!needsRoot(t)) return;
-  let askedMs = 0;
-  const result = await vipward(["lab", "--backend", "netns", "--prefix", prefix, "--seconds", "60"], (child) => {
-    child.stderr?.on("data", (text: string) => {
-      if (!text.includes("connections for")) return;
-      askedMs = performance.now();
-      child.kill("SIGINT");
+for (const times of ["once", "again and again"] as const)
+  test(`Ctrl-C in the middle, ${times}: status 130, and nothing is left behind`, async (t) => {
+    if (!needsRoot(t)) return;
+    let askedMs = 0;
+    const result = await vipward(["lab", "--backend", "netns", "--prefix", prefix, "--seconds", "60"], (child) => {
+      child.stderr?.on("data", (text: string) => {
+        if (!text.includes(times === "once" ? "connections for" : "asking")) return;
+        askedMs = performance.now();
+        if (times === "once") child.kill("SIGINT");
+        else impatient(child);
+      });
     });
+    assert.equal(result.status, 130, result.stderr);
+    assert.ok(performance.now() - askedMs < 20_000, "a minute of traffic was waited for");
+    assert.deepEqual(standing(), []);
   });
-  assert.equal(result.status, 130, result.stderr);
-  assert.ok(performance.now() - askedMs < 20_000, "a minute of traffic was waited for");
-  assert.deepEqual(standing(), []);
-});
 
 test("`| head`: a reader that goes away ends the lab, and nothing is left behind", async (t) => {
   if (!needsRoot(t)) return;

@@ -23,7 +23,8 @@ process.on("message", (order: ToAgentNode) => {
   namespace.enter();
   namespace.close();
   running = new AbortController();
-  const io = { out: write, err: write, isTerminal: false, colour: false, columns: 80, signal: running.signal };
+  const terminal = { out: write, err: write, isTerminal: false, colour: false, columns: 80 };
+  const io = { ...terminal, signal: running.signal, endsInOrder: () => {} };
   runAgent(order.flags, io).then(
     () => process.send?.("ended" satisfies FromAgentNode),
     (error: unknown) => {

@@ -34,3 +34,10 @@ export function vipward(
     started?.(child);
   });
 }
+
+/** Ctrl-C again and again, until it is gone. */
+export function impatient(child: ChildProcess): void {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.kill("SIGINT");
+  setImmediate(impatient, child);
+}

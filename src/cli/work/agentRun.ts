@@ -108,6 +108,7 @@ async function applySilence(cluster: Cluster, flags: RunFlags, io: Io): Promise<
 }
 
 export async function runAgent(flags: RunFlags, io: Io): Promise<number> {
+  io.endsInOrder(); // cut short it would leave its VIPs on this host while another takes them
   const onHangup = takeHangups();
   const seconds = Number(flags.silenceInterval);
   if (!(seconds >= 1 && seconds <= 3600))

@@ -8,6 +8,7 @@ const io = (said: string[]) => ({
   err: () => {},
   isTerminal: false,
   colour: false,
+  endsInOrder: () => {},
   columns: 80,
   signal: new AbortController().signal,
 });

@@ -177,6 +177,7 @@ function ears(noticed: () => void, io: Io): Monitor[] {
 
 /** Stays until the signal comes. */
 export async function runGuard(o: GuardOptions, io: Io): Promise<number> {
+  if (o.heal === true) io.endsInOrder("what is being put right is brought to its end\n");
   const held = o.cluster === undefined ? [] : (await askedOf(o, readFacts())).held;
   return new Guard(o, io, held).run();
 }

@@ -141,6 +141,7 @@ export async function runLab(file: string | undefined, flags: LabFlags, io: Io):
     }
     if (process.getuid?.() !== 0)
       throw new HostError("lab/EPERM", "making network namespaces needs root", { remedy: "use sudo, or --backend vm" });
+    io.endsInOrder("what was made is being removed\n");
     sweep(flags.prefix);
     const report = await runNetnsLab({
       chapters,

@@ -301,6 +301,9 @@ export async function runPlan(o: SilenceOptions, io: Io): Promise<number> {
   return exitCode(plan.steps.length === 0 ? "ok" : "other");
 }
 
+/** A run is brought to its end or taken back, whatever hurry there is: a host that is half changed helps nobody. */
+const unhurried = (io: Io): void => io.endsInOrder("a run is ended in order: it takes a moment\n");
+
 function outcomeStatus(o: Outcome, io: Io, asJson: boolean, policy: string, notes: readonly string[]): number {
   if (asJson) {
     json(io, o);
@@ -323,7 +326,7 @@ function outcomeStatus(o: Outcome, io: Io, asJson: boolean, policy: string, note
         for (const l of o.left) io.err(`left: ${l}\n`);
         break;
       case "tookBack":
-        io.err(`failed: ${o.why}\n`);
+        io.err(io.signal.aborted ? "interrupted\n" : `failed: ${o.why}\n`);
         if (o.remedy !== undefined) io.err(`  remedy: ${o.remedy}\n`);
         io.err(
           `${o.left.length === 0 ? "all of it" : "what could be"} was taken back\n${o.left.map((l) => `left: ${l}\n`).join("")}`,
@@ -331,6 +334,7 @@ function outcomeStatus(o: Outcome, io: Io, asJson: boolean, policy: string, note
         break;
     }
   }
+  if (o.kind === "tookBack" && io.signal.aborted) return exitCode("interrupted");
   if (o.kind === "busy") return exitCode("unavailable");
   if (o.kind === "tookBack" || o.kind === "refused" || (o.kind === "done" && o.left.length > 0)) return exitCode("no");
   return exitCode("ok");
@@ -382,6 +386,7 @@ export async function applyHere(o: SilenceOptions, io: Pick<Io, "err" | "signal"
 }
 
 export async function runApply(o: SilenceOptions, io: Io): Promise<number> {
+  unhurried(io);
   const { outcome, policy, notes, vips, kept } = await applyHere(o, io);
   const wire = outcome.kind === "done" && o.ask !== false ? await askWire(vips, io.signal) : undefined;
   const told = wire === undefined ? outcome : { ...outcome, wire };
@@ -393,6 +398,7 @@ export async function runApply(o: SilenceOptions, io: Io): Promise<number> {
 }
 
 export async function runUndo(o: SilenceOptions, io: Io): Promise<number> {
+  unhurried(io);
   needNetAdmin("cannot undo");
   const outcome = await run(portsOf(o), {
     direction: "undo",
@@ -448,6 +454,7 @@ export async function runPolicies(o: SilenceOptions, io: Io): Promise<number> {
 }
 
 export async function runHide(link: string, o: SilenceOptions, io: Io, reveal: boolean): Promise<number> {
+  unhurried(io);
   needNetAdmin(reveal ? "cannot reveal" : "cannot hide");
   let way = reveal ? "reveal" : "hide";
   let notes: readonly string[] = [];

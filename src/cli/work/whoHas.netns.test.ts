@@ -79,6 +79,7 @@ function session(vips: string[], flags: WhoHasFlags = {}, terminal: Partial<Io> 
     },
     isTerminal: false,
     colour: false,
+    endsInOrder: () => {},
     columns: 80,
     signal: ending.signal,
     ...terminal,
@@ -326,8 +327,10 @@ test("without the right to open a packet socket: status 77 and the remedy", (t) 
   if (!needsRoot(t)) return;
   const module = fileURLToPath(new URL("./whoHas.js", import.meta.url));
   const terminal = fileURLToPath(new URL("../io.js", import.meta.url));
-  const script = `const { runWhoHas } = await import(${JSON.stringify(module)}); const { processIo } = await import(${JSON.stringify(terminal)});
-    process.exit(await runWhoHas(["10.7.0.100"], { interface: "eth0" }, processIo()));`;
+  const ending = fileURLToPath(new URL("../ending.js", import.meta.url));
+  const script = `const { runWhoHas } = await import(${JSON.stringify(module)});
+    const { processIo } = await import(${JSON.stringify(terminal)}); const { Ending } = await import(${JSON.stringify(ending)});
+    process.exit(await runWhoHas(["10.7.0.100"], { interface: "eth0" }, processIo(new Ending())));`;
   const nobody = [
     "--reuid=65534",
     "--regid=65534",

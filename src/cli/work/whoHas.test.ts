@@ -82,6 +82,7 @@ async function status(vips: string[], flags: Record<string, string | boolean> = 
     },
     isTerminal: false,
     colour: false,
+    endsInOrder: () => {},
     columns: 80,
     signal: new AbortController().signal,
   };

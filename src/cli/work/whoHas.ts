@@ -236,6 +236,7 @@ export async function runWhoHas(
   io: Io,
   books: readonly NameBook[] = [],
 ): Promise<number> {
+  io.endsInOrder(); // at once, and its threads by themselves: one that is stopped while it loads may abort the process
   let namespace: Namespace | undefined;
   try {
     const names = joinBooks([...books, ethersBook()]);

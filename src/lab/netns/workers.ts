@@ -4,10 +4,14 @@ import { Worker } from "node:worker_threads";
 export class LabWorker<Request, Reply extends { readonly kind: string }> {
   readonly #worker: Worker;
   readonly #waiting: { readonly resolve: (reply: Reply) => void; readonly reject: (error: Error) => void }[] = [];
+  readonly #begun: Promise<void>;
   #failure: Error | undefined;
 
   constructor(module: URL, workerData: unknown) {
     this.#worker = new Worker(module, { workerData, name: module.pathname.split("/").at(-1) ?? "worker" });
+    this.#begun = new Promise((resolve) => {
+      for (const sign of ["message", "error", "exit"] as const) this.#worker.once(sign, () => resolve());
+    });
     this.#worker.on("message", (reply: Reply & { readonly message?: string }) => {
       if (reply.kind === "failed") this.#fail(new Error(reply.message ?? "a lab worker failed"));
       else this.#waiting.shift()?.resolve(reply);
@@ -35,6 +39,7 @@ export class LabWorker<Request, Reply extends { readonly kind: string }> {
 
   async end(): Promise<void> {
     this.#failure ??= new Error("the lab has ended");
+    await this.#begun; // a thread that is stopped while it loads its native module takes the process with it (SIGABRT)
     await this.#worker.terminate();
   }
 }
