@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { FailoverConfig, InstanceConfig } from "../../agent/failoverConfig.ts";
 import { ipv4 } from "../../base/ipv4.ts";
 import { mac } from "../../base/mac.ts";
@@ -56,12 +57,15 @@ async function started(label: string, config: FailoverConfig) {
   const wires = buildWires(testPrefix(label), { lb1: ["address add 10.50.0.2/24 dev eth0"], tap: [] });
   const lb1 = wires.machine("lb1");
   const netlink = openRtnetlink(lb1);
+  const up = new Map<string, boolean>();
   const tap = new WireTap(wires.machine("tap"), vip);
   // A thread begins in the namespace of the one that starts it.
   const { starting } = lb1.run(() => ({
     starting: FailoverWorker.start(config, {
       onEvent: () => {},
-      onLinks: () => {},
+      onLinks: (news) => {
+        for (const [name, isUp] of news) up.set(name, isUp);
+      },
       onError: (error) => {
         throw error;
       },
@@ -74,9 +78,22 @@ async function started(label: string, config: FailoverConfig) {
   };
   return {
     worker,
+    wires,
+    up,
     tap,
     heard,
-    holds: (): boolean => netlink.addresses({ link: "eth0" }).some((a) => a.address === ipv4(vip)),
+    holds: (link = "eth0"): boolean => netlink.addresses({ link }).some((a) => a.address === ipv4(vip)),
+    rename(from: string, to: string): void {
+      const set = (...what: string[]): string => wires.run("lb1", "ip", "link", "set", ...what);
+      try {
+        set(from, "name", to);
+      } catch {
+        // Linux before 6.2 renames only what is down.
+        set(from, "down");
+        set(from, "name", to);
+        set(to, "up");
+      }
+    },
     deleteLink: (): string => wires.run("lb1", "ip", "link", "delete", "eth0"),
     /** As ifup does it for a VLAN, a bond, a tunnel: the same name, another index, and here another MAC too. */
     makeLink(): void {
@@ -119,7 +136,7 @@ for (const [what, label, config] of [
       lab.deleteLink();
       lab.makeLink();
       lab.tap.forget();
-      await until("it holds the VIP again", lab.holds);
+      await until("it holds the VIP again", () => lab.holds());
       await until("its adverts come", isHeard);
       await until("its announcements come", () => {
         lab.tap.read();
@@ -131,6 +148,38 @@ for (const [what, label, config] of [
     });
   });
 
+for (const [what, label, config] of [
+  ["a master", "name", vrrp],
+  ["a single director", "named", sole],
+] as const)
+  test(`a link that is renamed away: ${what} leaves it, and is there again when one of that name is`, async (t) => {
+    await withLab(t, label, config, async (lab) => {
+      const isHeard = (): boolean => config === sole || lab.heard(150);
+      await until("it holds the VIP", () => lab.holds() && isHeard());
+      lab.rename("eth0", "eth9");
+      await until("the VIP is gone", () => !lab.holds("eth9"));
+      lab.tap.forget();
+      await sleep(1000);
+      lab.tap.read();
+      assert.deepEqual([lab.tap.adverts, lab.tap.announcements], [[], []], "it speaks on");
+      const [now] = (await lab.worker.status()).instances;
+      assert.equal(now?.phase, config === sole ? "sole" : "initialize");
+      lab.rename("eth9", "eth0");
+      await until("it holds the VIP again", () => lab.holds());
+      await until("its adverts come", isHeard);
+    });
+  });
+
+test("a link that is only tracked and renamed away is not up any more", async (t) => {
+  await withLab(t, "track", vrrp, async (lab) => {
+    lab.wires.run("lb1", "ip", "link", "add", "track0", "type", "veth", "peer", "name", "track1");
+    for (const end of ["track0", "track1"]) lab.wires.run("lb1", "ip", "link", "set", end, "up");
+    await until("it is up", () => lab.up.get("track0") === true);
+    lab.rename("track0", "other0");
+    await until("it is not", () => lab.up.get("track0") === false && lab.up.get("other0") === true);
+  });
+});
+
 test("while the link is away nobody is master, and a reload meanwhile changes nothing of that", async (t) => {
   await withLab(t, "away", vrrp, async (lab) => {
     const phase = async (): Promise<string | undefined> => (await lab.worker.status()).instances[0]?.phase;
@@ -140,7 +189,7 @@ test("while the link is away nobody is master, and a reload meanwhile changes no
     lab.worker.reload(vrrp);
     assert.equal(await phase(), "initialize");
     lab.makeLink();
-    await until("it is again", lab.holds);
+    await until("it is again", () => lab.holds());
     assert.equal(await phase(), "master");
   });
 });
@@ -158,7 +207,7 @@ test("a reload that drops the last instance of a link says priority 0 first, and
 
 test("a second director joins: a link that only held VIPs gets its adverts too", async (t) => {
   await withLab(t, "joins", sole, async (lab) => {
-    await until("it holds the VIP", lab.holds);
+    await until("it holds the VIP", () => lab.holds());
     assert.ok(!lab.heard(150));
     lab.worker.reload(vrrp);
     await until("its adverts come", () => lab.heard(150));

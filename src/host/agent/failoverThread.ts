@@ -37,6 +37,8 @@ interface Link {
 
 /** Those of `config` that are there. */
 const links = new Map<string, Link>();
+/** Every link of the host, by its index: a renamed one is told of under its new name alone. */
+const names = new Map<number, string>();
 let config = workerData as FailoverConfig;
 const netlink: Rtnetlink = openRtnetlink();
 const yielded = new YieldedVips(netlink);
@@ -75,9 +77,10 @@ function attempt(action: () => void): void {
   }
 }
 function removeAddresses(link: string, vips: readonly Ipv4[]): void {
+  const from = links.get(link)?.index ?? link; // it may have another name by now
   for (const address of vips)
     try {
-      netlink.removeAddress(link, { address, length: 32 });
+      netlink.removeAddress(from, { address, length: 32 });
     } catch (error) {
       if (!(error instanceof NetlinkError && ["EADDRNOTAVAIL", "ENODEV"].includes(error.errnoName))) hostFault(error);
     }
@@ -279,8 +282,13 @@ function linkIs(link: NetlinkLink): void {
   }
   failover.linkChanged(name, isUp(link), nowMs());
 }
+/** Deleted, or renamed: then VIPs would stay on it, and be answered for. */
 function linkGone(name: string): void {
   failover.linkChanged(name, false, nowMs());
+  removeAddresses(
+    name,
+    config.sole.flatMap((s) => (s.link === name ? s.vips : [])),
+  );
   const link = links.get(name);
   if (link !== undefined) closeLink(link);
   links.delete(name);
@@ -295,8 +303,32 @@ function addressesNow(): Map<string, Set<Ipv4>> {
   return found;
 }
 /** Every link of the host: what is tracked need not be one that VRRP speaks on. */
-const linksUp = (now = netlink.links()): Map<string, boolean> => new Map(now.map((l) => [l.name, isUp(l)]));
+const linksUp = (now: readonly NetlinkLink[] = netlink.links()): Map<string, boolean> =>
+  new Map(now.map((l) => [l.name, isUp(l)]));
+/** All of them, and those that are there no more. */
+function postLinks(now: readonly NetlinkLink[]): void {
+  const up = linksUp(now);
+  post({ kind: "links", up: [...[...names.values()].map((name) => [name, up.get(name) === true] as const), ...up] });
+  names.clear();
+  for (const { name, index } of now) names.set(index, name);
+}
 const isUp = ({ up, lowerUp }: NetlinkLink): boolean => up && lowerUp;
+
+function heardLink(link: NetlinkLink, isSet: boolean): void {
+  const { name, index } = link;
+  const before = [...links.values()].find((l) => l.index === index)?.name ?? names.get(index);
+  if (isSet) names.set(index, name);
+  else names.delete(index);
+  if (before !== undefined && before !== name) {
+    post({ kind: "links", up: [[before, false]] });
+    if (links.get(before)?.index === index) linkGone(before);
+  }
+  // News of its predecessor, and another of that name is there already.
+  if (!isSet && (links.get(name)?.index ?? index) !== index) return;
+  post({ kind: "links", up: [[name, isSet && isUp(link)]] });
+  if (isSet) linkIs(link);
+  else linkGone(name);
+}
 
 /** After news were lost: everything is read, and what it says is taken as if it had just happened. */
 function resync(): void {
@@ -304,7 +336,7 @@ function resync(): void {
     const why = "changes of links and addresses came faster than they were read: all of them were read anew";
     fault("netlink/lost", why, "find what changes them so often: ip monitor");
     const now = netlink.links();
-    post({ kind: "links", up: [...linksUp(now)] });
+    postLinks(now);
     for (const { name, index } of links.values())
       if (!now.some((l) => l.name === name && l.index === index)) linkGone(name);
     for (const link of now) linkIs(link);
@@ -320,15 +352,8 @@ function begin(): void {
     groups: ["link", "address"],
     onChange(change) {
       guarded(() => {
-        if (change.kind === "link") {
-          const { name, index } = change.link;
-          const isSet = change.action === "set";
-          // News of its predecessor, and another of that name is there already.
-          if (!isSet && (links.get(name)?.index ?? index) !== index) return;
-          post({ kind: "links", up: [[name, isSet && isUp(change.link)]] });
-          if (isSet) linkIs(change.link);
-          else linkGone(name);
-        } else if (change.kind === "address" && change.action === "removed") {
+        if (change.kind === "link") heardLink(change.link, change.action === "set");
+        else if (change.kind === "address" && change.action === "removed") {
           const link = [...links.values()].find((l) => l.index === change.address.linkIndex);
           if (link !== undefined) failover.addressRemoved(link.name, change.address.address, nowMs());
         }
@@ -337,9 +362,9 @@ function begin(): void {
     onResync: resync,
     onError: fail,
   });
-  const up = linksUp();
-  post({ kind: "links", up: [...up] });
-  failover.start(config, { addresses: addressesNow(), up }, nowMs());
+  const now = netlink.links();
+  postLinks(now);
+  failover.start(config, { addresses: addressesNow(), up: linksUp(now) }, nowMs());
   tell();
   post({ kind: "ready" });
 }
