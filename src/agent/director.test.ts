@@ -161,7 +161,7 @@ class Bench {
       sha256: () => "",
       report: (event) => void this.events.push(event),
     });
-    this.director.links([["eth0", true]]);
+    this.director.links([["eth0", true]], 0);
     const loaded = this.load(cluster);
     assert.ok(loaded.ok);
   }
@@ -416,7 +416,7 @@ test("a lost quorum and a cut link are told to failover as the file weighs them"
   const bench = new Bench(tracked);
   const last = (): string | undefined => bench.tracked.at(-1)?.replace(instance.name, "x");
   assert.equal(last(), "x 0 interface eth9");
-  bench.director.links([["eth9", true]]);
+  bench.director.links([["eth9", true]], bench.nowMs);
   assert.equal(last(), "x 0 ");
   for (const name of ["web1", "web2", "web3", "web4"]) bench.dead.add(name);
   bench.run(3000);
@@ -575,6 +575,26 @@ test("sync daemons that are refused, or that somebody ended, run after the next 
   assert.deepEqual(bench.run(31_000).daemons, ["master,backup"]);
   bench.daemons.push("master");
   assert.equal(bench.run(31_000).daemons.at(-1), "master,backup");
+});
+
+test("the link of the sync daemons comes up: they are looked at, for it may be another one of that name", () => {
+  const bench = new Bench(clusterOf());
+  const { director } = bench;
+  director.failover(passing("initialize", "master"), bench.nowMs);
+  bench.run(5);
+  const goes = (link: string): void => {
+    bench.daemons.push("gone");
+    for (const isUp of [false, true]) director.links([[link, isUp]], bench.nowMs);
+    bench.run(5);
+  };
+  goes("eth1");
+  assert.equal(bench.daemons.at(-1), "gone", "the twin: a link that is not theirs");
+  goes("eth0");
+  assert.equal(bench.daemons.at(-1), "master,backup");
+  director.failover(passing("master", "initialize"), bench.nowMs);
+  goes("eth0");
+  assert.equal(bench.daemons.at(-1), "gone", "not before the hand-over is over");
+  assert.equal(bench.run(4000).daemons.at(-1), "");
 });
 
 test("the look does not change the daemons' roles before a hand-over is over", () => {

@@ -296,6 +296,13 @@ export class Director {
 
   // Connection sync
 
+  /** On which wire directors tell each other their connections. */
+  get #syncWay(): Omit<SyncDaemonWish, "role"> | undefined {
+    const sync = this.#cluster?.failover.connectionSync;
+    if (sync?.enabled !== true || this.#host === undefined) return undefined;
+    const { id, group, port, ttl } = sync;
+    return { interface: sync.interface ?? this.#host.interface, id, group, port, ttl };
+  }
   /**
    * A director tells and listens whatever its role. Who stands by has no packets, and so nothing to tell; but the master
    * of an instant ago may have to hand over, or die, before any daemon could be started, and one started after a
@@ -307,16 +314,12 @@ export class Director {
     return this.#ports.engine.backupOnly || phases.size === 0 ? phases : new Set(["master", "backup"]);
   }
   #synchroniseDaemons(how: { readonly again?: boolean } = {}): void {
-    const sync = this.#cluster?.failover.connectionSync;
-    if (this.#cluster === undefined || this.#host === undefined || sync === undefined) return;
+    if (this.#cluster === undefined) return;
+    const way = this.#syncWay;
     const roles = this.#syncRoles();
     const daemons: SyncDaemonWish[] = [];
-    if (sync.enabled && this.#cluster.failover.instances.length > 0)
-      for (const role of ["master", "backup"] as const)
-        if (roles.has(role)) {
-          const { id, group, port, ttl } = sync;
-          daemons.push({ role, interface: sync.interface ?? this.#host.interface, id, group, port, ttl });
-        }
+    if (way !== undefined && this.#cluster.failover.instances.length > 0)
+      for (const role of ["master", "backup"] as const) if (roles.has(role)) daemons.push({ role, ...way });
     if (roles.size > 0 || this.#daemons.isAsked) this.#daemons.bring(daemons, how);
   }
 
@@ -327,12 +330,9 @@ export class Director {
     const before = this.#leaving.size;
     if (over) this.#leaving.delete(instance);
     else this.#leaving.add(instance);
-    const sync = this.#cluster?.failover.connectionSync;
-    if (sync?.enabled !== true || this.#host === undefined || before > 0 === this.#leaving.size > 0) return;
-    const { id, group, port, ttl } = sync;
-    const link = sync.interface ?? this.#host.interface;
-    const forwardingOf = forwardingIn(this.#desired);
-    const way = this.#leaving.size > 0 ? { interface: link, id, group, port, ttl, forwardingOf } : undefined;
+    const sync = this.#syncWay;
+    if (sync === undefined || before > 0 === this.#leaving.size > 0) return;
+    const way = this.#leaving.size > 0 ? { ...sync, forwardingOf: forwardingIn(this.#desired) } : undefined;
     this.#ports.engine.tellConnections(way, (why) => {
       const text = `connections could not be told to the next director: ${why}`;
       this.#report({ level: "warning", code: "sync/hand-over", subject: "ipvs", text });
@@ -359,8 +359,13 @@ export class Director {
     const isAtOnce = this.#ports.engine.backupOnly || event.from === "initialize";
     this.#daemonsAtMs = nowMs + (isAtOnce ? 0 : daemonsAfterMs);
   }
-  links(up: readonly (readonly [string, boolean])[]): void {
-    for (const [name, state] of up) this.#linkUp.set(name, state);
+  links(up: readonly (readonly [string, boolean])[], nowMs: number): void {
+    for (const [name, isUp] of up) {
+      // It may be another one of that name, which the daemons know nothing of. During a hand-over that is asked at its end.
+      const isNews = isUp && this.#linkUp.get(name) !== true && name === this.#syncWay?.interface;
+      if (isNews && this.#daemonsAtMs === Number.POSITIVE_INFINITY) this.#daemonsAtMs = nowMs;
+      this.#linkUp.set(name, isUp);
+    }
     this.tracking.evaluate();
   }
   heardArp(link: string, arp: Arp, nowMs: number): void {
@@ -394,7 +399,7 @@ export class Director {
     if (nowMs >= this.#drainAtMs) this.#pollDrains(nowMs);
     if (nowMs >= this.#daemonsAtMs) {
       this.#daemonsAtMs = Number.POSITIVE_INFINITY;
-      this.#synchroniseDaemons();
+      this.#synchroniseDaemons({ again: true });
     }
     this.#settle(nowMs);
     if (nowMs >= this.#guardAtMs) this.#guard(nowMs);

@@ -139,7 +139,7 @@ export class SimAgent {
     });
     const up = new Map(host.nics.map((nic) => [nic.link, host.lan.cableOf(nic.port).up]));
     const addresses = new Map(host.nics.map((nic) => [nic.link, this.#addressesOn(nic.link)]));
-    this.director.links([...up]);
+    this.director.links([...up], this.#nowMs);
     this.failover.start(config, { addresses, up }, this.#nowMs);
     this.director.tracking.load(cluster.failover.instances, this.#nowMs);
     this.#arm();
@@ -229,7 +229,7 @@ export class SimAgent {
 
   #linkChanged(link: string, up: boolean): void {
     this.#guarded(() => {
-      this.director.links([[link, up]]);
+      this.director.links([[link, up]], this.#nowMs);
       this.failover.linkChanged(link, up, this.#nowMs);
     });
   }

@@ -235,7 +235,7 @@ export class Agent {
       onEvent: (event) => this.#takeFailover(() => director.failover(event, performance.now())),
       onLinks: (up) =>
         this.#guarded(() => {
-          director.links(up);
+          director.links(up, performance.now());
           for (const [link, isUp] of up) wires.linkIs(link, isUp);
         }),
       onError: (error) => this.#fail(error),

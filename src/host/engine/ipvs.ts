@@ -24,6 +24,7 @@ import {
   type ServiceKey,
   type ServiceWithDestinations,
 } from "../ipvs.ts";
+import { interfaceIndex } from "../libc.ts";
 import type { Namespace } from "../namespace.ts";
 import type { NetlinkRequest } from "../netlink.ts";
 import { type ConnectionTeller, tellConnections } from "./connections.ts";
@@ -96,7 +97,8 @@ function applyTo(ipvs: Ipvs, changes: readonly TableChange[]): TableFailure[] {
   }));
 }
 
-const sameDaemon = (a: SyncDaemonWish, b: ReturnType<Ipvs["daemons"]>[number]): boolean =>
+type RunningDaemon = ReturnType<Ipvs["daemons"]>[number];
+const sameDaemon = (a: SyncDaemonWish, b: RunningDaemon): boolean =>
   a.role === b.role &&
   a.interface === b.link &&
   a.id === b.syncId &&
@@ -104,7 +106,27 @@ const sameDaemon = (a: SyncDaemonWish, b: ReturnType<Ipvs["daemons"]>[number]): 
   a.port === b.port &&
   a.ttl === b.ttl;
 
-function synchronise(ipvs: Ipvs, wanted: readonly SyncDaemonWish[]): string[] {
+/** `indexOf`: of the link that has this name now; 0: there is none. */
+function synchroniser(ipvs: Ipvs, indexOf: (link: string) => number): TableEngine["synchronise"] {
+  /**
+   * The kernel binds a daemon to the index that its link has when it begins, and tells the name alone. One that ran
+   * before us is taken to be where its name is.
+   */
+  const bound = new Map<SyncDaemonWish["role"], number>();
+  const isDeaf = ({ role, link }: RunningDaemon): boolean => {
+    const index = indexOf(link);
+    return index !== 0 && (bound.get(role) ?? index) !== index;
+  };
+  return (wanted) => synchronise(ipvs, wanted, { bound, indexOf, isDeaf });
+}
+
+interface Bindings {
+  readonly bound: Map<SyncDaemonWish["role"], number>;
+  readonly indexOf: (link: string) => number;
+  /** Its link was made again, and it is bound to the one that was. */
+  readonly isDeaf: (daemon: RunningDaemon) => boolean;
+}
+function synchronise(ipvs: Ipvs, wanted: readonly SyncDaemonWish[], { bound, indexOf, isDeaf }: Bindings): string[] {
   const refused: string[] = [];
   const attempt = (action: () => void): void => {
     try {
@@ -114,12 +136,20 @@ function synchronise(ipvs: Ipvs, wanted: readonly SyncDaemonWish[]): string[] {
       refused.push(`${error.message}; ${error.remedy}`);
     }
   };
+  const isKept = (daemon: RunningDaemon): boolean => wanted.some((w) => sameDaemon(w, daemon)) && !isDeaf(daemon);
   const running = ipvs.daemons();
-  for (const daemon of running)
-    if (!wanted.some((wish) => sameDaemon(wish, daemon))) attempt(() => ipvs.stopDaemon(daemon.role));
-  for (const { interface: link, id: syncId, ...wish } of wanted)
-    if (!running.some((daemon) => sameDaemon({ interface: link, id: syncId, ...wish }, daemon)))
-      attempt(() => ipvs.startDaemon({ ...wish, link, syncId }));
+  const kept = running.filter(isKept);
+  for (const { role, link } of kept) if (!bound.has(role)) bound.set(role, indexOf(link));
+  for (const daemon of running) if (!kept.includes(daemon)) attempt(() => ipvs.stopDaemon(daemon.role));
+  for (const wish of wanted) {
+    if (kept.some((daemon) => sameDaemon(wish, daemon))) continue;
+    const { interface: link, id: syncId, ...rest } = wish;
+    attempt(() => {
+      const index = indexOf(link);
+      ipvs.startDaemon({ ...rest, link, syncId });
+      bound.set(wish.role, index);
+    });
+  }
   return refused;
 }
 
@@ -185,7 +215,9 @@ export function ipvsEngine(namespace?: Namespace): Engine & TableEngine {
     get backupOnly() {
       return readSetting("backup_only") === "1";
     },
-    synchronise: (daemons) => synchronise(ipvs, daemons),
+    synchronise: synchroniser(ipvs, (link) =>
+      namespace === undefined ? interfaceIndex(link) : namespace.run(() => interfaceIndex(link)),
+    ),
     close: () => {
       teller?.end();
       ipvs.close();

@@ -231,6 +231,41 @@ testsInVm(import.meta.url, "the IPVS engine by difference, on a kernel that has 
     assert.doesNotMatch(admin("-L", "--daemon"), /sync daemon/);
   });
 
+  test("sync daemons: a link that is made again under its name has them, and one that stays keeps those that it has", () => {
+    const rt = openRtnetlink(ns);
+    const make = (address: string): void => {
+      rt.createDummy("d1");
+      rt.setLink("d1", { up: true });
+      rt.addAddress("d1", { prefix: prefix(address) });
+    };
+    const daemon = { interface: "d1", id: 7, group: ipv4("224.0.0.81"), port: 8848, ttl: 1 };
+    const both = (["master", "backup"] as const).map((role) => ({ role, ...daemon }));
+    const read = (name: string): string => ns.run(() => readFileSync(`/proc/thread-self/net/${name}`, "utf8"));
+    /** The master's socket has the link's address; the backup's group is on the link. */
+    const sockets = (): string => read("udp");
+    const hears = (): boolean => /\bd1\b[^:]*:[^:]*\n(\s+[0-9A-F]{8}.*\n)*\s+510000E0/.test(read("igmp"));
+    try {
+      make("10.9.0.1/24");
+      assert.deepEqual(engine.synchronise(both), []);
+      const before = sockets();
+      assert.match(before, / 0100090A:/);
+      assert.ok(hears(), read("igmp"));
+      assert.deepEqual(engine.synchronise(both), []);
+      assert.equal(sockets(), before);
+      rt.deleteLink("d1");
+      assert.deepEqual(engine.synchronise(both), [], "nothing to bind them to: they stay as they are");
+      make("10.9.0.2/24");
+      assert.ok(!hears(), "the twin: nobody told the kernel's daemon");
+      assert.deepEqual(engine.synchronise(both), []);
+      assert.match(sockets(), / 0200090A:/);
+      assert.ok(hears(), read("igmp"));
+    } finally {
+      engine.synchronise([]);
+      rt.deleteLink("d1");
+      rt.close();
+    }
+  });
+
   test("the lab's face: what is programmed stands, is counted, and clears", () => {
     const one = { vip, protocol: 6, port: 80, scheduler: "rr", realServers: [server(1), server(2)] };
     engine.program([one]);
