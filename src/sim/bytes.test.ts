@@ -28,7 +28,7 @@ interface Place {
 function place(seed: number, exhaustive: boolean): Place {
   const lan = new Lan({ seed, exhaustive });
   const pcap = new Pcap(lan.macs);
-  lan.taps.push((timeUs, _, frame) => pcap.add(timeUs, frame));
+  lan.taps.push((timeUs, from, frame) => pcap.add(timeUs, from, frame));
   const [left, right] = [lan.addSwitch("left"), lan.addSwitch("right")];
   lan.trunk(left, right);
   const releases = ["6.18.0", "6.18.0", "2.0.36", "2.2.14", "2.4.20", "6.1.0", "2.2.14", "6.18.0", "5.10.0"];
@@ -135,8 +135,8 @@ function bytesOf(seed: number, exhaustive = false): { readonly hash: string; rea
 }
 
 const known: readonly (readonly [seed: number, hash: string, frames: number])[] = [
-  [1, "116ce6fef3df73f0de289b89", 4112],
-  [20_261_127, "5cfd933bdbe423c5142bc770", 4128],
+  [1, "2a87a9e36afbff4c234470a2", 4112],
+  [20_261_127, "9b054e7435195db81427692d", 4128],
 ];
 for (const [seed, hash, frames] of known)
   test(`seed ${seed} puts the very octets on the wire that it put there before`, () => {

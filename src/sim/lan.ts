@@ -8,6 +8,7 @@ import { Dice, hash32 } from "./dice.ts";
 import { BROADCAST_ID, type Frame, type MacId, Macs } from "./frame.ts";
 import { PortIndex } from "./portIndex.ts";
 import {
+  CAPTURED,
   Cable,
   type CableOptions,
   DELAY,
@@ -34,6 +35,7 @@ export { type Cable, type CableOptions, plainCable } from "./ports.ts";
 /** What stands at the end of a cable. */
 export interface Station {
   readonly name: string;
+  readonly nics: readonly { readonly link: string }[];
   frameIn(nic: number, frame: Frame): void;
   timer(item: unknown): void;
   /** Any number that lies where frameIn looks first. */
@@ -48,7 +50,10 @@ export interface Interest {
   readonly targets: readonly Ipv4[];
 }
 
+/** A frame from a host that has come to its switch. */
 export type Tap = (timeUs: number, from: string, frame: Frame) => void;
+/** A frame that is put on a cable: by a host, or by a switch on an uplink. */
+export type Capture = (timeUs: number, cable: string, frame: Frame) => void;
 
 const ARRIVE = 0;
 const TIMER = 1;
@@ -119,6 +124,9 @@ export class Lan {
   readonly #ports = new Ports();
   /** By port. */
   readonly #cables: Cable[] = [];
+  #capture: Capture | undefined;
+  /** What people call the cable, by port; only of those that a captured frame was sent by. */
+  readonly #cableNames = new Map<number, string>();
   /** A host has sent a packet that is longer than Ethernet's. */
   #hasLonger = false;
 
@@ -175,7 +183,33 @@ export class Lan {
     this.#cables[a] = cable;
     this.#cables[b] = cable;
     this.#placed(cable, 1);
+    if (this.#capture !== undefined) this.#watch(cable);
     return cable;
+  }
+
+  /** Calls back from now on with each frame as it is put on a cable; not with what a switch hands to a host. */
+  capture(capture: Capture): void {
+    this.#capture = capture;
+    for (const cable of new Set(this.#cables)) this.#watch(cable);
+  }
+
+  #watch({ ends }: Cable): void {
+    const isUplink = this.#ports.get(ends[0], OWNER) < 0;
+    for (const end of isUplink ? ends : [ends[0]]) this.#ports.set(end, FLAGS, this.#ports.get(end, FLAGS) | CAPTURED);
+  }
+
+  /** Both switches, or the host and its card. */
+  #cableName(port: number): string {
+    const known = this.#cableNames.get(port);
+    if (known !== undefined) return known;
+    const owner = this.#ports.get(port, OWNER);
+    const station = this.stations[owner];
+    const nameOfSwitch = (end: number): string => this.switches[-1 - this.#ports.get(end, OWNER)]?.name ?? "";
+    const name = station
+      ? `${station.name} ${station.nics[this.#ports.get(port, NIC)]?.link ?? ""}`
+      : this.cableOf(port).ends.map(nameOfSwitch).join(" <-> ");
+    this.#cableNames.set(port, name);
+    return name;
   }
 
   cableOf(port: number): Cable {
@@ -273,11 +307,12 @@ export class Lan {
       if (body.kind === "ip" && body.lengthOctets > ethernetMtu) this.#hasLonger = true;
     }
     const peer = numbers[at + PEER] as number;
-    if ((flags & (FAULTY | NARROW)) !== 0 || this.#hasLonger) this.#transmitFaulty(port, frame, timeUs);
+    if ((flags & (FAULTY | NARROW | CAPTURED)) !== 0 || this.#hasLonger) this.#transmitClosely(port, frame, timeUs);
     else this.#queue.push(timeUs, ARRIVE, peer, frame);
   }
 
-  #transmitFaulty(port: number, frame: Frame, atUs: number): void {
+  #transmitClosely(port: number, frame: Frame, atUs: number): void {
+    if ((this.#ports.get(port, FLAGS) & CAPTURED) !== 0) this.#capture?.(this.nowUs, this.#cableName(port), frame);
     const { options } = this.#cables[port] as Cable;
     if (!this.#survives(port, frame, options)) return;
     const lateUs = this.#happens(reorderSalt, options.reorderPpm, port, frame) ? options.reorderUs : 0;

@@ -33,7 +33,7 @@ export const NIC = 1;
 export const VLAN = 1;
 /** Port at the other end. */
 export const PEER = 2;
-/** UP, FAULTY, NARROW. */
+/** UP, FAULTY, NARROW, CAPTURED. */
 export const FLAGS = 3;
 export const DELAY = 4;
 export const JITTER = 5;
@@ -47,6 +47,8 @@ export const UP = 1;
 export const FAULTY = 2;
 /** Throws away packets that Ethernet carries. */
 export const NARROW = 4;
+/** Whatever is sent by this port is written down. */
+export const CAPTURED = 8;
 /** Longest packet of Ethernet: what is longer is looked at on every cable. */
 export const ethernetMtu = 1500;
 
@@ -106,7 +108,7 @@ export class Cable {
     const faulty = options.lossPpm > 0 || options.duplicatePpm > 0 || options.reorderPpm > 0;
     const flags = (faulty ? FAULTY : 0) | (options.mtuOctets < ethernetMtu ? NARROW : 0);
     for (const end of this.ends) {
-      this.#ports.set(end, FLAGS, (this.#ports.get(end, FLAGS) & UP) | flags);
+      this.#ports.set(end, FLAGS, (this.#ports.get(end, FLAGS) & (UP | CAPTURED)) | flags);
       this.#ports.set(end, DELAY, options.delayUs);
       this.#ports.set(end, JITTER, options.jitterUs);
     }

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import { mac } from "../base/mac.ts";
 import { sketchFacts } from "../testing/modelHosts.ts";
+import { framesOf } from "../testing/pcapng.ts";
 import "../testing/seed.ts";
 import { dissect, faultOf } from "../wire/frame.ts";
 import { Dice, hash32 } from "./dice.ts";
@@ -12,7 +13,7 @@ import { SimHost } from "./host.ts";
 import { type CableOptions, Lan, plainCable } from "./lan.ts";
 import { Pcap } from "./pcap.ts";
 import { EventQueue } from "./queue.ts";
-import { plainSwitch } from "./switch.ts";
+import { plainSwitch, type Switch } from "./switch.ts";
 
 test("the queue gives events by time, and in the order they came in where the time is one", () => {
   // ahead of the last one taken by little, so that there are ties, or by more than the wheel reaches
@@ -257,13 +258,50 @@ test("a loop of switches and a host without a cable are said, not run into", () 
   assert.match(alone ?? "", /alone is not plugged/);
 });
 
-test("a capture file is libpcap's, frame after frame", () => {
+test("a capture file is pcapng, frame after frame, each cable an interface", () => {
   const macs = new Macs();
   const pcap = new Pcap(macs);
   const body = udpPacket({ source: ipv4("10.0.0.1"), destination: ipv4("10.0.0.2"), id: 1 }, 5, 9, new Uint8Array(4));
-  pcap.add(3_000_007, { to: macs.idOf(macA), from: macs.idOf(macB), vlan: 0, serial: 1, body });
-  const view = new DataView(pcap.octets().buffer);
-  const words = Array.from({ length: 10 }, (_, i) => view.getUint32(i * 4));
-  assert.deepEqual(words, [0xa1b2c3d4, 0x00020004, 0, 0, 262_144, 1, 3, 7, 46, 46]);
-  assert.equal(view.byteLength, 24 + 16 + 46);
+  pcap.add(3_000_007, "web1", { to: macs.idOf(macA), from: macs.idOf(macB), vlan: 0, serial: 1, body });
+  pcap.add(2 ** 32 + 5, "a-b", { to: macs.idOf(macA), from: macs.idOf(macB), vlan: 10, serial: 1, body });
+  const file = pcap.octets();
+  assert.equal(file.length, 28 + 32 + (32 + 48) + 32 + (32 + 52));
+  const told = framesOf(file).map(({ cable, timeUs, octets }) => [cable, timeUs, octets.length]);
+  assert.deepEqual(told, [
+    ["web1", 3_000_007, 46],
+    ["a-b", 2 ** 32 + 5, 50],
+  ]);
+});
+
+test("a capture has each frame as it is put on a cable: by its sender, lost or not, and by switches on uplinks", () => {
+  const lan = new Lan({ seed: 1 });
+  const [left, right] = [lan.addSwitch("left"), lan.addSwitch("right")];
+  const own = (n: number) => mac(`02:00:00:00:00:0${n}`);
+  const access = { kind: "access", vlan: 10 } as const;
+  const on = (n: number, at: Switch, cable: CableOptions): SimHost => {
+    const links = [{ name: "eth0", mac: own(n) }];
+    const made = new SimHost(lan, { ...sketchFacts({ eth0: [`10.0.0.${n}/24`], links }), hostname: `h${n}` });
+    made.wire("eth0", lan.plug(made.id, 0, own(n), at, cable, access));
+    return made;
+  };
+  const one = on(1, left, plainCable);
+  const two = on(2, right, plainCable);
+  const captured: unknown[] = [];
+  lan.capture((timeUs, cable, frame) => captured.push([timeUs, cable, frame.vlan]));
+  // what comes later is captured as well
+  lan.trunk(left, right);
+  const deaf = on(3, right, { ...plainCable, lossPpm: 1_000_000 });
+  const ask = (host: SimHost, n: number): void => {
+    const [nic] = host.nics;
+    assert.ok(nic);
+    host.arp.send(nic, { operation: 1, senderIp: ipv4(`10.0.0.${n}`), targetIp: ipv4("10.0.0.2") });
+  };
+  ask(one, 1);
+  lan.run(1000);
+  const [there, back] = captured.splice(0, 4).map((c) => JSON.stringify(c));
+  assert.deepEqual([there, back], ['[0,"h1 eth0",0]', '[5,"left <-> right",10]']);
+  assert.equal(two.neighbours.size, 1);
+  ask(deaf, 3);
+  lan.run(2000);
+  assert.deepEqual(captured, [[1000, "h3 eth0", 0]]);
 });

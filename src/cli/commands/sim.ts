@@ -19,7 +19,7 @@ export const sim: CommandModule = {
       )
       .option("--seconds <number>", "how long each stretch of traffic lasts, in virtual time (1 to 600; default: 5)")
       .option("--seed <number>", "same seed, same run to the bit (default: the scenario's, else 1)")
-      .option("--pcap <file>", "write every frame as a capture file for Wireshark")
+      .option("--pcap <file>", "write every frame as a capture file for Wireshark, each cable an interface")
       .option("--json", "print the report as one JSON document")
       .addHelpText(
         "after",

@@ -136,9 +136,12 @@ export class Scenario {
       nowMs: () => this.#nowMs,
       onBreach: (b) => this.#tell(`LAW BROKEN, ${b.law}: ${b.host} ${b.what}`),
     });
-    this.#pcap = options.capture === true ? new Pcap(lan.macs) : undefined;
-    lan.taps.push((timeUs, from, frame) => {
-      this.#pcap?.add(timeUs, frame);
+    if (options.capture === true) {
+      const pcap = new Pcap(lan.macs);
+      lan.capture((timeUs, cable, frame) => pcap.add(timeUs, cable, frame));
+      this.#pcap = pcap;
+    }
+    lan.taps.push((_, from, frame) => {
       if (!this.#laws.watching) return;
       this.#laws.frame(from, frame);
       this.#count(from, frame);

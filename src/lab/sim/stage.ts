@@ -24,7 +24,7 @@ export interface SimStage extends Stage {
 }
 
 export interface SimStageOptions extends WorldOptions {
-  /** Takes every frame, as it enters its first switch. */
+  /** Takes every frame that is put on a cable; see Lan.capture. */
   readonly pcap?: (stage: World) => Pcap;
   readonly breathe?: Breathe;
 }
@@ -109,7 +109,7 @@ export function simStage(cluster: Cluster, plot: Plot, options: SimStageOptions)
   let observations = new Observations(plot.cast);
   lan.taps.push((_, from, frame) => observations.frame(from, encodeFrame(frame, lan.macs)));
   const pcap = options.pcap?.(world);
-  if (pcap !== undefined) lan.taps.push((timeUs, _, frame) => pcap.add(timeUs, frame));
+  if (pcap !== undefined) lan.capture((timeUs, cable, frame) => pcap.add(timeUs, cable, frame));
   const pause = (ms: number): void => lan.run(lan.nowUs + Math.round(ms * 1000));
   const director = world.directors.find((d) => d.host.name === plot.director.name);
   if (director === undefined) throw new RangeError("a lab needs a director");

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { parseCluster } from "../../cluster/index.ts";
 import { formatProblem } from "../../cluster/problem.ts";
 import { Dice } from "../../sim/dice.ts";
+import { framesOf } from "../../testing/pcapng.ts";
 import { clusterOfText, scenarioPlotOf, tellScenario } from "../../testing/scenarios.ts";
 import { seed } from "../../testing/seed.ts";
 import { redOf } from "../../testing/verdicts.ts";
@@ -43,6 +44,27 @@ test("examples/trunk-cut.yaml, tun: the server in VLAN 20 is reached through the
 
 /** The client in VLAN 20: its packets for the VIP come through the router. */
 const farClient = trunkCut.replace("client: 10.10.0.200", "client: 10.20.0.200");
+
+test("a capture has the tags of a trunk, each cable by its name, and changes nothing", async () => {
+  const cluster = clusterOfText(trunkCut.replace("seconds: 60", "seconds: 20").replace(/ {4}faults:[\s\S]*/, ""));
+  const tell = (capture: boolean) => {
+    const options = { ...scenarioOptions(cluster, 1, true), capture };
+    return new Scenario(cluster, scenarioPlotOf(cluster), options).run();
+  };
+  const [{ pcap, ...watched }, plain] = [await tell(true), await tell(false)];
+  assert.deepEqual(watched, plain);
+  const frames = framesOf(pcap?.octets ?? new Uint8Array(28));
+  assert.equal(frames.length, pcap?.frames);
+  const tags = new Map<string, Set<number>>();
+  for (const { cable, octets } of frames) {
+    const [high = 0, low = 0, id = 0] = [12, 13, 15].map((at) => octets[at]);
+    const seen = tags.get(cable) ?? new Set();
+    tags.set(cable, seen.add(high * 256 + low === 0x8100 ? id : 0));
+  }
+  const untagged = ["client", "lb1", "lb2", "router", "web1", "web2"].map((name) => [`${name} eth0`, [0]] as const);
+  const seen = Object.fromEntries([...tags].map(([cable, ids]) => [cable, [...ids].sort()]));
+  assert.deepEqual(seen, { ...Object.fromEntries(untagged), "switch-edge <-> switch-core": [10] });
+});
 
 test("clients behind the router: the router's cache is the one that counts, and answers come back through it", async () => {
   const o = await tellScenario(farClient.replace(/ {4}faults:[\s\S]*/, ""));
