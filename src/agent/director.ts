@@ -112,7 +112,7 @@ export class Director {
   readonly #gate: Kept<GateWish>;
   readonly #refusals = new Set<string>();
 
-  constructor({ ports, report, random, sha256, owned, drained, attemptsLimit }: DirectorOptions) {
+  constructor({ ports, report, random, sha256, matches, owned, drained, attemptsLimit }: DirectorOptions) {
     this.#ports = ports;
     this.#report = report;
     this.#owned = new Set(owned);
@@ -136,7 +136,7 @@ export class Director {
     );
     const dipFor = (rip: Ipv4): Ipv4 => this.#dipFor(rip);
     this.health = new Health({
-      ...{ ports: ports.probes, random, sha256, dipFor },
+      ...{ ports: ports.probes, random, sha256, matches, dipFor },
       report: (e) => report(healthEvent(e)),
       ...(attemptsLimit !== undefined && { attemptsLimit }),
     });

@@ -68,6 +68,7 @@ class Clocked {
     this.health = new Health({
       random,
       sha256: () => "",
+      matches: () => true,
       dipFor: () => 0 as never,
       report: (event) => void this.events.push(event),
       ports: {

@@ -10,6 +10,7 @@ import { Neighbours } from "../agent/neighbours.ts";
 import { formatIpv4, type Ipv4, parseIpv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import type { Cluster, Director as DirectorHost } from "../cluster/cluster.ts";
+import type { HttpTools } from "../machine/health/http.ts";
 import { firstVipPathPort } from "../machine/health/vipPath.ts";
 import type { HostFacts, PolicyRuleFacts, RouteFacts } from "../model/facts.ts";
 import { encodeIcmp } from "../wire/icmp.ts";
@@ -31,7 +32,7 @@ export interface SimAgentOptions {
   readonly cluster: Cluster;
   /** This host in the cluster. */
   readonly director: DirectorHost;
-  readonly sha256: (octets: Uint8Array) => string;
+  readonly http: HttpTools;
   readonly report: (event: AgentEvent) => void;
 }
 
@@ -68,7 +69,7 @@ export class SimAgent {
   /** Throws Error where the cluster and the host do not fit. */
   constructor(options: SimAgentOptions) {
     this.#options = options;
-    const { host, ipvs, cluster, director, sha256, report } = options;
+    const { host, ipvs, cluster, director, http, report } = options;
     this.name = director.name;
     this.#own = new Set(director.addresses.map((a) => a.address));
     this.#neighbours = new Neighbours({
@@ -102,7 +103,7 @@ export class SimAgent {
       },
       owned: [],
       random: () => host.dice.next() / 0x1_0000_0000,
-      sha256,
+      ...http,
       report,
     });
     this.#failoverLoop = new Loop(

@@ -1,5 +1,4 @@
 /** One agent on one host: reads the cluster file, takes the role that it names, and runs until it is told to stop. */
-import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Director } from "../../agent/director.ts";
@@ -15,6 +14,7 @@ import { ipvsEngine } from "../engine/ipvs.ts";
 import { HostError } from "../errors.ts";
 import { loadModule } from "../modules.ts";
 import { openRtnetlink } from "../rtnetlink.ts";
+import { bodyTools } from "./bodyTools.ts";
 import { type ControlAnswer, type ControlRequest, listenControl, listenHttps, listenMetrics } from "./control.ts";
 import { DirectorWires } from "./directorWires.ts";
 import { EventJournal } from "./eventJournal.ts";
@@ -216,7 +216,7 @@ export class Agent {
       drained: this.#readDrains(),
       attemptsLimit: attemptsLimitOf(),
       random: Math.random,
-      sha256: (octets) => createHash("sha256").update(octets).digest("hex"),
+      ...bodyTools,
       report: (event) => this.#report(event),
     });
     const prepare = (): void => wires.load(cluster, host);

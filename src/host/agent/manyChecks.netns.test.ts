@@ -48,6 +48,7 @@ services: [{ name: s, vip: web, port: 80 }]
     },
     random: Math.random,
     sha256: () => "",
+    matches: () => true,
     dipFor: () => 0 as never,
     attemptsLimit: attemptsLimitOf(),
     report: (event) => event.kind !== "server" || event.to === "up" || downs.push(event.reason),

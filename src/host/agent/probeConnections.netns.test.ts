@@ -1,7 +1,6 @@
 /** What can be wrong with a server, each in its own words: plain connections from one machine to another. */
 
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { readdirSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
@@ -14,9 +13,9 @@ import { makeChecks } from "../../testing/checkOnce.ts";
 import { needsRoot, testPrefix } from "../../testing/root.ts";
 import { buildWires, type Wires } from "../../testing/wires.ts";
 import { within } from "../../testing/within.ts";
+import { bodyTools } from "./bodyTools.ts";
 
 const server = ipv4("10.9.0.2");
-const sha256 = (octets: Uint8Array): string => createHash("sha256").update(octets).digest("hex");
 const descriptors = (): number => readdirSync("/proc/self/fd").length;
 
 /** `answer`: what the server does with whoever has sent his request, or has just come. */
@@ -63,7 +62,7 @@ test("plain connections: refused, silent, unreachable, reset, half-open, slow an
     const http = (port: number, more: Partial<HttpQuestion> = {}, timeoutMs?: number): Promise<string> => {
       const question = { address: server, port, path: "/", method: "GET", host: undefined, tls: undefined } as const;
       const body = { bodyRegex: undefined, bodySha256: undefined, status: [{ first: 200, last: 299 }] };
-      return checks.check(httpCheck({ ...question, ...body, ...more }, { sha256 }), timeoutMs);
+      return checks.check(httpCheck({ ...question, ...body, ...more }, bodyTools), timeoutMs);
     };
     const answering = async (answer: (socket: Socket) => void, ask: (port: number) => Promise<string>) => {
       const { port, close } = await listen(wires, { request: answer });
@@ -116,7 +115,7 @@ test("plain connections: refused, silent, unreachable, reset, half-open, slow an
     assert.equal(await answering(slowly, (port) => http(port, { bodyRegex: "^ready$" }, 10_000)), "up: status 200");
 
     const big = Buffer.alloc(bodyLimitOctets, "vipward");
-    const whole = { bodySha256: sha256(big) };
+    const whole = { bodySha256: bodyTools.sha256(big) };
     const head = "HTTP/1.1 200 OK\r\n\r\n";
     const sends = (body: Uint8Array) => (socket: Socket) => void socket.end(Buffer.concat([Buffer.from(head), body]));
     assert.equal(await answering(sends(big), (port) => http(port, whole, 10_000)), "up: status 200");

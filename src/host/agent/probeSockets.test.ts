@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -15,6 +14,7 @@ import { tcpCheck } from "../../machine/health/tcp.ts";
 import { tlsCheck } from "../../machine/health/tls.ts";
 import { selfSigned } from "../../testing/certificate.ts";
 import { makeChecks } from "../../testing/checkOnce.ts";
+import { bodyTools } from "./bodyTools.ts";
 import { accountOf } from "./probeSockets.ts";
 
 const checks = makeChecks();
@@ -41,7 +41,7 @@ test("http: the status counts, and a server that says nothing is timed out", asy
   const { port } = server.address() as { port: number };
   const question = { address: localhost, port, path: "/", method: "GET", host: undefined, tls: undefined } as const;
   const none = { bodyRegex: undefined, bodySha256: undefined, status: [{ first: 200, last: 299 }] };
-  const http = () => httpCheck({ ...question, ...none }, { sha256: () => "" });
+  const http = () => httpCheck({ ...question, ...none }, bodyTools);
   assert.equal(await check(http()), "up: status 200");
   answer = "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n";
   assert.equal(await check(http()), "http/status");
@@ -61,7 +61,6 @@ test("udp: an answer is up, a closed port says so by ICMP", async () => {
   assert.equal(await check(udpCheck(question)), "udp/refused");
 });
 
-const sha256 = (octets: Uint8Array): string => createHash("sha256").update(octets).digest("hex");
 const dayMs = 86_400_000;
 const inDays = (days: number): Date => new Date(Date.now() + days * dayMs);
 
@@ -108,14 +107,14 @@ test("https: name in the handshake and virtual host are two things, the body cou
           tls: { sni, verify },
           ...more,
         },
-        { sha256 },
+        bodyTools,
       ),
     );
   const said = `sni fresh.test host shop.test:${server.port}`;
   assert.match(await ask({ bodyRegex: `^${said}$` }, "fresh.test"), /^up: /);
   assert.equal(await ask({ bodyRegex: "host other" }, "fresh.test"), "http/body");
-  assert.match(await ask({ bodySha256: sha256(Buffer.from(said)) }, "fresh.test"), /^up: /);
-  assert.equal(await ask({ bodySha256: sha256(Buffer.from("another")) }, "fresh.test"), "http/digest");
+  assert.match(await ask({ bodySha256: bodyTools.sha256(Buffer.from(said)) }, "fresh.test"), /^up: /);
+  assert.equal(await ask({ bodySha256: bodyTools.sha256(Buffer.from("another")) }, "fresh.test"), "http/digest");
   assert.match(await ask({ bodyRegex: `sni none host 127.0.0.1:${server.port}`, host: undefined }, undefined), /^up: /);
   assert.equal(await ask({}, "fresh.test", true), "http/error", "nobody signed that certificate");
   await server.close();

@@ -67,7 +67,10 @@ export class SimDirector {
       ipvs: this.state.ipvs,
       cluster: this.#cluster,
       director,
-      sha256: (octets) => createHash("sha256").update(octets).digest("hex"),
+      http: {
+        sha256: (octets) => createHash("sha256").update(octets).digest("hex"),
+        matches: (pattern, text) => new RegExp(pattern).test(text),
+      },
       report: (event) => this.#report(this.name, event),
     });
   }

@@ -117,8 +117,9 @@ const question: HttpQuestion = {
   tls: undefined,
 };
 const sha256 = (o: Uint8Array): string => createHash("sha256").update(o).digest("hex");
+const matches = (pattern: string, text: string): boolean => new RegExp(pattern).test(text);
 const http = (change: Partial<HttpQuestion> = {}): Attempt<unknown> =>
-  new Attempt(httpCheck({ ...question, ...change }, { sha256 }) as Checker<unknown>);
+  new Attempt(httpCheck({ ...question, ...change }, { sha256, matches }) as Checker<unknown>);
 const sentBy = (one: Attempt<unknown>): string =>
   one.effects.map((e) => (e.kind === "send" ? new TextDecoder().decode(e.octets) : "")).join("");
 
