@@ -1,4 +1,4 @@
-import type { Check, CheckTiming, Match } from "./cluster.ts";
+import { type Check, type CheckTiming, isAnyPort, type Match } from "./cluster.ts";
 import type { Context } from "./context.ts";
 import { defaults } from "./defaults.ts";
 import type { Path } from "./problem.ts";
@@ -34,11 +34,16 @@ export function readChecks(context: Context, input: HealthInput | undefined, pat
 }
 
 function defaultCheck({ match, forwardings }: Checked): { type: "vip-path" | "tcp"; port: number } | { type: "icmp" } {
-  if (match.kind === "fwmark" || match.protocol !== "tcp") return { type: "icmp" };
-  return { type: forwardings.has("nat") ? "tcp" : "vip-path", port: firstPort(match) ?? 1 };
+  const port = firstPort(match);
+  if (port === undefined || match.protocol !== "tcp") return { type: "icmp" };
+  return { type: forwardings.has("nat") ? "tcp" : "vip-path", port };
 }
 
-const firstPort = (match: Match): number | undefined => (match.kind === "ports" ? match.ports[0]?.first : undefined);
+/** The port that a check asks where it names none; undefined: a fwmark has none, and of all ports none is the one. */
+function firstPort(match: Match): number | undefined {
+  const range = match.kind === "ports" ? match.ports[0] : undefined;
+  return range === undefined || isAnyPort(range) ? undefined : range.first;
+}
 
 function timing(input: Partial<Record<keyof CheckTiming, number | undefined>>): CheckTiming {
   return {
@@ -65,7 +70,8 @@ function readCheck(context: Context, input: CheckObject, path: Path, service: Ch
 
   const port = input.port ?? firstPort(service.match);
   if (port === undefined) {
-    const message = `a ${input.type} check of a service that is known by a fwmark needs a port`;
+    const known = service.match.kind === "fwmark" ? "is known by a fwmark" : "takes any port";
+    const message = `a ${input.type} check of a service that ${known} needs a port`;
     context.add("health-needs-port", path, message, `write {type: ${input.type}, port: N}`);
     return undefined;
   }
@@ -85,6 +91,9 @@ function readCheck(context: Context, input: CheckObject, path: Path, service: Ch
     case "http":
     case "https": {
       const { host, bodyRegex, bodySha256 } = input;
+      const asked = bodyRegex !== undefined ? "bodyRegex" : bodySha256 !== undefined ? "bodySha256" : undefined;
+      if (input.method === "HEAD" && asked !== undefined)
+        context.add("health-not-possible", [...path, asked], `an answer to HEAD has no body for ${asked} to look at`);
       if (bodyRegex !== undefined) sayIfBadRegex(context, bodyRegex, [...path, "bodyRegex"]);
       const question = {
         ...time,
@@ -97,7 +106,12 @@ function readCheck(context: Context, input: CheckObject, path: Path, service: Ch
         bodySha256: bodySha256?.toLowerCase(),
       };
       if (input.type === "http") return { ...question, type: "http" };
-      return { ...question, type: "https", sni: input.sni ?? host, verify: input.verify ?? false };
+      return {
+        ...question,
+        type: "https",
+        sni: input.sni ?? host?.replace(/:\d+$/, ""),
+        verify: input.verify ?? false,
+      };
     }
     case "tls": {
       const minimumDaysLeft = input.minimumDaysLeft ?? defaults.tlsMinimumDaysLeft;

@@ -163,7 +163,10 @@ export const codes = {
     "a check that cannot be made for this service",
     "use a check that fits the protocol and the forwarding",
   ),
-  "health-needs-port": error("a check of a fwmark service that does not say its port", "add `port` to the check"),
+  "health-needs-port": error(
+    "a check that does not say its port, of a service by fwmark or of any port",
+    "add `port` to the check",
+  ),
   "health-timeout": warning(
     "a check whose timeout is longer than its interval",
     "make `timeoutMs` at most `intervalMs`",

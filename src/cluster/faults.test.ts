@@ -278,7 +278,13 @@ const cases: readonly (readonly [Code, Change, Change])[] = [
     service("port: 53, protocol: udp, health: vip-path"),
     service("port: 53, protocol: udp, health: dns"),
   ],
+  [
+    "health-not-possible",
+    service("port: 80, health: {type: http, method: HEAD, bodyRegex: '^OK'}"),
+    service("port: 80, health: {type: http, method: GET, bodyRegex: '^OK'}"),
+  ],
   ["health-needs-port", service("fwmark: 1, health: tcp"), service("fwmark: 1, health: {type: tcp, port: 80}")],
+  ["health-needs-port", service("port: any, health: tcp"), service("port: any, health: {type: tcp, port: 80}")],
   [
     "health-timeout",
     service("port: 80, health: {type: tcp, intervalMs: 100, timeoutMs: 200}"),

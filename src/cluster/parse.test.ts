@@ -55,6 +55,22 @@ test("the published schema and the reference page are current (node scripts/clus
   for (const code of Object.keys(codes)) assert.ok(page.includes(`| \`${code}\` |`), code);
 });
 
+test("a check that names nothing asks what the service can answer", () => {
+  const checkOf = (more: string) => {
+    const check = clusterOf(smallest.replace("port: 80", more)).services[0]?.checks[0];
+    return check?.type === "https"
+      ? [check.type, check.host, check.sni]
+      : [check?.type, check && "port" in check && check.port];
+  };
+  assert.deepEqual(checkOf("port: 80"), ["vip-path", 80]);
+  assert.deepEqual(checkOf("port: 8000-8010"), ["vip-path", 8000]);
+  assert.deepEqual(checkOf("port: any"), ["icmp", false]);
+  assert.deepEqual(
+    checkOf("port: 443, health: {type: https, host: 'app.example.com:8443'}"),
+    ["https", "app.example.com:8443", "app.example.com"], // RFC 6066 section 3: a name, no port
+  );
+});
+
 test("the smallest file means what the defaults say", () => {
   const cluster = clusterOf(smallest);
   const [service] = cluster.services;

@@ -2,7 +2,17 @@ import { formatIpv4, parseIpv4 } from "../base/ipv4.ts";
 import { maskOf } from "../base/prefix.ts";
 import { type AddressBook, type Networks, unicast } from "./addresses.ts";
 import { readChecks } from "./checks.ts";
-import type { Destination, Match, PortRange, RealServer, Service, SorryServer, Tunnel, Vip } from "./cluster.ts";
+import {
+  anyPort,
+  type Destination,
+  type Match,
+  type PortRange,
+  type RealServer,
+  type Service,
+  type SorryServer,
+  type Tunnel,
+  type Vip,
+} from "./cluster.ts";
 import type { Context } from "./context.ts";
 import { defaults } from "./defaults.ts";
 import type { Hosts } from "./hosts.ts";
@@ -152,7 +162,7 @@ export class ServiceReader {
   #range(item: string | number, path: Path, beside: number): PortRange | undefined {
     if (item === "any") {
       if (beside > 1) this.#context.add("port-any-not-alone", path, "`any` stands beside other ports");
-      return { first: 1, last: 65535 };
+      return anyPort;
     }
     const [first = 0, last = first] = String(item).split("-").map(Number);
     if (first < 1 || last < 1 || first > 65535 || last > 65535) {
