@@ -298,6 +298,15 @@ test("drain: weight 0 until the connections have ended, then out; undrain brings
   assert.deepEqual(bench.director.drain("nobody", undefined, undefined, "test", bench.nowMs), []);
 });
 
+test("a drain that is asked for again takes the new time, from now", () => {
+  const bench = new Bench(clusterOf()).run(1500);
+  bench.connections = 3;
+  bench.director.drain("web1", undefined, undefined, "first", bench.nowMs);
+  bench.director.drain("web1", undefined, 5000, "quicker", bench.nowMs);
+  bench.run(7000);
+  assert.equal(bench.weights(), "2:1 3:1 4:1");
+});
+
 test("a failed server drains, too: weight 0 while its connections last, then out, and back when it is well", () => {
   const bench = new Bench(clusterOf({ onFailure: "drain", service: ", drainTimeoutMs: 20000" })).run(1500);
   bench.connections = 3;

@@ -163,7 +163,7 @@ export class Director {
 
   /** Why `load` refuses this file: too many services would go. */
   #refusal(cluster: Cluster, force: boolean): LoadRefusal | undefined {
-    const wanted = new Set(desiredKeys(cluster.services).map(keyOf));
+    const wanted = new Set([...desiredKeys(cluster.services).values()].flat().map(keyOf));
     this.#actual ??= this.#ports.engine.read().services;
     const { maximumDeleteSharePercent } = cluster.reload;
     return removals(wanted, this.#actual, { owned: this.#owned, maximumDeleteSharePercent, force }).refused;
@@ -421,7 +421,7 @@ export class Director {
     const draining = this.health.draining().filter((d) => nowMs - d.sinceMs >= drainPollMs - countsLagMs);
     this.#drainAtMs = this.health.draining().length > 0 ? nowMs + drainPollMs : Number.POSITIVE_INFINITY;
     if (draining.length === 0) return;
-    const entries = new Map([...new Set(draining.map((d) => d.service))].map((name) => [name, this.#entriesOf(name)]));
+    const entries = this.#entriesOf(new Set(draining.map((d) => d.service)));
     const { traffic } = this.#ports.engine.read([...entries.values()].flat());
     for (const { service, server } of draining) {
       let count = 0;
@@ -434,12 +434,16 @@ export class Director {
       this.health.connections(service, server, count, nowMs);
     }
   }
-  /** The desired table's entries of one service of the file: several where it has several VIPs or port ranges. */
-  #entriesOf(name: string): readonly TableService[] {
-    const service = this.#cluster?.services.find((s) => s.name === name);
-    if (service === undefined) return [];
-    const keys = new Set(desiredKeys([service]).map(keyOf));
-    return this.#desired.services.filter((s) => keys.has(keyOf(s)));
+  /** The desired table's entries of services of the file: several where one has several VIPs or port ranges. */
+  #entriesOf(names: ReadonlySet<string>): Map<string, TableService[]> {
+    const found = new Map([...names].map((name): [string, TableService[]] => [name, []]));
+    const listByKey = new Map<string, TableService[]>();
+    for (const [name, keys] of desiredKeys(this.#cluster?.services ?? [])) {
+      const list = found.get(name);
+      if (list !== undefined) for (const key of keys) listByKey.set(keyOf(key), list);
+    }
+    for (const entry of this.#desired.services) listByKey.get(keyOf(entry))?.push(entry);
+    return found;
   }
 
   // What people ask for

@@ -1,7 +1,7 @@
 /** What `vipward status` shows and --json prints: plain values, addresses as text. */
 import { formatIpv4 } from "../base/ipv4.ts";
 import type { Cluster, Service } from "../cluster/cluster.ts";
-import { type DesiredTable, desiredTable } from "../machine/desired.ts";
+import { type DesiredTable, desiredKeys } from "../machine/desired.ts";
 import { keyOf, serverKeyOf } from "../machine/table.ts";
 import type { ServerTraffic, TableReading } from "../ports/engine.ts";
 import type { AgentEvent } from "./event.ts";
@@ -112,8 +112,6 @@ export function instanceReport(s: InstanceStatus, cluster: Cluster): InstanceRep
   };
 }
 
-const none = { health: new Map(), quorum: new Map(), drains: new Map() };
-
 /** One entry for each virtual service of the kernel's table that the file names. */
 export function serviceStatuses(
   cluster: Cluster,
@@ -176,10 +174,6 @@ export function serviceStatuses(
       servers: [...inFile, ...sorry],
     };
   };
-  // Marks of port ranges depend on all services together, so the keys come from the whole file.
-  return cluster.services.flatMap((service) =>
-    desiredTable([service], none)
-      .services.map(keyOf)
-      .map((key) => entry(service, key)),
-  );
+  const keys = desiredKeys(cluster.services);
+  return cluster.services.flatMap((service) => (keys.get(service.name) ?? []).map((key) => entry(service, keyOf(key))));
 }

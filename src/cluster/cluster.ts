@@ -151,6 +151,8 @@ export interface SorryServer {
   readonly realServer: RealServer | undefined;
   readonly port: number | undefined;
   readonly forwarding: Forwarding;
+  /** The service's; has a meaning for tun. */
+  readonly tunnel: Tunnel;
 }
 
 export interface CheckTiming {

@@ -114,7 +114,7 @@ export class ServiceReader {
       persistence: this.#persistence(input, path),
       onePacket: input.onePacket ?? false,
       destinations,
-      sorryServer: this.#sorryServer(input, path, forwarding, match),
+      sorryServer: this.#sorryServer(input, path, { forwarding, tunnel, match }),
       quorum: this.#quorum(input, path, destinations),
       checks: readChecks(context, health, own ? [...path, "health"] : ["health"], { match, forwardings }),
       onFailure: input.onFailure ?? defaults.onFailure,
@@ -384,11 +384,11 @@ export class ServiceReader {
     return { minimum, hysteresis };
   }
 
-  #sorryServer(input: ServiceInput, path: Path, inherited: Forwarding, match: Match): SorryServer | undefined {
+  #sorryServer(input: ServiceInput, path: Path, service: Inherited): SorryServer | undefined {
     if (input.sorryServer === undefined) return undefined;
     const sorryPath = [...path, "sorryServer"];
     const given = typeof input.sorryServer === "string" ? { address: input.sorryServer } : input.sorryServer;
-    const forwarding = given.forwarding ?? inherited;
+    const forwarding = given.forwarding ?? service.forwarding;
     const named = this.#hosts.realServerNames.get(given.address);
     const isName = this.#hosts.realServerNames.has(given.address);
     if (!isName && parseIpv4(given.address) === undefined) {
@@ -407,8 +407,8 @@ export class ServiceReader {
       const message = `the sorry server ${given.address} has dr forwarding, but no director is in its subnet: DR cannot cross a router`;
       this.#context.add("dr-across-router", sorryPath, message);
     }
-    const port = given.port && this.#remap(given.port, [...sorryPath, "port"], forwarding, match);
-    return { address, realServer: named, port, forwarding };
+    const port = given.port && this.#remap(given.port, [...sorryPath, "port"], forwarding, service.match);
+    return { address, realServer: named, port, forwarding, tunnel: service.tunnel };
   }
 }
 

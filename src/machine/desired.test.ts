@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { ipv4 } from "../base/ipv4.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import { parseCluster } from "../cluster/parse.ts";
-import { type Circumstances, desiredTable, type ServerHealth } from "./desired.ts";
+import { type Circumstances, desiredKeys, desiredTable, type ServerHealth } from "./desired.ts";
 import type { Drain } from "./health/drain.ts";
 import type { QuorumState } from "./health/quorum.ts";
 import { shareChecks } from "./health/sharing.ts";
@@ -141,6 +141,29 @@ test("scheduler, flags, thresholds and tunnels arrive as IPVS has them", () => {
     lowerThreshold: 50,
     tunnel: { type: "gue", port: 6080, checksum: "remote" },
   });
+  const sorry = `  - { name: http, vip: web, port: 80, forwarding: tun, tunnel: gre, realServers: [web1], sorryServer: web2 }`;
+  const { services } = desiredTable(cluster(sorry).services, circumstances(all, { quorum: "lost" }));
+  assert.deepEqual(
+    services[0]?.realServers.map((r) => [r.name, r.tunnel?.type]),
+    [
+      ["web1", "gre"],
+      ["web2", "gre"],
+    ],
+  );
+});
+
+test("two ranges whose marks are the same are told apart, in the table and by name", () => {
+  const mark = (text: string): number =>
+    desiredTable(cluster(`  - { name: a, vip: web, port: ${text} }`).services, circumstances(all)).marks[0]?.fwmark ??
+    0;
+  // Found once by trying all pairs of ranges of four ports.
+  const [one, other] = ["806-809", "2650-2653"];
+  assert.equal(mark(one), mark(other));
+  const both = cluster(`  - { name: a, vip: web, port: ${one} }
+  - { name: b, vip: web, port: ${other} }`).services;
+  const table = desiredTable(both, circumstances(all)).services.map(keyOf);
+  assert.equal(new Set(table).size, 2);
+  assert.deepEqual([...desiredKeys(both).values()].flat().map(keyOf), table);
 });
 
 test("the cluster's own types fit the machines' as they are", () => {

@@ -27,6 +27,7 @@ export interface ServiceView {
         readonly realServer: { readonly name: string } | undefined;
         readonly port: number | undefined;
         readonly forwarding: ForwardingMethod;
+        readonly tunnel: TunnelView;
       }
     | undefined;
   readonly checks: readonly unknown[];
@@ -39,11 +40,12 @@ export interface DestinationView {
   readonly port: number | undefined;
   readonly upperThreshold: number;
   readonly lowerThreshold: number;
-  readonly tunnel: {
-    readonly type: "ipip" | "gue" | "gre";
-    readonly port: number | undefined;
-    readonly checksum: "none" | "checksum" | "remote";
-  };
+  readonly tunnel: TunnelView;
+}
+interface TunnelView {
+  readonly type: "ipip" | "gue" | "gre";
+  readonly port: number | undefined;
+  readonly checksum: "none" | "checksum" | "remote";
 }
 
 /** How the host sees a service's server; the kill-switch has spoken already, so a held one is "up". */
@@ -132,8 +134,12 @@ function standOf(service: ServiceView, d: DestinationView, c: Circumstances): St
   return { kind: "in", weight: Math.min(d.weight, health.weight ?? d.weight) };
 }
 
-function tunnelOf({ type, port, checksum }: DestinationView["tunnel"]): TableTunnel {
-  return { type, checksum: tunnelChecksums[checksum], ...(type === "gue" && port !== undefined && { port }) };
+/** Nothing where the forwarding is no tunnel. */
+function tunnelOf(forwarding: ForwardingMethod, { type, port, checksum }: TunnelView): { tunnel?: TableTunnel } {
+  if (forwarding !== "tun") return {};
+  return {
+    tunnel: { type, checksum: tunnelChecksums[checksum], ...(type === "gue" && port !== undefined && { port }) },
+  };
 }
 
 /** Without a server port of its own, a server listens where the clients ask. */
@@ -161,7 +167,7 @@ function serversOf(service: ServiceView, key: TableKey, c: Circumstances): Table
     else
       servers.push({
         ...server,
-        ...(d.forwarding === "tun" && { tunnel: tunnelOf(d.tunnel) }),
+        ...tunnelOf(d.forwarding, d.tunnel),
         ...(isUnsure && { unsure: true }),
       });
   }
@@ -172,6 +178,7 @@ function serversOf(service: ServiceView, key: TableKey, c: Circumstances): Table
     port: portAt(key, sorry.port),
     weight: 1,
     forwarding: sorry.forwarding,
+    ...tunnelOf(sorry.forwarding, sorry.tunnel),
   };
   // A real server can be the sorry server too: one entry in the kernel's table, and this one wins.
   return [...servers.filter((s) => s.rip !== entry.rip || s.port !== entry.port), entry];
@@ -180,10 +187,13 @@ function serversOf(service: ServiceView, key: TableKey, c: Circumstances): Table
 const marksFor = (services: readonly ServiceView[]): Marks =>
   new Marks(services.flatMap(({ match }) => (match.kind === "fwmark" ? [match.fwmark] : [])));
 
-/** What names the services of the desired table: no circumstances change that. */
-export function desiredKeys(services: readonly ServiceView[]): TableKey[] {
+/**
+ * What names the services of the desired table, by the service's name: no circumstances change that, but all services
+ * do, as two ranges may come to one mark.
+ */
+export function desiredKeys(services: readonly ServiceView[]): Map<string, TableKey[]> {
   const marks = marksFor(services);
-  return services.flatMap((service) => keysOf(service, marks));
+  return new Map(services.map((service) => [service.name, keysOf(service, marks)]));
 }
 
 /** Same input, same table, in the order of the file. */

@@ -23,6 +23,7 @@ async function withAgent(
     readonly file: { now: ReturnType<AgentOptions["readFile"]> };
     readonly told: readonly string[];
     readonly reload: (cause: ReloadCause) => void;
+    readonly ask: (request: Parameters<typeof askAgent>[1]) => Promise<unknown>;
     readonly status: () => Promise<AgentStatus>;
   }) => Promise<void>,
 ): Promise<void> {
@@ -56,12 +57,13 @@ async function withAgent(
       running = agent.run();
       running.catch(reject);
     });
-    const status = async (): Promise<AgentStatus> => {
-      const answer = await askAgent(socket, { command: "status" });
+    const ask = async (request: Parameters<typeof askAgent>[1]): Promise<unknown> => {
+      const answer = await askAgent(socket, request);
       assert.ok(answer.ok);
-      return answer.value as AgentStatus;
+      return answer.value;
     };
-    await body({ file, told, reload, status });
+    const status = async (): Promise<AgentStatus> => (await ask({ command: "status" })) as AgentStatus;
+    await body({ file, told, reload, ask, status });
   } finally {
     end.abort();
     await running;
@@ -87,4 +89,15 @@ test("the twin: a file that was refused stays so, and its change, noticed later,
     reload("file");
     assert.equal((await status()).configuration.error, "not a cluster file");
     assert.equal(told.filter((code) => code === "agent/reload-refused").length, 1);
+  }));
+
+test("as many of the past events as were asked for, none too", () =>
+  withAgent(async ({ ask, status }) => {
+    const { events } = await status();
+    assert.ok(events.length > 1);
+    for (const last of [0, 1, 1000]) {
+      const seen = (await ask({ command: "events", last })) as unknown[];
+      assert.deepEqual(seen.slice(-1), last === 0 ? [] : events.slice(-1));
+      assert.ok(seen.length <= last);
+    }
   }));

@@ -496,7 +496,7 @@ export class Agent {
     status: async () => ({ ok: true, value: await this.#status() }),
     events: (request) => ({
       ok: true,
-      value: this.#events.slice(-countOf(request.last, eventsRemembered)),
+      value: this.#events.slice(Math.max(0, this.#events.length - countOf(request.last, eventsRemembered))),
       follow: (say) => {
         this.#followers.add(say);
         return () => void this.#followers.delete(say);

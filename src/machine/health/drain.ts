@@ -6,6 +6,7 @@ export type Drain =
 export const noDrain: Drain = { kind: "none" };
 
 export type DrainEvent =
+  /** Again, while it drains: only the time changes, and it counts from now. */
   | { readonly kind: "drain"; readonly timeoutMs: number; readonly reason: string }
   | { readonly kind: "undrain" }
   /** As read from the kernel, active and inactive together; younger than the weight 0. */
@@ -14,8 +15,11 @@ export type DrainEvent =
 
 export function stepDrain(s: Drain, e: DrainEvent, nowMs: number): Drain {
   if (e.kind === "undrain") return noDrain;
-  if (e.kind === "drain")
-    return s.kind === "none" ? { kind: "draining", sinceMs: nowMs, untilMs: nowMs + e.timeoutMs, reason: e.reason } : s;
+  if (e.kind === "drain") {
+    if (s.kind === "drained") return s;
+    const { sinceMs, reason } = s.kind === "draining" ? s : { sinceMs: nowMs, reason: e.reason };
+    return { kind: "draining", sinceMs, untilMs: nowMs + e.timeoutMs, reason };
+  }
   if (s.kind !== "draining") return s;
   if (e.kind === "connections" && e.count === 0)
     return { kind: "drained", sinceMs: nowMs, why: "empty", reason: s.reason };

@@ -30,7 +30,7 @@ export interface HttpTools {
 export const headerLimitOctets = 32_768;
 export const bodyLimitOctets = 1_048_576;
 const interimLimit = 8;
-const chunkAttemptLimit = 64;
+const chunkAttemptLimits = { lastChunk: 128, emptyLine: 64 } as const;
 
 /** How the end of the body is known (RFC 9112 section 6.3). */
 type Framing =
@@ -191,12 +191,24 @@ function judgeBody(q: HttpQuestion, tools: HttpTools, octets: Uint8Array, status
     : down("http/body", `nothing in the body matches ${pattern}`);
 }
 
-/** Chunks are read when an empty line ends what is there; not without end, for one who sends only empty lines. */
+/** The last octets of what is there, as text. */
+function tailOf({ pieces }: HttpState, length: number): string {
+  let tail = "";
+  for (let i = pieces.length - 1; i >= 0 && tail.length < length; i--)
+    tail = latin1((pieces[i] as Uint8Array).subarray(-length)) + tail;
+  return tail.slice(-length);
+}
+
+/**
+ * Chunks are read when what is there ends like the last one, or, for a last one with trailers (RFC 9112 section 7.1.2), in
+ * an empty line. Neither without end, as each reading is of the whole.
+ */
 function mayBeWhole(state: HttpState, framing: Framing): boolean {
   if (framing.kind !== "chunked")
     return framing.kind === "none" || (framing.kind === "length" && state.sizeOctets >= framing.octets);
-  const last = state.pieces.at(-1);
-  return last !== undefined && last.at(-1) === 10 && state.attempts < chunkAttemptLimit;
+  const tail = tailOf(state, 7);
+  if (/(^|\n)0\r\n\r\n$/.test(tail)) return state.attempts < chunkAttemptLimits.lastChunk;
+  return tail.endsWith("\r\n\r\n") && state.attempts < chunkAttemptLimits.emptyLine;
 }
 
 /** Reads what is there; a Turn without judgement waits for more. */

@@ -207,6 +207,10 @@ test("http: headers and bodies without end are cut off, octet by octet as well, 
   assert.equal(flood("X: y\r\n", headerLimitOctets / 6 + 1, ok), "http/malformed");
   assert.equal(flood("a".repeat(16), bodyLimitOctets / 16 + 1, `${ok}\r\n`), "http/body-too-large");
   const chunked = `${ok}Transfer-Encoding: chunked\r\n\r\n`;
+  // Many small chunks of whole lines, from a server that then keeps the connection open.
+  const lines = http({ bodyRegex: "hello$" }).give(connected, octets(chunked));
+  for (let i = 0; i < 200; i++) lines.give(octets("6\r\nline\r\n\r\n"));
+  assert.equal(lines.give(octets("5\r\nhello\r\n0\r\n"), octets("\r\n")).said, "up");
   assert.equal(flood("1\r\na\r\n", bodyLimitOctets / 6 + 1, chunked), "http/body-too-large");
 });
 
