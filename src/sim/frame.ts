@@ -68,8 +68,29 @@ export interface IcmpBody {
   readonly quoted?: IpBody;
 }
 
-export interface IpBody {
-  readonly kind: "ip";
+/** What a packet is made of; the rest is 0, undefined or empty. */
+interface IpFields {
+  readonly source: Ipv4;
+  readonly destination: Ipv4;
+  readonly protocol: number;
+  readonly ttl?: number;
+  readonly id: number;
+  readonly dontFragment?: boolean;
+  readonly lengthOctets: number;
+  readonly sourcePort?: number | undefined;
+  readonly destinationPort?: number | undefined;
+  readonly tcp?: TcpBody | undefined;
+  readonly icmp?: IcmpBody | undefined;
+  readonly payload?: Uint8Array | undefined;
+  readonly inner?: IpBody | undefined;
+}
+
+/**
+ * Packets and frames are classes, as with thousands of them on cables most outlive a collection of young objects: the
+ * engine would then make those of literals old from birth, and the heap grow with every one.
+ */
+export class IpBody {
+  readonly kind = "ip";
   readonly source: Ipv4;
   readonly destination: Ipv4;
   readonly protocol: number;
@@ -87,9 +108,25 @@ export interface IpBody {
   readonly payload: Uint8Array;
   /** IPIP: what is inside. */
   readonly inner: IpBody | undefined;
+
+  constructor(fields: IpFields, ttl = fields.ttl ?? 64) {
+    this.source = fields.source;
+    this.destination = fields.destination;
+    this.protocol = fields.protocol;
+    this.ttl = ttl;
+    this.id = fields.id & 0xffff;
+    this.dontFragment = fields.dontFragment ?? false;
+    this.lengthOctets = fields.lengthOctets;
+    this.sourcePort = fields.sourcePort ?? 0;
+    this.destinationPort = fields.destinationPort ?? 0;
+    this.tcp = fields.tcp;
+    this.icmp = fields.icmp;
+    this.payload = fields.payload ?? nothing;
+    this.inner = fields.inner;
+  }
 }
 
-export interface Frame {
+export class Frame {
   readonly to: MacId;
   readonly from: MacId;
   /** 802.1Q id; 0: untagged. */
@@ -97,6 +134,14 @@ export interface Frame {
   /** Number of the transmission: all copies that switches make of it have the same. */
   readonly serial: number;
   readonly body: ArpBody | IpBody;
+
+  constructor(to: MacId, from: MacId, vlan: number, serial: number, body: ArpBody | IpBody) {
+    this.to = to;
+    this.from = from;
+    this.vlan = vlan;
+    this.serial = serial;
+    this.body = body;
+  }
 }
 
 export const nothing: Uint8Array = new Uint8Array(0);
@@ -151,74 +196,52 @@ export const frameOctets = (frame: Frame): number =>
 
 type Ends = { readonly source: Ipv4; readonly destination: Ipv4; readonly id: number };
 
-const packet = (
-  ends: Ends,
-  more: Partial<IpBody> & { readonly protocol: number; readonly lengthOctets: number },
-): IpBody => ({
-  kind: "ip",
-  source: ends.source,
-  destination: ends.destination,
-  protocol: more.protocol,
-  ttl: more.ttl ?? 64,
-  id: ends.id & 0xffff,
-  dontFragment: more.dontFragment ?? false,
-  lengthOctets: more.lengthOctets,
-  sourcePort: more.sourcePort ?? 0,
-  destinationPort: more.destinationPort ?? 0,
-  tcp: more.tcp,
-  icmp: more.icmp,
-  payload: more.payload ?? nothing,
-  inner: more.inner,
-});
+export const tcpPacket = ({ source, destination, id }: Ends, tcp: TcpBody, payload: Uint8Array = nothing): IpBody =>
+  new IpBody({
+    source,
+    destination,
+    protocol: PROTOCOL.tcp,
+    id,
+    dontFragment: true,
+    lengthOctets: 40 + tcpOptionOctets(tcp) + payload.length,
+    sourcePort: tcp.sourcePort,
+    destinationPort: tcp.destinationPort,
+    tcp,
+    payload,
+  });
 
-// written out, as most packets are one of these two
-export const tcpPacket = (ends: Ends, tcp: TcpBody, payload: Uint8Array = nothing): IpBody => ({
-  kind: "ip",
-  source: ends.source,
-  destination: ends.destination,
-  protocol: PROTOCOL.tcp,
-  ttl: 64,
-  id: ends.id & 0xffff,
-  dontFragment: true,
-  lengthOctets: 40 + tcpOptionOctets(tcp) + payload.length,
-  sourcePort: tcp.sourcePort,
-  destinationPort: tcp.destinationPort,
-  tcp,
-  icmp: undefined,
-  payload,
-  inner: undefined,
-});
-
-export const udpPacket = (ends: Ends, sourcePort: number, destinationPort: number, payload: Uint8Array): IpBody => ({
-  kind: "ip",
-  source: ends.source,
-  destination: ends.destination,
-  protocol: PROTOCOL.udp,
-  ttl: 64,
-  id: ends.id & 0xffff,
-  dontFragment: false,
-  lengthOctets: 28 + payload.length,
-  sourcePort,
-  destinationPort,
-  tcp: undefined,
-  icmp: undefined,
-  payload,
-  inner: undefined,
-});
+export const udpPacket = (
+  { source, destination, id }: Ends,
+  sourcePort: number,
+  destinationPort: number,
+  payload: Uint8Array,
+): IpBody =>
+  new IpBody({
+    source,
+    destination,
+    protocol: PROTOCOL.udp,
+    id,
+    lengthOctets: 28 + payload.length,
+    sourcePort,
+    destinationPort,
+    payload,
+  });
 
 export const icmpPacket = (ends: Ends, message: Icmp, data: Uint8Array = nothing): IpBody =>
-  packet(ends, { protocol: PROTOCOL.icmp, lengthOctets: 28 + data.length, icmp: { message, data } });
+  new IpBody({ ...ends, protocol: PROTOCOL.icmp, lengthOctets: 28 + data.length, icmp: { message, data } });
 
 /** An ICMP error quotes the header it speaks of and eight octets after it (RFC 792). */
 export const icmpError = (ends: Ends, message: Icmp, quoted: IpBody): IpBody =>
-  packet(ends, {
+  new IpBody({
+    ...ends,
     protocol: PROTOCOL.icmp,
     lengthOctets: 28 + Math.min(28, quoted.lengthOctets),
     icmp: { message, data: nothing, quoted },
   });
 
 export const ipipPacket = (ends: Ends, inner: IpBody): IpBody =>
-  packet(ends, {
+  new IpBody({
+    ...ends,
     protocol: PROTOCOL.ipip,
     dontFragment: inner.dontFragment,
     lengthOctets: 20 + inner.lengthOctets,
@@ -226,4 +249,4 @@ export const ipipPacket = (ends: Ends, inner: IpBody): IpBody =>
   });
 
 /** The same packet one hop further. */
-export const hopped = (ip: IpBody): IpBody => ({ ...ip, ttl: ip.ttl - 1 });
+export const hopped = (ip: IpBody): IpBody => new IpBody(ip, ip.ttl - 1);

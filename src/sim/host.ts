@@ -19,7 +19,7 @@ import { Dice } from "./dice.ts";
 import {
   type ArpBody,
   BROADCAST_ID,
-  type Frame,
+  Frame,
   hopped,
   type IpBody,
   ipipPacket,
@@ -310,7 +310,7 @@ export class SimHost implements Station {
   }
 
   transmit(nic: Nic, to: MacId, body: Frame["body"]): void {
-    this.lan.transmit(nic.port, { to, from: nic.macId, vlan: 0, serial: this.lan.nextSerial(), body });
+    this.lan.transmit(nic.port, new Frame(to, nic.macId, 0, this.lan.nextSerial(), body));
   }
 
   /** Puts an IPv4 packet into a frame to this MAC, past routing and neighbour cache, as a packet socket does. */
@@ -389,13 +389,7 @@ export class SimHost implements Station {
       packet.lengthOctets <= this.#outMtu
     ) {
       const { lan } = this;
-      lan.transmit(this.#outPort, {
-        to: this.#outMac,
-        from: this.#mac,
-        vlan: 0,
-        serial: lan.nextSerial(),
-        body: packet,
-      });
+      lan.transmit(this.#outPort, new Frame(this.#outMac, this.#mac, 0, lan.nextSerial(), packet));
       return this.#outNeighbour;
     }
     const way = this.#ways.to(nextHop ?? packet.destination);

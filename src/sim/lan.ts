@@ -5,7 +5,7 @@
 import type { Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import { Dice, hash32 } from "./dice.ts";
-import { BROADCAST_ID, type Frame, type MacId, Macs } from "./frame.ts";
+import { BROADCAST_ID, Frame, type MacId, Macs } from "./frame.ts";
 import { PortIndex } from "./portIndex.ts";
 import {
   CAPTURED,
@@ -463,7 +463,7 @@ export class Lan {
 
   #tagged(at: Switch, port: number, vlan: number, frame: Frame): Frame {
     const tag = at.tagFor(port, vlan);
-    return tag === frame.vlan ? frame : { ...frame, vlan: tag };
+    return tag === frame.vlan ? frame : new Frame(frame.to, frame.from, tag, frame.serial, frame.body);
   }
 
   /** Ports behind which somebody may do something with a frame that is no ARP broadcast. In the order of the ports. */

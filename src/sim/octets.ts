@@ -7,7 +7,7 @@ import { decodeIcmp } from "../wire/icmp.ts";
 import { decodeIpv4, type Ipv4Packet, PROTOCOL } from "../wire/ipv4.ts";
 import { decodeTcp } from "../wire/tcp.ts";
 import { decodeUdp } from "../wire/udp.ts";
-import { type IpBody, nothing } from "./frame.ts";
+import { IpBody, nothing } from "./frame.ts";
 
 type Inside = Partial<Pick<IpBody, "sourcePort" | "destinationPort" | "tcp" | "icmp" | "payload" | "inner">>;
 
@@ -54,8 +54,7 @@ export function packetOf(octets: Uint8Array, offset = 0): IpBody | undefined {
   if (!read.ok) return undefined;
   const ip = read.value;
   const inside = insideOf(octets, ip);
-  return {
-    kind: "ip",
+  return new IpBody({
     source: ip.source,
     destination: ip.destination,
     protocol: ip.protocol,
@@ -63,13 +62,13 @@ export function packetOf(octets: Uint8Array, offset = 0): IpBody | undefined {
     id: ip.id,
     dontFragment: ip.dontFragment,
     lengthOctets: ip.payloadEnd - offset,
-    sourcePort: inside.sourcePort ?? 0,
-    destinationPort: inside.destinationPort ?? 0,
+    sourcePort: inside.sourcePort,
+    destinationPort: inside.destinationPort,
     tcp: inside.tcp,
     icmp: inside.icmp,
-    payload: inside.payload ?? nothing,
+    payload: inside.payload,
     inner: inside.inner,
-  };
+  });
 }
 
 /** A whole Ethernet frame with ARP or IPv4 in it. */
