@@ -16,6 +16,10 @@ const mix = (value: number): number => {
 export const hash32 = (seed: number, serial: number, place: number): number =>
   mix(mix(mix(seed ^ 0x9e3779b9) ^ (serial | 0)) ^ Math.imul(place + 1, 0x85ebca6b));
 
+/** The same, from 0 to `limit` - 1. All of it is said to be unsigned, as the remainder of doubles is slow to work out. */
+export const hashBelow = (limit: number, seed: number, serial: number, place: number): number =>
+  (hash32(seed, serial, place) % (limit >>> 0)) >>> 0;
+
 /** A stream of draws: a Weyl sequence, mixed. Period 2^32. */
 export class Dice {
   #state: number;

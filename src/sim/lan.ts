@@ -4,7 +4,7 @@
  */
 import type { Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
-import { Dice, hash32 } from "./dice.ts";
+import { Dice, hashBelow } from "./dice.ts";
 import { BROADCAST_ID, Frame, type MacId, Macs } from "./frame.ts";
 import { PortIndex } from "./portIndex.ts";
 import {
@@ -298,7 +298,7 @@ export class Lan {
     let timeUs = this.nowUs + (numbers[at + DELAY] as number);
     if ((numbers[at + OWNER] as number) >= 0) {
       const jitterUs = numbers[at + JITTER] as number;
-      if (jitterUs > 0) timeUs += hash32(this.seed, frame.serial, port) % (jitterUs + 1);
+      if (jitterUs > 0) timeUs += hashBelow(jitterUs + 1, this.seed, frame.serial, port);
       const { times } = this.#ports;
       const last = times[port * TIMES_WIDTH + LAST] as number;
       if (timeUs < last) timeUs = last;
@@ -337,7 +337,7 @@ export class Lan {
   }
 
   #happens(salt: number, perMillion: number, port: number, frame: Frame): boolean {
-    return perMillion > 0 && hash32(this.seed ^ salt, frame.serial, port) % 1_000_000 < perMillion;
+    return perMillion > 0 && hashBelow(1_000_000, this.seed ^ salt, frame.serial, port) < perMillion;
   }
 
   #survives(port: number, frame: Frame, options: CableOptions): boolean {
