@@ -126,7 +126,7 @@ export class SimAgent {
   #start(cluster: Cluster): void {
     const { host, director } = this.#options;
     host.listen([VRRP_GROUP_MAC]);
-    host.sniffers.push(this.#sniffer);
+    host.sniff(this.#sniffer);
     host.watchers.push(this.#watcher);
     host.carrierChanged = (link, up) => host.after(noticeUs, new Task(() => this.#linkChanged(link, up)));
     this.#neighbours.load(cluster, director);
@@ -157,7 +157,7 @@ export class SimAgent {
     this.#ended = true;
     this.#failoverLoop.end();
     this.#directorLoop.end();
-    host.sniffers.splice(host.sniffers.indexOf(this.#sniffer), 1);
+    host.unsniff(this.#sniffer);
     host.watchers.splice(host.watchers.indexOf(this.#watcher), 1);
     host.carrierChanged = undefined;
     host.udpRefused = undefined;

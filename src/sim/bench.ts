@@ -92,7 +92,7 @@ export function benchEvents(nowMs: () => number, hosts: number, wanted: number):
   const address = (i: number) => ipv4FromNumber(ipv4("10.0.0.1") + 2 + i);
   const echo = (packet: IpBody) => packet.payload;
   for (const [i, host] of clients.entries()) {
-    host.udp.set(i % 2 === 0 ? 5000 : 7, echo);
+    host.serveUdp(i % 2 === 0 ? 5000 : 7, echo);
     const peer = address(i % 2 === 0 ? (i + 1) % hosts : i - 1);
     if (i % 2 === 0) lan.at(i % 1000, () => host.sendUdp(address(i), peer, 5000, 7));
   }

@@ -86,7 +86,7 @@ function work({ lan, hosts }: Place): string[] {
         });
       });
   for (const [i, one] of hosts.entries()) {
-    one.udp.set(7, (packet) => (packet.payload.length > 4 ? packet.payload.subarray(1) : undefined));
+    one.serveUdp(7, (packet) => (packet.payload.length > 4 ? packet.payload.subarray(1) : undefined));
     for (let k = 0; k < 30; k++)
       lan.at(1000 + k * 411_000 + i, () => {
         one.sendUdp(ip(i + 1), ip(1 + ((i + k) % 9)), 5000, k % 5 === 0 ? 8 : 7, new Uint8Array(40));

@@ -36,7 +36,6 @@ import type { Nic } from "./nic.ts";
 import { tcpKernel } from "./retransmission.ts";
 import { Task } from "./task.ts";
 import { TcpStack } from "./tcp.ts";
-import { UdpServices } from "./udpServices.ts";
 import { Verdicts } from "./verdicts.ts";
 import { Ways } from "./ways.ts";
 
@@ -46,24 +45,36 @@ export interface LocalInput {
   take(packet: IpBody): boolean;
 }
 
+/** What a UDP service answers; undefined: nothing. */
+export type UdpService = (packet: IpBody) => Uint8Array | undefined;
+const discard: UdpService = () => undefined;
+const discardPort = 9;
+
+type Sniffer = (frame: Frame, nic: Nic) => void;
+
 /** 24 days: the largest number that needs no box. */
 const latestMs = 2 ** 31 - 1;
 
 export class SimHost implements Station {
-  // What the next frame most likely needs stands first, side by side: with thousands of hosts, time goes into fetching
-  // memory. Addresses are signed here, as only 31 bits and a sign fit without a box.
+  // What the next frame most likely needs stands first, side by side, and nothing of it in objects of its own: with
+  // thousands of hosts, time goes into fetching memory. Addresses are signed here, as only 31 bits and a sign fit without
+  // a box.
   readonly lan: Lan;
   /** Crashed: hears and says nothing, and forgets all. */
   down = false;
   /** Of the first card; -1: there is none. */
   #mac = -1;
-  /** The last packet that was for this host as it stood, by the first card: the next one is most likely like it. */
+  /**
+   * The last packet that was for this host as it stood, by the first card: the next one is most likely like it. -1: none,
+   * as for a host that is frozen or has sniffers.
+   */
   #inProtocol = -1;
   #inSource = 0;
   #inDestination = 0;
   localInput: LocalInput | undefined;
-  /** UDP services: what they answer, undefined for nothing. */
-  readonly udp = new UdpServices();
+  /** The UDP service asked for last. */
+  #servicePort = discardPort;
+  #service: UdpService | undefined = discard;
   #packetId: number;
   /** The last neighbour used by the first card, and until when use leaves its entry as it is. */
   #outDestination = 0;
@@ -74,7 +85,9 @@ export class SimHost implements Station {
   #outNeighbour: Neighbour | undefined;
   /** Frozen: what happens meanwhile happens when it goes on. */
   #paused: { readonly heard: (() => void)[]; readonly tasks: Task[] } | undefined;
-  #sniffers: ((frame: Frame, nic: Nic) => void)[] | undefined;
+  #sniffers: Sniffer[] | undefined;
+  /** UDP services by port; discard is there from the beginning. */
+  #services: Map<number, UdpService> | undefined;
   readonly name: string;
   readonly id: number;
   readonly dice: Dice;
@@ -158,10 +171,15 @@ export class SimHost implements Station {
     this.#compiled();
   }
 
-  /** Hears every frame this host's cards take, before the host does. */
-  get sniffers(): ((frame: Frame, nic: Nic) => void)[] {
+  /** `hear` is told of every frame this host's cards take, before the host. */
+  sniff(hear: Sniffer): void {
+    this.#inProtocol = -1;
     this.#sniffers ??= [];
-    return this.#sniffers;
+    this.#sniffers.push(hear);
+  }
+  unsniff(hear: Sniffer): void {
+    this.#sniffers = this.#sniffers?.filter((one) => one !== hear);
+    if (this.#sniffers?.length === 0) this.#sniffers = undefined;
   }
 
   #compiled(): void {
@@ -250,6 +268,7 @@ export class SimHost implements Station {
   pause(): void {
     if (this.down) return;
     this.#paused ??= { heard: [], tasks: [] };
+    this.#inProtocol = -1;
     for (const nic of this.nics) this.lan.paused(nic.port, true);
   }
 
@@ -288,7 +307,7 @@ export class SimHost implements Station {
   }
 
   touch(): number {
-    return this.#inSource ^ this.#outPort ^ (this.#sniffers === undefined ? 0 : 1) ^ this.udp.touch();
+    return this.#inSource ^ this.#servicePort ^ (this.#outNeighbour === undefined ? 0 : 1);
   }
 
   #isAsBefore(nicIndex: number, frame: Frame, body: IpBody): boolean {
@@ -298,9 +317,7 @@ export class SimHost implements Station {
       (body.destination | 0) === this.#inDestination &&
       frame.to === this.#mac &&
       nicIndex === 0 &&
-      frame.vlan === 0 &&
-      this.#paused === undefined &&
-      (this.#sniffers === undefined || this.#sniffers.length === 0)
+      frame.vlan === 0
     );
   }
 
@@ -487,6 +504,7 @@ export class SimHost implements Station {
       verdict.port === undefined;
     if (!this.#verdicts.allowed || !asItStands || nic.index !== 0 || kind !== "unicast" || ip.inner !== undefined)
       return;
+    if (this.#sniffers !== undefined) return;
     this.#inProtocol = ip.protocol;
     this.#inSource = ip.source | 0;
     this.#inDestination = ip.destination | 0;
@@ -519,7 +537,7 @@ export class SimHost implements Station {
     if (ip.tcp !== undefined) this.tcp.input(ip, answerFrom, port ?? ip.destinationPort);
     else if (ip.icmp !== undefined) this.icmp.input(ip, seen);
     else if (ip.protocol === PROTOCOL.udp) {
-      const service = this.udp.get(port ?? ip.destinationPort);
+      const service = this.#serviceAt(port ?? ip.destinationPort);
       if (service === undefined) {
         this.icmp.unreachable(ip, UNREACHABLE.port);
         return;
@@ -527,6 +545,24 @@ export class SimHost implements Station {
       const answer = service(ip);
       if (answer !== undefined) this.sendUdp(answerFrom, ip.source, ip.destinationPort, ip.sourcePort, answer);
     } else this.drop("no such protocol");
+  }
+
+  serveUdp(port: number, service: UdpService): void {
+    this.#services ??= new Map();
+    this.#services.set(port, service);
+    this.#servicePort = -1;
+  }
+  closeUdp(port: number): void {
+    this.#services?.delete(port);
+    this.#servicePort = -1;
+  }
+
+  #serviceAt(port: number): UdpService | undefined {
+    if (port !== this.#servicePort) {
+      this.#service = this.#services?.get(port) ?? (port === discardPort ? discard : undefined);
+      this.#servicePort = port;
+    }
+    return this.#service;
   }
 
   /** The NIC whose link has an address that covers `ip`, else the first. */

@@ -113,7 +113,7 @@ export class SimProbes implements ProbePorts {
       return;
     }
     const own = firstUdpPort + (this.#nextPort++ % udpPorts);
-    host.udp.set(own, (packet) => {
+    host.serveUdp(own, (packet) => {
       if (packet.source === address && packet.sourcePort === port)
         onEvent(attempt, { kind: "datagram", octets: packet.payload });
       return undefined;
@@ -148,6 +148,6 @@ export class SimProbes implements ProbePorts {
     const opened = this.#open.get(attempt);
     this.#open.delete(attempt);
     opened?.connection?.close();
-    if (opened?.port !== undefined) this.#options.host.udp.delete(opened.port);
+    if (opened?.port !== undefined) this.#options.host.closeUdp(opened.port);
   }
 }

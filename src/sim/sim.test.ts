@@ -7,7 +7,7 @@ import { sketchFacts } from "../testing/modelHosts.ts";
 import { framesOf } from "../testing/pcapng.ts";
 import "../testing/seed.ts";
 import { dissect, faultOf } from "../wire/frame.ts";
-import { Dice, hash32 } from "./dice.ts";
+import { Dice, hash32, hashBelow } from "./dice.ts";
 import { encodeFrame, frameOctets, icmpError, icmpPacket, ipipPacket, Macs, tcpPacket, udpPacket } from "./frame.ts";
 import { SimHost } from "./host.ts";
 import { type CableOptions, Lan, plainCable } from "./lan.ts";
@@ -57,6 +57,8 @@ test("dice draw the same everywhere: the first draws of seed 1 are known", () =>
   const drawn = [dice.next(), dice.next(), dice.below(6), dice.between(5, 7)];
   assert.deepEqual(drawn, [1_701_184_131, 869_676_765, 1, 6]);
   assert.equal(hash32(1, 2, 3), 817_096_907);
+  for (const limit of [1, 51, 1_000_000, 2 ** 31, 2 ** 32 - 1])
+    for (let i = 0; i < 100; i++) assert.equal(hashBelow(limit, 1, i, 3), hash32(1, i, 3) % limit);
   const counts = [0, 0, 0, 0];
   for (let i = 0; i < 40_000; i++) counts[dice.below(4)] = (counts[dice.below(4)] ?? 0) + 1;
   assert.ok(
@@ -205,12 +207,51 @@ test("nobody there: three questions a second apart, then the connection is told"
   assert.equal(broken, "unreachable");
 });
 
+test("a packet like the one before takes no way round what has changed: frozen, listened to, a service closed, power gone", () => {
+  const { lan, hosts } = lanOf(2);
+  const [a, b] = hosts as [SimHost, SimHost];
+  let served = 0;
+  let sniffed = 0;
+  const sniffer = (): void => {
+    sniffed++;
+  };
+  const service = (): undefined => {
+    served++;
+  };
+  b.serveUdp(7, service);
+  const say = (): [number, number] => {
+    [served, sniffed] = [0, 0];
+    a.sendUdp(ipv4("10.0.0.1"), ipv4("10.0.0.2"), 5000, 7);
+    lan.run(lan.nowUs + 10_000);
+    return [served, sniffed];
+  };
+  const before = (): void => {
+    for (let i = 0; i < 3; i++) assert.deepEqual(say(), [1, 0]);
+  };
+  before();
+  b.pause();
+  assert.deepEqual(say(), [0, 0]);
+  b.resume();
+  assert.equal(served, 1, "what it heard meanwhile");
+  before();
+  b.sniff(sniffer);
+  for (let i = 0; i < 3; i++) assert.deepEqual(say(), [1, 1]);
+  b.unsniff(sniffer);
+  before();
+  b.closeUdp(7);
+  assert.deepEqual(say(), [0, 0]);
+  b.serveUdp(7, service);
+  before();
+  b.crash();
+  assert.deepEqual(say(), [0, 0]);
+});
+
 test("a switch floods what it does not know, sends on what it has learned, and forgets after its ageing time", () => {
   const { lan, hosts } = lanOf(3, {}, 1, true);
   const [a, b] = hosts as [SimHost, SimHost, SimHost];
   const heard = [0, 0, 0];
   for (const [i, host] of hosts.entries())
-    host.sniffers.push(() => {
+    host.sniff(() => {
       heard[i] = (heard[i] ?? 0) + 1;
     });
   a.icmp.sendEcho(ipv4("10.0.0.1"), ipv4("10.0.0.2"), 1);

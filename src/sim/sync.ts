@@ -73,7 +73,7 @@ export class SyncDaemons {
     if (backup === undefined || this.#listening) return;
     this.#listening = true;
     this.#host.listen([macOfGroup(backup.group)]);
-    this.#host.sniffers.push(this.#hear);
+    this.#host.sniff(this.#hear);
   }
 
   get isMaster(): boolean {

@@ -78,7 +78,7 @@ export function askWhoHas(
     answered.add(body.senderIp);
     counts.set(body.senderMac, count);
   };
-  host.sniffers.push(hear);
+  host.sniff(hear);
   for (let round = 0; round < times; round++) {
     answered.clear();
     lan.at(lan.nowUs, () => {
@@ -86,7 +86,7 @@ export function askWhoHas(
     });
     pause(round === times - 1 ? lastAnswersMs : askEveryMs);
   }
-  host.sniffers.splice(host.sniffers.indexOf(hear), 1);
+  host.unsniff(hear);
   return [...by].map(([asked, counts]) => ({
     target: asked,
     asked: times,

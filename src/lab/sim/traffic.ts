@@ -17,7 +17,7 @@ const DNS_RESPONSE = 0x80;
  * told of each.
  */
 export function serveDatagrams(host: SimHost, port: number, heard: (packet: IpBody) => void): void {
-  host.udp.set(port, (packet) => {
+  host.serveUdp(port, (packet) => {
     heard(packet);
     const answer = packet.payload.slice();
     if (answer.length > DNS_FLAGS) answer[DNS_FLAGS] = (answer[DNS_FLAGS] as number) | DNS_RESPONSE;
@@ -38,16 +38,16 @@ export function askByDatagram(
   from: Ipv4,
   done: (answered: boolean) => void,
 ): void {
-  const { lan, udp } = client;
+  const { lan } = client;
   const port = firstAskPort + (turn % askPorts);
   let isOver = false;
   const end = (answered: boolean): void => {
     if (isOver) return;
     isOver = true;
-    udp.delete(port);
+    client.closeUdp(port);
     done(answered);
   };
-  udp.set(port, (packet) => {
+  client.serveUdp(port, (packet) => {
     if (packet.source === target.vip && packet.sourcePort === target.port) end(true);
     return undefined;
   });
