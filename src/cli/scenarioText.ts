@@ -4,6 +4,7 @@ import { faultValues } from "../cluster/words.ts";
 import type { ExploreReport, Story } from "../lab/sim/explore.ts";
 import { describeFault } from "../lab/sim/faults.ts";
 import type { ScenarioOutcome, TimelineEntry } from "../lab/sim/scenario.ts";
+import { line } from "../plan/render/shell.ts";
 import type { Paint } from "./colour.ts";
 import { plural } from "./plural.ts";
 
@@ -70,14 +71,14 @@ function upTo({ outcome, law, host }: Story): readonly TimelineEntry[] {
 }
 
 /** As `lab.scenario` of the cluster file, told by `vipward sim` exactly as it was found. */
-export function pasteIn(r: ExploreReport, { faults, options }: Story): string {
+function pasteIn(r: ExploreReport, { faults, options }: Story): string {
   const lines = faults.map(
     (f) =>
       `      - { at: ${f.atMs / 1000}, do: ${f.action}, host: ${f.host}${f.name === "" ? "" : `, name: ${f.name}`}${takesValue(f) ? `, value: ${f.value}` : ""} }  # ${describeFault(f)}\n`,
   );
   const how = `vipward sim${options.silenced ? "" : " --cure none"} --forwarding ${r.forwarding}`;
   return [
-    `\nThe first one again, with \`${how}\`, as part of the cluster file:\nlab:\n  scenario:\n`,
+    `again with \`${how}\`, as part of the cluster file:\nlab:\n  scenario:\n`,
     `    seconds: ${options.durationMs / 1000}\n    seed: ${options.seed}\n    connectEveryMs: ${options.connectEveryMs}\n`,
     `    longLived: ${options.longLived}\n    askEveryMs: ${options.askEveryMs}\n`,
     options.guard === undefined ? "" : `    guard: ${options.guard}\n`,
@@ -90,8 +91,15 @@ const takesValue = ({ action, value }: LabFault): boolean => {
   return takes !== undefined && (takes.optional !== true || value !== 0);
 };
 
+/** The whole schedule that a story was cut down from, as it was drawn. */
+function replayOf(file: string, r: ExploreReport, { run, options }: Story): string {
+  const flags = [...(options.guard === "heal" ? ["--guard"] : []), ...(options.silenced ? [] : ["--no-silence"])];
+  const drawn = ["--seed", `${r.seed}`, "--minutes", `${r.durationMs / 60_000}`];
+  return line("vipward", "explore", file, ...drawn, ...flags, "--replay", `${run}`);
+}
+
 /** `fold`: makes lines fit; what is to be pasted into a file stays as it is. */
-export function exploreText(r: ExploreReport, p: Paint, fold = (text: string): string => text): string {
+export function exploreText(file: string, r: ExploreReport, p: Paint, fold = (text: string): string => text): string {
   const head = `${plural(r.runs, "schedule")} of ${clock(r.durationMs).slice(0, 8)}, ${r.events} events: ${r.sound} broke no law\n`;
   const stories = r.stories.map((s, i) => {
     const title = `${i + 1}. ${s.law}, by ${s.host}`;
@@ -99,8 +107,8 @@ export function exploreText(r: ExploreReport, p: Paint, fold = (text: string): s
       s.faults.length === 0
         ? "without any fault"
         : `${s.faults.length} of ${plural(s.faultsBefore, "fault")} ${s.cutDown ? "needed" : "left when it was interrupted"}`;
-    return `\n${p.bold(title)}: in ${plural(s.times, "schedule")}; ${faults} (seed ${r.seed}, run ${s.run})\n${timelineText(upTo(s), p, "     ")}`;
+    const told = `\n${p.bold(title)}: in ${plural(s.times, "schedule")}; ${faults} (seed ${r.seed}, run ${s.run})\n${timelineText(upTo(s), p, "     ")}`;
+    return `${fold(told)}the whole schedule: ${replayOf(file, r, s)}\n${pasteIn(r, s)}`;
   });
-  const again = r.stories[0] === undefined ? "" : pasteIn(r, r.stories[0]);
-  return fold(head + stories.join("")) + again;
+  return fold(head) + stories.join("");
 }

@@ -9,7 +9,10 @@ export const explore: CommandModule = {
       .option("--runs <number>", "how many schedules (1 to 1000000)", "1000")
       .option("--minutes <number>", "how long each lasts, in virtual time (1 to 1440)", "60")
       .option("--seed <number>", "same seed, same schedules and same outcome", "1")
-      .option("--replay <number>", "one schedule again, whole, as the number of its run names it")
+      .option(
+        "--replay <number>",
+        "one schedule again, whole, as the number of its run names it; with the same options otherwise",
+      )
       .option("--guard", "real servers run `vipward guard --heal`")
       .option("--no-silence", "without the silence policies, as the cluster would be if nobody had heard of ARP")
       .option("--json", "print one JSON document")

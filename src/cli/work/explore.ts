@@ -76,7 +76,7 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
       line.clear();
       broken ||= report.stories.length > 0;
       if (flags.json === true) reports.push(report);
-      else io.out(`${method}: ${exploreText(report, paint(io.colour), (text) => forReader(io, text))}`);
+      else io.out(`${method}: ${exploreText(file, report, paint(io.colour), (text) => forReader(io, text))}`);
       if (!io.signal.aborted) continue;
       io.err(`interrupted after ${report.runs} of ${plural(runs, "schedule")}\n`);
       break;

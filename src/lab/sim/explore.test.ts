@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Cluster } from "../../cluster/cluster.ts";
+import type { Cluster, LabFault } from "../../cluster/cluster.ts";
 import { parseCluster } from "../../cluster/index.ts";
 import { builtinCluster } from "../builtin.ts";
 import { type Plot, scenarioPlot } from "../plot.ts";
@@ -72,11 +72,35 @@ test("schedules depend on seed and number alone", () => {
   assert.notDeepEqual(scheduleOf(...p, 5, 3, 60_000), scheduleOf(...p, 5, 4, 60_000));
 });
 
+test("short schedules begin anywhere in their first half, not all at the beginning", () => {
+  const p = plot();
+  for (const seconds of [60, 120, 180]) {
+    const schedules = Array.from({ length: 400 }, (_, run) => scheduleOf(...p, 1, run, seconds * 1000));
+    const late = schedules.filter(([first]) => (first?.atMs ?? 0) > seconds * 250).length;
+    assert.ok(late > 80, `${late} of 400 begin after the first quarter of ${seconds} s`);
+  }
+});
+
+const flushes = (hosts: string): LabFault[] =>
+  [...hosts].map((host, i) => ({ atMs: i, action: "flush", host, name: "", value: 0 }));
+
 test("shrinking keeps exactly what the breach needs", async () => {
-  const faults = [..."abcdefg"].map((host, i) => ({ atMs: i, action: "flush" as const, host, name: "", value: 0 }));
+  const faults = flushes("abcdefg");
   const needs = (some: readonly { host: string }[]): boolean => ["b", "f"].every((h) => some.some((x) => x.host === h));
   assert.deepEqual(
     (await shrink(faults, needs)).map((f) => f.host),
     ["b", "f"],
+  );
+});
+
+test("shrinking goes on until nothing can go: leaving out one fault may make an earlier one superfluous", async () => {
+  // x and y break the law; z hinders them, unless w does something about z
+  const breaks = (some: readonly LabFault[]): boolean => {
+    const has = (host: string): boolean => some.some((f) => f.host === host);
+    return has("x") && has("y") && (!has("z") || has("w"));
+  };
+  assert.deepEqual(
+    (await shrink(flushes("wxyz"), breaks)).map((f) => f.host),
+    ["x", "y"],
   );
 });

@@ -56,18 +56,22 @@ export async function replay(
   return { faults, outcome: await runOnce(cluster, plot, options, run, faults, breathe) };
 }
 
-/** Leaves faults out, halves first, as long as the same host still breaks the same law. */
+/** Leaves faults out, halves first, and single ones until none can go, as long as the same host still breaks the same law. */
 export async function shrink(
   faults: readonly LabFault[],
   breaks: (some: readonly LabFault[]) => boolean | Promise<boolean>,
 ): Promise<readonly LabFault[]> {
   let kept = faults;
-  for (let size = Math.ceil(kept.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
+  for (let size = Math.ceil(kept.length / 2); size >= 1; ) {
+    const before = kept.length;
     for (let at = 0; at < kept.length; ) {
       const fewer = [...kept.slice(0, at), ...kept.slice(at + size)];
       if (await breaks(fewer)) kept = fewer;
       else at += size;
     }
+    // what one fault did may have been needed only because of a later one, which is gone now
+    if (size > 1) size = Math.ceil(size / 2);
+    else if (kept.length === before) break;
   }
   return kept;
 }

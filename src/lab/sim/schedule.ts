@@ -134,13 +134,17 @@ function victimsOf(cluster: Cluster, plot: Plot): Victims {
   return { director: hostsOf(plot, "director"), realServer, askedByHttp: realServer.filter((h) => asked.has(h.name)) };
 }
 
+/** Room is left for what follows, of a short schedule half. */
+const beginMs = (dice: Dice, durationMs: number, roomMs: number): number =>
+  1000 + dice.below(durationMs - Math.min(roomMs, durationMs / 2));
+
 function draw(cluster: Cluster, plot: Plot, dice: Dice, durationMs: number): LabFault[] {
   const directors = hostsOf(plot, "director").map((h) => h.name);
   const director = dice.pick(directors);
   const others = directors.filter((name) => name !== director);
   const server = dice.pick(hostsOf(plot, "realServer"));
   const downMs = Math.max(1000, ...cluster.failover.instances.map((i) => (i.downAdverts + 1) * i.intervalMs));
-  const atMs = 1000 + dice.below(Math.max(1000, durationMs - 120_000));
+  const atMs = beginMs(dice, durationMs, 120_000);
   const splits = plot.topology.switches.flatMap((s) => (s.uplink === undefined ? [] : [split(s.name)]));
   const sketches = dice.pick([...directed, ...splits])({
     dice,
@@ -160,7 +164,7 @@ function drawOne(victims: Victims, dice: Dice, durationMs: number): LabFault[] {
   const possible = kinds.filter(({ roles }) => roles.some((role) => victims[role].length > 0));
   const { action, roles, value, undo } = dice.pick(possible);
   const host = dice.pick(roles.flatMap((role) => victims[role]));
-  const atMs = 1000 + dice.below(Math.max(1000, durationMs - 60_000));
+  const atMs = beginMs(dice, durationMs, 60_000);
   const fault = { atMs, action, host: host.name, name: "", value: value === undefined ? 0 : dice.between(...value) };
   if (action === "sysctl") {
     const scope = dice.pick(["all", host.links[0]?.name ?? "eth0", "lo"]);
