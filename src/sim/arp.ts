@@ -10,14 +10,18 @@ import { type ArpBody, BROADCAST_ID, type Frame, type MacId } from "./frame.ts";
 import type { Lan } from "./lan.ts";
 import type { NeighbourCache } from "./neighbourCache.ts";
 import type { Nic } from "./nic.ts";
+import { Task } from "./task.ts";
 
 export interface ArpHost {
   readonly lan: Lan;
   readonly dice: Dice;
   readonly model: Host;
   readonly nowMs: number;
-  readonly down: boolean;
+  /** Programs run there. */
+  readonly isAwake: boolean;
   readonly neighbours: NeighbourCache;
+  /** Wakes the host with that item, late where it is frozen then. */
+  after(us: number, item: Task): number;
   transmit(nic: Nic, to: MacId, body: Frame["body"]): void;
 }
 
@@ -56,21 +60,20 @@ export class Arp {
     const { lan, dice } = this.#host;
     const { senderMac, senderIp, targetMac, targetIp } = reply;
     const send = (): void => {
-      if (this.#host.down) return;
       const body = { kind: "arp", operation: 2, senderMac, senderIp, targetMac, targetIp } as const;
       this.#host.transmit(nic, lan.macs.idOf(reply.to), body);
     };
     if (reply.delayedUpToMs === 0) send();
-    else lan.at(lan.nowUs + dice.below(reply.delayedUpToMs * 1000), send);
+    else this.#host.after(dice.below(reply.delayedUpToMs * 1000), new Task(send));
   }
 
-  /** Puts any ARP packet on the wire, as arping does. */
+  /** Puts any ARP packet on the wire, as arping does: a program, which does not run on a host that is frozen or down. */
   send(
     nic: Nic,
     arp: { operation: number; senderIp: Ipv4; targetIp: Ipv4; targetMac?: Mac; senderMac?: Mac; to?: Mac },
   ): void {
-    const { down, lan } = this.#host;
-    if (down) return;
+    const { isAwake, lan } = this.#host;
+    if (!isAwake) return;
     this.#host.transmit(nic, arp.to === undefined ? BROADCAST_ID : lan.macs.idOf(arp.to), {
       kind: "arp",
       operation: arp.operation,

@@ -24,10 +24,9 @@ interface Telling {
   /** True unless given. */
   readonly silenced?: boolean;
 }
-export async function tellScenario(
-  text: string,
-  { method, seed, silenced = true }: Telling = {},
-): Promise<ScenarioOutcome> {
+export function scenarioOf(text: string, { method, seed, silenced = true }: Telling = {}): Scenario {
   const cluster = clusterOfText(text);
-  return new Scenario(cluster, scenarioPlotOf(cluster, method), scenarioOptions(cluster, seed, silenced)).run();
+  return new Scenario(cluster, scenarioPlotOf(cluster, method), scenarioOptions(cluster, seed, silenced));
 }
+export const tellScenario = async (text: string, telling?: Telling): Promise<ScenarioOutcome> =>
+  scenarioOf(text, telling).run();

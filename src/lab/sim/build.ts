@@ -132,6 +132,8 @@ export interface World {
   readonly plot: Plot;
   readonly cluster: Cluster;
   readonly hosts: ReadonlyMap<string, SimHost>;
+  /** Each machine as it boots: nothing of a cluster yet. */
+  readonly bareOf: ReadonlyMap<string, HostFacts>;
   readonly switches: ReadonlyMap<string, Switch>;
   /** The trunk of each switch that has one, by the switch's name in the cluster file. */
   readonly uplinks: ReadonlyMap<string, Cable>;
@@ -226,7 +228,7 @@ export function buildWorld(cluster: Cluster, plot: Plot, options: WorldOptions):
       const host = hostNamed(h.name);
       return { host, ipvs: new Ipvs(host), lanLink: h.links[0]?.name ?? "eth0", bare: bare(h.name) };
     });
-  return { lan, plot, cluster, hosts, switches, uplinks, realServers, directors };
+  return { lan, plot, cluster, hosts, bareOf, switches, uplinks, realServers, directors };
 }
 
 /** False while the switches of two machines carry nothing to each other: two broadcast domains. */

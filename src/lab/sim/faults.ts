@@ -57,15 +57,15 @@ export function inflictOnUplink(world: World, uplink: Cable, fault: LabFault): v
 
 const wireOf = (host: SimHost): string => host.nics[0]?.link ?? "eth0";
 
-function restart({ host, director, realServer, silenced }: Victim): void {
+function restart({ host, world, director, realServer, silenced }: Victim): void {
   if (!host.down) return;
   if (director !== undefined) {
     director.restart();
     return;
   }
   host.restart();
-  if (realServer === undefined) return;
-  if (silenced && realServer.silenced.silence.plan !== undefined) realServer.silenced.boot();
+  if (realServer === undefined) host.change(world.bareOf.get(host.name) ?? host.facts);
+  else if (silenced && realServer.silenced.silence.plan !== undefined) realServer.silenced.boot();
   else host.change(realServer.naive);
 }
 

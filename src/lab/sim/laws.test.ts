@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { tellScenario } from "../../testing/scenarios.ts";
+import { scenarioOf, tellScenario } from "../../testing/scenarios.ts";
 import type { ScenarioOutcome } from "./scenario.ts";
 
 const services = "  - { name: http, vip: web, port: 80, scheduler: rr }";
@@ -96,14 +96,108 @@ test("what is down cannot freeze, and what is frozen says nothing", async () => 
   assert.deepEqual(lawsOf(await tellScenario(file(mute))), []);
 });
 
-test("who owns the VIP is asked from a machine that can ask", async () => {
-  const outcome = await tellScenario(file(faults(30, "at: 5, do: crash, host: client")));
-  assert.deepEqual(outcome.owners["10.10.0.100"], ["lb1"]);
+for (const host of ["client", "router", "lb1", "web1"])
+  test(`while ${host} is frozen no frame comes from it`, async () => {
+    const scenario = scenarioOf(
+      file(faults(40, `at: 10, do: pause, host: ${host}`, `at: 30, do: resume, host: ${host}`)),
+    );
+    const { hosts, lan } = scenario.world;
+    const frozen = hosts.get(host);
+    assert.ok(frozen !== undefined);
+    let sinceUs = Number.POSITIVE_INFINITY;
+    const pause = frozen.pause.bind(frozen);
+    frozen.pause = () => {
+      sinceUs = lan.nowUs;
+      pause();
+    };
+    const said = { before: 0, frozen: 0, after: 0 };
+    lan.taps.push((timeUs, from) => {
+      if (from !== host) return;
+      // what was on its cable when it froze arrives
+      if (!frozen.isPaused) said[timeUs < sinceUs ? "before" : "after"]++;
+      else if (timeUs > sinceUs + 2000) said.frozen++;
+    });
+    await scenario.run();
+    assert.ok(said.before > 0 && said.after > 0, JSON.stringify(said));
+    assert.equal(said.frozen, 0);
+  });
+
+test("a client that is frozen or down begins nothing; frozen, what it has begun goes on late, without power it is lost", async () => {
+  const udp = `${services}\n  - { name: dns, vip: web, port: 53, protocol: udp, scheduler: rr, health: tcp }`;
+  const told = (...lines: readonly string[]): Promise<ScenarioOutcome> =>
+    tellScenario(file(faults(60, ...lines), { services: udp }));
+  const whole = await told("at: 1, do: flush, host: client");
+  const frozen = await told("at: 10.1, do: pause, host: client", "at: 40, do: resume, host: client");
+  const dead = await told("at: 10.1, do: crash, host: client", "at: 40, do: restart, host: client");
+  for (const { connections, datagrams } of [frozen, dead]) {
+    assert.ok(connections.total < whole.connections.total * 0.6, JSON.stringify(connections));
+    assert.ok((datagrams?.asked ?? 0) < (whole.datagrams?.asked ?? 0) * 0.6, JSON.stringify(datagrams));
+    assert.ok((datagrams?.asked ?? 0) - (datagrams?.answered ?? 0) <= 1, JSON.stringify(datagrams));
+    assert.equal(connections.refused, 0);
+  }
+  assert.equal(frozen.connections.completed, frozen.connections.total);
+  assert.equal(dead.connections.brokenLongLived, 12);
+  // one that never goes on never gets its answers
+  const stuck = await told("at: 10.1, do: pause, host: client");
+  assert.equal(stuck.connections.brokenLongLived, 12);
+  assert.ok(stuck.connections.completed > 20, JSON.stringify(stuck.connections));
+});
+
+test("power that goes takes along what was set by hand, at client and router too", async () => {
+  const set = (host: string, fault: string): string[] => [
+    `at: 5, do: ${fault}`,
+    `at: 10, do: crash, host: ${host}`,
+    `at: 15, do: restart, host: ${host}`,
+  ];
+  const scenario = scenarioOf(
+    file(
+      faults(
+        60,
+        ...set("client", "add-vip, host: client"),
+        ...set("router", "sysctl, host: router, name: all.arp_ignore, value: 8"),
+      ),
+    ),
+  );
+  const { hosts } = scenario.world;
+  const before = ["client", "router"].map((name) => hosts.get(name)?.facts);
+  const { owners } = await scenario.run();
+  assert.deepEqual(owners["10.10.0.100"], ["lb1"]);
+  assert.deepEqual(
+    ["client", "router"].map((name) => hosts.get(name)?.facts),
+    before,
+  );
+});
+
+test("who owns the VIP is asked from a machine that can ask, and that does not hold it itself", async () => {
+  const asked = async (...lines: readonly string[]): Promise<readonly string[] | undefined> => {
+    const { owners } = await tellScenario(file(faults(30, ...lines)));
+    return [...(owners["10.10.0.100"] ?? [])].sort();
+  };
+  const router = "at: 5, do: crash, host: router";
+  assert.deepEqual(await asked("at: 5, do: crash, host: client"), ["lb1"]);
+  assert.deepEqual(await asked("at: 5, do: add-vip, host: client"), ["client", "lb1"]);
+  assert.deepEqual(await asked("at: 5, do: add-vip, host: client", router), ["client", "lb1"]);
+  assert.deepEqual(await asked("at: 5, do: loss, host: client, value: 100"), ["lb1"]);
+  assert.deepEqual(await asked("at: 5, do: loss, host: client, value: 100", router), ["lb1"]);
+});
+
+test("one owner: a question that the router never asked is not one that nobody answered", async () => {
+  const seldom = "    askEveryMs: 20000\n";
+  for (const [stop, go] of [
+    ["pause", "resume"],
+    ["cut", "mend"],
+  ]) {
+    // nobody else asks in that time
+    const silent = "at: 1, do: crash, host: client";
+    const story = faults(60, silent, `at: 15, do: ${stop}, host: router`, `at: 30, do: ${go}, host: router`);
+    const alone = file(seldom + story).replace(", lb2: 10.10.0.3", "");
+    assert.deepEqual(lawsOf(await tellScenario(alone)), [], stop);
+  }
 });
 
 test("a machine that plays no part is said to play none", async () => {
   const clients = "{ client: 10.10.0.200, client2: 10.10.0.201 }";
-  const outcome = await tellScenario(file(faults(20, "at: 10, do: crash, host: client2"), { clients }));
+  const outcome = await tellScenario(file(faults(20, "at: 10.1, do: crash, host: client2"), { clients }));
   assert.deepEqual(told(outcome, /client2/), ['client2 plays no part here: "client2 crashes" does not happen']);
 });
 

@@ -35,7 +35,7 @@ export interface LawsOptions {
 const promptUs = 100_000;
 const isClear = ({ options }: Cable): boolean => options.lossPpm === 0 && options.delayUs <= promptUs;
 /** Awake, and what it says and hears gets through. */
-function isSound({ hosts, lan }: World, name: string): boolean {
+export function isSound({ hosts, lan }: World, name: string): boolean {
   const host = hosts.get(name);
   const cables = host?.nics.map((nic) => lan.cableOf(nic.port)) ?? [];
   return host?.isAwake === true && cables.every((cable) => cable.up && isClear(cable));
@@ -93,7 +93,11 @@ export class Laws {
   /** Law 1 from the other side: the router is about to ask for every VIP, as it did before. */
   asked(): void {
     const { lan, plot } = this.#world;
-    if (!isSound(this.#world, plot.router.name) || !hasSoundUplinks(this.#world)) this.#unanswered.clear();
+    if (!isSound(this.#world, plot.router.name) || !hasSoundUplinks(this.#world)) {
+      // what may not have been asked may not have been answered
+      this.#unanswered.clear();
+      return;
+    }
     for (const vip of this.#vips) {
       const waitsUs = this.#unanswered.get(vip) ?? lan.nowUs;
       this.#unanswered.set(vip, waitsUs);

@@ -1,22 +1,23 @@
 /** A cluster under faults, in virtual time: what clients saw, who owned the VIP, which laws broke, and when. */
 import type { AgentEvent } from "../../agent/event.ts";
-import { formatIpv4, ipv4 } from "../../base/ipv4.ts";
+import { formatIpv4, type Ipv4, ipv4 } from "../../base/ipv4.ts";
 import { type Cluster, type LabFault, type Service, virtualServersOf } from "../../cluster/cluster.ts";
 import type { GuardKind } from "../../cluster/words.ts";
 import type { Frame, IpBody } from "../../sim/frame.ts";
 import type { SimHost } from "../../sim/host.ts";
 import { Pcap } from "../../sim/pcap.ts";
 import type { Plot } from "../plot.ts";
+import type { Answers } from "../stage.ts";
 import { addressOn, linkOn } from "../topology.ts";
 import type { ConnectionResult } from "../traffic.ts";
 import type { Breathe } from "./breath.ts";
 import { buildWorld, type World } from "./build.ts";
 import { clusterIn, SimDirector } from "./directors.ts";
 import { describeFault, drifts, inflict, inflictOnUplink, runs } from "./faults.ts";
-import { type Breach, Laws } from "./laws.ts";
+import { type Breach, isSound, Laws } from "./laws.ts";
 import { healingUs } from "./silence.ts";
 import { askWhoHas } from "./stage.ts";
-import { askByDatagram, converse, serveDatagrams } from "./traffic.ts";
+import { askByDatagram, type Conversation, converse, serveDatagrams } from "./traffic.ts";
 
 export interface ScenarioOptions {
   readonly seed: number;
@@ -107,8 +108,7 @@ export class Scenario {
   /** What guards have to do, as soon as nothing else is at work. */
   readonly #work: (() => Promise<void>)[] = [];
   #next = 0;
-  /** Connections that have begun and not ended. */
-  #underWay = 0;
+  readonly #conversations: Conversation[] = [];
   #breathe: Breathe | undefined;
   /** When the story begins: failover and health have settled by then. */
   #startUs = Number.POSITIVE_INFINITY;
@@ -210,9 +210,15 @@ export class Scenario {
     await this.#until(this.#startUs + durationMs * 1000);
     // whoever still waits for an answer is waited for: patience ends each of them
     const { lan } = this.world;
-    for (const latestUs = lan.nowUs + plot.traffic.patienceMs * 1000; this.#underWay > 0 && lan.nowUs < latestUs; )
+    for (const latestUs = lan.nowUs + plot.traffic.patienceMs * 1000; this.#isUnderWay && lan.nowUs < latestUs; )
       await this.#until(Math.min(latestUs, lan.nowUs + 100_000));
+    // a client that is frozen, or lost power, ends nothing itself
+    for (const one of this.#conversations) one.giveUp();
     return this.#outcome(plot);
+  }
+
+  get #isUnderWay(): boolean {
+    return this.#conversations.some((one) => !one.isOver);
   }
 
   /** Lets time pass, and guards work in it, one after another. */
@@ -320,12 +326,10 @@ export class Scenario {
       const { targets, from } = plot.traffic;
       const target = targets[i % targets.length];
       const source = from[i % from.length];
-      if (target === undefined || source === undefined) return;
-      this.#underWay++;
-      converse(client, { ...plot.traffic, pauseMs: 1000 }, kind, target, source, untilUs, (result) => {
-        this.#underWay--;
-        this.#results.push(result);
-      });
+      if (target === undefined || source === undefined || !client.isAwake) return;
+      const plan = { ...plot.traffic, pauseMs: 1000 };
+      const done = (result: ConnectionResult): void => void this.#results.push(result);
+      this.#conversations.push(converse(client, plan, kind, target, source, untilUs, done));
     };
     for (let i = 0; i < longLived; i++) lan.at(startUs + i * 1000, () => start("long", i));
     let n = 0;
@@ -342,7 +346,7 @@ export class Scenario {
     const { datagrams, traffic } = this.world.plot;
     const target = datagrams[n % Math.max(1, datagrams.length)];
     const from = traffic.from[n % traffic.from.length];
-    if (target === undefined || from === undefined) return;
+    if (target === undefined || from === undefined || !client.isAwake) return;
     this.#datagrams.asked++;
     askByDatagram(client, n, target, ipv4(from), (answered) => {
       if (answered) this.#datagrams.answered++;
@@ -387,6 +391,28 @@ export class Scenario {
     });
   }
 
+  /** A machine on the VIPs' network that can ask for it and hear who answers: whoever holds it would ask in its name. */
+  #askerFor(vip: Ipv4): SimHost | undefined {
+    const { plot } = this.world;
+    const near = [plot.client, plot.router, ...plot.topology.hosts].filter((h) => linkOn(h, plot.lan) !== undefined);
+    const able = near
+      .map((h) => this.#host(h.name))
+      .filter((h) => h.isAwake && h.isPlugged && !h.facts.addresses.some((a) => a.ip === formatIpv4(vip)));
+    return able.find((h) => isSound(this.world, h.name)) ?? able[0];
+  }
+
+  #askWhoHas(): Map<Ipv4, Answers> {
+    const { lan, plot } = this.world;
+    const askers = new Map<SimHost, Ipv4[]>();
+    for (const vip of plot.vips) {
+      const asker = this.#askerFor(vip);
+      if (asker !== undefined) askers.set(asker, [...(askers.get(asker) ?? []), vip]);
+    }
+    const pause = (ms: number): void => lan.run(lan.nowUs + ms * 1000);
+    const answers = [...askers].flatMap(([asker, vips]) => askWhoHas(asker, vips, 3, pause));
+    return new Map(answers.map((a) => [a.target, a]));
+  }
+
   #outcome(plot: Plot): ScenarioOutcome {
     const { lan } = this.world;
     const nameOf = (mac: string | undefined): string =>
@@ -400,14 +426,13 @@ export class Scenario {
       ]),
     );
     const { events } = lan;
-    const asker = near.map((name) => this.#host(name)).find((h) => h.isAwake && h.isPlugged);
-    const asked = askWhoHas(asker ?? this.#host(plot.router.name), plot.vips, 3, (ms) =>
-      lan.run(lan.nowUs + ms * 1000),
-    );
+    const asked = this.#askWhoHas();
     const owners = Object.fromEntries(
-      asked.map((a) => [
-        formatIpv4(a.target),
-        [...a.by].sort((x, y) => y.first - x.first || (x.mac < y.mac ? -1 : 1)).map((b) => nameOf(b.mac)),
+      plot.vips.map((vip) => [
+        formatIpv4(vip),
+        [...(asked.get(vip)?.by ?? [])]
+          .sort((x, y) => y.first - x.first || (x.mac < y.mac ? -1 : 1))
+          .map((b) => nameOf(b.mac)),
       ]),
     );
     const ended = (...outcomes: string[]) => this.#results.filter((r) => outcomes.includes(r.outcome));

@@ -2,6 +2,7 @@
 import { type Ipv4, ipv4 } from "../../base/ipv4.ts";
 import type { IpBody } from "../../sim/frame.ts";
 import type { SimHost } from "../../sim/host.ts";
+import { Task } from "../../sim/task.ts";
 import type { Connection } from "../../sim/tcp.ts";
 import { type ConnectionResult, isError, type Outcome, type TrafficPlan, type TrafficTarget } from "../traffic.ts";
 
@@ -25,10 +26,13 @@ export function serveDatagrams(host: SimHost, port: number, heard: (packet: IpBo
   });
 }
 
+/** A program on the host does it in a while: late where the host is frozen then, not at all without power. */
+const later = (host: SimHost, ms: number, run: () => void): void => void host.after(ms * 1000, new Task(run));
+
 /** Ports of questions that wait for their answer, in turn. */
 const firstAskPort = 20_000;
 const askPorts = 20_000;
-const datagramPatienceUs = 5_000_000;
+const datagramPatienceMs = 5000;
 
 /** One question by UDP; true: answered from the address that was asked, within five seconds. */
 export function askByDatagram(
@@ -38,7 +42,6 @@ export function askByDatagram(
   from: Ipv4,
   done: (answered: boolean) => void,
 ): void {
-  const { lan } = client;
   const port = firstAskPort + (turn % askPorts);
   let isOver = false;
   const end = (answered: boolean): void => {
@@ -51,7 +54,7 @@ export function askByDatagram(
     if (packet.source === target.vip && packet.sourcePort === target.port) end(true);
     return undefined;
   });
-  lan.at(lan.nowUs + datagramPatienceUs, () => end(false));
+  later(client, datagramPatienceMs, () => end(false));
   const question = new Uint8Array(17); // a DNS header and the root's name, type and class
   question[1] = turn & 255;
   question[5] = 1;
@@ -59,6 +62,12 @@ export function askByDatagram(
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+export interface Conversation {
+  readonly isOver: boolean;
+  /** Nobody waits for its answer any longer. */
+  giveUp(): void;
+}
 
 /** One connection: asks until `untilUs` (or once), then closes. `done` is called once. */
 export function converse(
@@ -69,7 +78,7 @@ export function converse(
   from: string,
   untilUs: number,
   done: (result: ConnectionResult) => void,
-): void {
+): Conversation {
   const { lan } = client;
   const servedBy: string[] = [];
   let sourcePort = 0;
@@ -97,10 +106,11 @@ export function converse(
     };
     done(result);
   };
+  const giveUp = (): void => end(sourcePort === 0 ? "refused" : "hang");
   const wait = (): void => {
     const mine = ++turn;
-    lan.at(lan.nowUs + plan.patienceMs * 1000, () => {
-      if (turn === mine) end(sourcePort === 0 ? "refused" : "hang");
+    later(client, plan.patienceMs, () => {
+      if (turn === mine) giveUp();
     });
   };
   const ask = (): void => {
@@ -124,11 +134,17 @@ export function converse(
       const server = /x-served-by: (\S+)/i.exec(answer)?.[1] ?? "?";
       if (servedBy.at(-1) !== server) servedBy.push(server);
       if (kind === "short" || lan.nowUs + plan.pauseMs * 1000 >= untilUs) end("completed");
-      else lan.at(lan.nowUs + plan.pauseMs * 1000, ask);
+      else later(client, plan.pauseMs, ask);
     },
     ended: () => end(asked ? "reset" : "completed"),
     broken: () => end(sourcePort === 0 ? "refused" : "reset"),
   });
+  return {
+    get isOver() {
+      return over;
+    },
+    giveUp,
+  };
 }
 
 /** Starts the whole plan; results come in as connections end. */
