@@ -470,6 +470,26 @@ for (const [i, [code, fault, twin]] of cases.entries()) {
   });
 }
 
+test("a network that is full: no matter to who runs the cluster, and the remedy for who asks for clients works", () => {
+  const narrow = (servers: number, clients?: string): string =>
+    textOf({
+      networks: "{lan: {prefix: 10.10.0.0/29, router: 10.10.0.1}}",
+      realServers: `{${["web1: 10.10.0.3", "web2: 10.10.0.4", "web3: 10.10.0.5"].slice(0, servers).join()}}`,
+      vips: "{web: 10.10.0.6}",
+      ...(clients === undefined ? {} : { lab: `{${clients}}` }),
+    });
+  assert.deepEqual(problemsOf(narrow(3)), []);
+  for (const [servers, remedy, followed] of [
+    [3, "take `clients` away", ""],
+    [1, "write at most 2", "clients: 2"],
+  ] as const) {
+    const [found, ...more] = problemsOf(narrow(servers, "clients: 3"));
+    assert.deepEqual(more, []);
+    assert.deepEqual([found?.code, found?.path, found?.remedy], ["number-range", "lab.clients", remedy]);
+    assert.deepEqual(problemsOf(narrow(servers, followed)), []);
+  }
+});
+
 test("sctp: of no concern to who runs the cluster; to a lab each such service is named at its protocol", () => {
   const text = textOf({
     services:

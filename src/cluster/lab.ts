@@ -32,7 +32,7 @@ export function readLab(
   if (input.router !== undefined && names.has(router)) sayTaken(context, router, ["lab", "router"]);
   const routerName = input.router === undefined && names.has(router) ? `lab-${router}` : router;
   names.add(routerName);
-  const clients = readClients(context, networks, book, hosts, names, input.clients ?? defaults.labClients);
+  const clients = readClients(context, networks, book, hosts, names, input.clients);
   const known = [...names, ...clients.map((c) => c.name)];
   for (const [name] of Object.entries(input.kernels ?? {}))
     if (!known.includes(name)) context.unknown("unknown-host", ["lab", "kernels", name], "host", name, known);
@@ -58,9 +58,10 @@ function readClients(
   book: AddressBook,
   hosts: Hosts,
   names: Set<string>,
-  clients: NonNullable<LabInput["clients"]>,
+  given: LabInput["clients"],
 ): Lab["clients"] {
   const list: Lab["clients"][number][] = [];
+  const clients = given ?? defaults.labClients;
   if (typeof clients === "number") {
     const network = hosts.directors[0]?.network;
     if (network === undefined) return list;
@@ -68,11 +69,13 @@ function readClients(
       const name = clients === 1 ? "client" : `client${list.length + 1}`;
       list.push({ name: names.has(name) ? `lab-${name}` : name, address, network });
     }
-    if (list.length < clients)
+    // Who asked for none is not refused for want of room: a lab that needs one says so.
+    if (given !== undefined && list.length < clients)
       context.add(
         "number-range",
         ["lab", "clients"],
-        `${network.name} has room for ${list.length} clients, not ${clients}`,
+        `${network.name} has room for ${list.length === 0 ? "none" : `only ${list.length}`} of ${clients} clients`,
+        list.length > 0 ? `write at most ${list.length}` : "take `clients` away",
       );
     return list;
   }

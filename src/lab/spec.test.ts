@@ -119,6 +119,22 @@ test("what cannot be told is a sentence, not a failure in the middle of the stor
   assert.match(reasonOf(file("{ lb1: 10.1.0.2 }", http), "dr"), /not a director/);
 });
 
+test("a router that the file leaves out gets an address that nobody has", () => {
+  const plain = file("{ a: 10.1.0.11 }", http);
+  const routerOf = (text: string): string => {
+    const [lan] = specIn(text).networks;
+    return formatIpv4(lan?.router ?? assert.fail("no lan"));
+  };
+  assert.equal(routerOf(plain), "10.1.0.1");
+  assert.equal(routerOf(plain.replace("lb1: 10.1.0.2", "lb1: 10.1.0.1")), "10.1.0.2");
+  const servers = "{ a: { rip: 10.1.0.1, addresses: [10.1.0.3] } }";
+  assert.equal(routerOf(file(servers, http)), "10.1.0.4");
+  const full = file("{ a: 10.1.0.1, b: 10.1.0.3 }", http, "forwarding: dr\nlab: { clients: { c: 10.1.0.4 } }")
+    .replace("10.1.0.0/24", "10.1.0.0/29")
+    .replace("{ v: 10.1.0.100 }", "{ v: 10.1.0.6, w: 10.1.0.5 }");
+  assert.match(String(specOf(clusterOf(full), "dr")), /lan \(10\.1\.0\.0\/29\) has no free address for the router/);
+});
+
 test("a VIP's network without room for the client is a sentence too; a scenario takes one from elsewhere", () => {
   const narrow = (servers: string): Cluster =>
     clusterOf(

@@ -1,6 +1,6 @@
 /** What a chapter of the story takes from a cluster file. */
-import { ipv4FromNumber } from "../base/ipv4.ts";
-import { formatPrefix, networkOf } from "../base/prefix.ts";
+import { type Ipv4, ipv4FromNumber } from "../base/ipv4.ts";
+import { formatPrefix, lastOf, networkOf, type Prefix } from "../base/prefix.ts";
 import {
   type Cluster,
   type Director,
@@ -13,7 +13,7 @@ import { forwardingTo } from "../cluster/forwardingTo.ts";
 import { plugOf } from "../cluster/wires.ts";
 import type { EngineService, ForwardingMethod } from "../ports/engine.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
-import { clientAddressesOf, type LabSpec } from "./plot.ts";
+import { clientAddressesOf, type LabSpec, type SpecNetwork } from "./plot.ts";
 
 /** So many virtual servers, of each protocol, are tried. */
 const portsTried = 4;
@@ -97,12 +97,12 @@ export function specOf(cluster: Cluster, forwarding: ForwardingMethod, purpose: 
     return `no real server by ${forwarding} is on ${lan.name} as the VIP is, so there is no ARP problem to show`;
   const client = clientOf(cluster, lan, purpose);
   const used = new Set([lan, client?.network, ...realServers.map((r) => r.network)].map((n) => n?.name));
-  const networks = cluster.networks
-    .filter((n) => used.has(n.name))
-    .map(({ name, prefix }) => {
-      const drawn = cluster.lab.router.addresses.find((a) => a.network.name === name)?.address;
-      return { name, prefix, router: drawn ?? ipv4FromNumber(networkOf(prefix) + 1) };
-    });
+  const networks: SpecNetwork[] = [];
+  for (const network of cluster.networks.filter((n) => used.has(n.name))) {
+    const router = network.router ?? freeAddress(network.prefix, addressesOf(cluster));
+    if (router === undefined) return noRoomOn(network, "the router, which the file leaves out");
+    networks.push({ name: network.name, prefix: network.prefix, router });
+  }
   const spec: LabSpec = {
     name: cluster.name,
     forwarding,
@@ -127,12 +127,27 @@ export function specOf(cluster: Cluster, forwarding: ForwardingMethod, purpose: 
     dropsGratuitous: cluster.lab.ignoresGratuitous,
     ...(cluster.lab.redirectPort === undefined ? {} : { redirectPort: cluster.lab.redirectPort }),
   };
-  return clientAddressesOf(spec).length > 0 ? spec : noRoomOn(lan);
+  if (clientAddressesOf(spec).length > 0) return spec;
+  const instead = "only a scenario of `vipward sim`, and `vipward explore`, can do with one on another network";
+  return `${noRoomOn(lan, "the client that asks who has the VIP")}: ${instead} (\`lab.clients\`)`;
 }
 
-const noRoomOn = ({ name, prefix }: Network): string =>
-  `${name} (${formatPrefix(prefix)}) has no free address for the client that asks who has the VIP: ` +
-  "only a scenario of `vipward sim` can do with one on another network";
+const noRoomOn = ({ name, prefix }: Network, whom: string): string =>
+  `${name} (${formatPrefix(prefix)}) has no free address for ${whom}`;
+
+const addressesOf = ({ vips, directors, realServers, lab }: Cluster): ReadonlySet<Ipv4> =>
+  new Set([
+    ...vips.map((v) => v.address),
+    ...[...directors, ...realServers].flatMap((host) => host.addresses.map((a) => a.address)),
+    ...lab.clients.map((c) => c.address),
+  ]);
+
+/** From the bottom of the network up, where people put their routers. */
+function freeAddress(prefix: Prefix, taken: ReadonlySet<Ipv4>): Ipv4 | undefined {
+  for (let n = networkOf(prefix) + 1; n < lastOf(prefix); n++)
+    if (!taken.has(ipv4FromNumber(n))) return ipv4FromNumber(n);
+  return undefined;
+}
 
 /**
  * One on the VIPs' network, else in a scenario any: behind the router, as most are in the field. The story asks who has

@@ -229,6 +229,12 @@ test("a file of which nothing can be told is no success, but status 69, whicheve
     const full = /nothing of this cluster can be simulated: lan \(10\.1\.0\.0\/29\) has no free address for the client/;
     await refused(["sim", file], full);
     await refused(["lab", "--backend", "sim", file], full);
+    writeFileSync(file, fullNetwork.replace(/^lab: .*$/m, "").replace("/29 }", "/29, router: 10.1.0.1 }"));
+    for (const name of ["sim", "explore"]) await refused([name, file], full);
+    // which says what helps: a client on another network, for `explore`
+    writeFileSync(file, fullNetwork);
+    const explored = await vipward(["explore", file, "--runs", "1", "--minutes", "1"]);
+    assert.match(explored.stdout, /^LVS\/DR: 1 schedule of 00:01:00/, explored.stderr);
     writeFileSync(file, scenario.replace("forwarding: dr", "forwarding: nat"));
     for (const name of ["explore", "lab"])
       await refused([name, file], /no service of this cluster is forwarded by dr or tun/);
