@@ -150,6 +150,47 @@ for (const [kernel, forwarding, lost] of [
     }
   });
 
+for (const [name, stop, goOn] of [
+  ["power lost", "crash", "restart"],
+  ["frozen", "pause", "resume"],
+] as const)
+  test(`by hand, ${name} between two steps: what is typed stands afterwards, and the rest is typed then`, async () => {
+    const [first = ""] = typed(await run([[500, "undo"]], "tun", "auto", "2.2.14"));
+    const steps = Number(/^undo by hand, (\d+) of \1$/.exec(first)?.[1]);
+    for (let done = 1; done < steps; done++) {
+      // a step takes a millisecond: in the middle of that after the last one
+      const during = done - 0.5;
+      const o = await run(
+        [
+          [500, "undo"],
+          [1000, "apply"],
+          [1000 + during, stop],
+          [1500, "apply"], // nobody types on a machine that is off, or frozen
+          [2000, goOn],
+          [2500, "apply"],
+          [3000, "undo"],
+          [3000 + during, stop],
+          [3500, goOn],
+          [4000, "undo"],
+          [4500, "apply"],
+        ],
+        "tun",
+        "auto",
+        "2.2.14",
+      );
+      const left = steps - done;
+      assert.deepEqual(typed(o), [
+        `undo by hand, ${steps} of ${steps}`,
+        `apply by hand, ${done} of ${steps}`,
+        `apply by hand, ${left} of ${left}`,
+        `undo by hand, ${done} of ${steps}`,
+        `undo by hand, ${left} of ${left}`,
+        `apply by hand, ${steps} of ${steps}`,
+      ]);
+      assert.deepEqual(o.breaches, [], `${name} after ${done} of ${steps}`);
+    }
+  });
+
 test("by hand: apply types what others undid again, and that only", async () => {
   const faults = [
     [500, "remove-vip"],
