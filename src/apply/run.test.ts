@@ -5,7 +5,7 @@ import type { HostFacts } from "../model/facts.ts";
 import { type Change, effect, net, undoAll } from "../plan/change.ts";
 import { worldOf } from "../plan/host.ts";
 import { kernelModel } from "../plan/kernelModel.ts";
-import { makePlan, type Plan } from "../plan/plan.ts";
+import type { Plan } from "../plan/plan.ts";
 import { planNamed } from "../policy/auto.ts";
 import type { Wish } from "../policy/wish.ts";
 import { Killed, MemoryHost } from "../testing/memoryHost.ts";
@@ -13,7 +13,7 @@ import { realServer } from "../testing/realServer.ts";
 import "../testing/seed.ts";
 import { Journal } from "./journal.ts";
 import { decodeRecords, encodeRecord } from "./journalCodec.ts";
-import { confirm, inherit, type Outcome, type RunRequest, recover, run } from "./run.ts";
+import { confirm, inherit, type Outcome, type RunRequest, recover, run, undoEverything } from "./run.ts";
 
 const wish: Wish = { vips: ["10.0.0.100", "10.0.0.101"], forwarding: "tun", carrier: "tunl0", services: [] };
 const facts: HostFacts = realServer("6.1.0", {
@@ -43,13 +43,7 @@ const request = (policy: string, w: Partial<Wish> = {}): RunRequest => ({
   },
 });
 
-const undoRequest: RunRequest = {
-  direction: "undo",
-  paths: [],
-  kernel: kernelModel,
-  plan: (world, owned) =>
-    makePlan({ world, owned, wanted: [], goal: { vips: [], forwarding: "dr", services: [] }, kernel: kernelModel }),
-};
+const undoRequest = undoEverything(kernelModel);
 
 const why = (o: Outcome): string => JSON.stringify(o, (k, v) => (k === "plan" ? undefined : v));
 

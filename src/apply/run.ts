@@ -12,8 +12,8 @@ import {
 } from "../plan/change.ts";
 import { HostDraft, type World } from "../plan/host.ts";
 import type { Kernel } from "../plan/kernel.ts";
-import { changesOf, type Plan } from "../plan/plan.ts";
-import { type Goal, type LawProof, prove } from "../plan/proof.ts";
+import { changesOf, makePlan, type Plan } from "../plan/plan.ts";
+import { type Goal, type LawProof, nothingWanted, prove } from "../plan/proof.ts";
 import type { ApplyPorts } from "../ports/apply.ts";
 import { type Direction, Journal, type JournalRecord, type OpenRun, type Range } from "./journal.ts";
 
@@ -36,6 +36,14 @@ export interface RunRequest {
   /** Told of each change as it is made, for a display. */
   readonly progress?: (sentence: string) => void;
 }
+
+/** Takes away all that vipward made on a host. */
+export const undoEverything = (kernel: Kernel): RunRequest => ({
+  direction: "undo",
+  paths: [],
+  kernel,
+  plan: (world, owned) => makePlan({ world, owned, wanted: [], goal: nothingWanted, kernel }),
+});
 
 export type Outcome =
   /** Another run holds the lock. */

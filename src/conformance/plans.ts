@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { run } from "../apply/run.ts";
+import { run, undoEverything } from "../apply/run.ts";
 import { formatIpv4, type Ipv4, ipv4 } from "../base/ipv4.ts";
 import { inetAddress } from "../host/inetSocket.ts";
 import { machinePorts } from "../host/perform/machine.ts";
@@ -13,9 +13,8 @@ import type { HostFacts } from "../model/facts.ts";
 import type { World } from "../plan/host.ts";
 import { kernelModel } from "../plan/kernelModel.ts";
 import { lanLinks } from "../plan/lan.ts";
-import { makePlan, type Plan } from "../plan/plan.ts";
+import type { Plan } from "../plan/plan.ts";
 import { planAuto } from "../policy/auto.ts";
-import { nothingWanted } from "../policy/hide.ts";
 import type { Wish } from "../policy/wish.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { Dice } from "./dice.ts";
@@ -183,12 +182,7 @@ async function examineOne(
       const again = await apply();
       if (again.kind !== "nothing") fault(`${policy}: a second apply was not idle: ${again.kind}`);
     } else fault(`${policy}: ${outcome.kind}${outcome.kind === "tookBack" ? `: ${outcome.why}` : ""}`);
-    await run(ports, {
-      direction: "undo",
-      paths: [],
-      kernel: kernelModel,
-      plan: (world, owned) => makePlan({ world, owned, wanted: [], goal: nothingWanted, kernel: kernelModel }),
-    });
+    await run(ports, undoEverything(kernelModel));
     const after = await ports.reader.read([]);
     for (const what of unlike(before.facts, after.facts)) fault(`${policy}: undo did not give back the facts: ${what}`);
   } finally {

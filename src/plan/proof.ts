@@ -21,6 +21,8 @@ export interface Goal {
   readonly services: readonly Service[];
 }
 
+export const nothingWanted: Goal = { vips: [], forwarding: "dr", services: [] };
+
 export interface Service {
   /** Absent: every VIP. */
   readonly vip?: string;

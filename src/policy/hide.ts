@@ -4,7 +4,7 @@ import type { World } from "../plan/host.ts";
 import type { Kernel } from "../plan/kernel.ts";
 import { speaksArp } from "../plan/lan.ts";
 import { baseOf, makePlan, type Plan, type Step } from "../plan/plan.ts";
-import type { Goal } from "../plan/proof.ts";
+import { type Goal, nothingWanted } from "../plan/proof.ts";
 import { arpTable } from "./arpFilter.ts";
 import { arpSysctlSteps } from "./arpSysctl.ts";
 import { hasNft, type Situation, situationOf } from "./policy.ts";
@@ -136,8 +136,6 @@ export function planHide(r: HideRequest): HideChoice {
   const plan = makePlan({ world: r.world, owned: r.owned, wanted, goal, kernel: r.kernel });
   return { ok: true, way: way.way, plan, notes: way.notes };
 }
-
-export const nothingWanted: Goal = { vips: [], forwarding: "dr", services: [] };
 
 /** Takes away what `hide` made for this interface. */
 export const planReveal = (r: HideRequest): Plan =>

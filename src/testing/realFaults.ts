@@ -9,11 +9,12 @@ import type { FaultAction } from "../cluster/words.ts";
 import { DISCARD_PORT, sendDatagram } from "../host/echo.ts";
 import { openPacketSocket } from "../host/packetSocket.ts";
 import { ipv4Conf, writeSysctl } from "../host/sysctl.ts";
-import type { BuiltMachine } from "../lab/netns/build.ts";
+import type { BuiltMachine, BuiltNetwork } from "../lab/netns/build.ts";
+import type { Plot } from "../lab/plot.ts";
 import { reorderUs } from "../lab/sim/build.ts";
 import { addressOn } from "../lab/topology.ts";
 import { arpAnnouncement } from "../wire/frame.ts";
-import type { RealScenario } from "./realScenario.ts";
+import type { RealDirector } from "./realDirectors.ts";
 
 const masterMs = 60_000;
 
@@ -25,19 +26,36 @@ export interface Impairment {
   readonly reorderPercent?: number;
 }
 
-type Deed = (scenario: RealScenario, fault: LabFault) => void | Promise<void>;
+/** The scenario that faults happen in: realScenario.ts. */
+export interface Stricken {
+  readonly plot: Plot;
+  readonly network: BuiltNetwork;
+  readonly directors: ReadonlyMap<string, Pick<RealDirector, "ask" | "signal">>;
+  /** Frozen for a while: that it says so afterwards is part of the story. */
+  readonly paused: Set<string>;
+  /** Cables that are worse than they were. */
+  readonly impaired: Map<string, Impairment>;
+  machine(name: string): BuiltMachine;
+  holders(): string[];
+  crash(name: string): Promise<void>;
+  restart(name: string): Promise<void>;
+  vipward(name: string, direction: "apply" | "undo", killAt: number): Promise<void>;
+  answers(host: string, status: number): Promise<void>;
+}
+
+type Deed = (scenario: Stricken, fault: LabFault) => void | Promise<void>;
 
 /** Each of its ports at the switches. */
-function ports({ network }: RealScenario, name: string, change: { up: boolean }): void {
+function ports({ network }: Stricken, name: string, change: { up: boolean }): void {
   for (const { netlink, machineOfPort } of network.switches)
     for (const [port, owner] of machineOfPort) if (owner === name) netlink.setLink(port, change);
 }
 /** A switch's name means its uplink. */
-export const plugged = (s: RealScenario, name: string, up: boolean): void => {
+export const plugged = (s: Stricken, name: string, up: boolean): void => {
   if (!s.network.plugUplink(name, up)) ports(s, name, { up });
 };
 /** The cable stays up, and nothing gets through. */
-function deaf({ network }: RealScenario, name: string, isDeaf: boolean): void {
+function deaf({ network }: Stricken, name: string, isDeaf: boolean): void {
   for (const { netlink, machineOfPort, bridgeOfPort } of network.switches)
     for (const [port, owner] of machineOfPort)
       if (owner === name) netlink.setLink(port, { master: isDeaf ? null : (bridgeOfPort.get(port) ?? null) });
@@ -49,7 +67,7 @@ function queueing({ delayMs, lossPercent = 0, duplicatePercent = 0, reorderPerce
   const late = reorderPercent > 0 ? ["reorder", `${100 - reorderPercent}%`] : [];
   return ["delay", `${heldMs}ms`, "loss", `${lossPercent}%`, "duplicate", `${duplicatePercent}%`, ...late];
 }
-function worsen(s: RealScenario, name: string, change: Impairment): void {
+function worsen(s: Stricken, name: string, change: Impairment): void {
   const now = { ...s.impaired.get(name), ...change };
   if (isDeepStrictEqual(now, s.impaired.get(name) ?? { lossPercent: 0 })) return;
   s.impaired.set(name, now);
@@ -68,19 +86,19 @@ function worsen(s: RealScenario, name: string, change: Impairment): void {
 function forget({ netlink, host }: BuiltMachine): void {
   for (const link of host.links) netlink.flushNeighbours(link.name);
 }
-function withoutVips({ netlink }: BuiltMachine, { plot }: RealScenario): void {
+function withoutVips({ netlink }: BuiltMachine, { plot }: Stricken): void {
   const names = new Map(netlink.links().map((l) => [l.index, l.name]));
   for (const a of netlink.addresses())
     if (plot.vips.includes(a.address))
       netlink.removeAddress(names.get(a.linkIndex) ?? "lo", { address: a.address, length: a.prefixLength });
 }
 /** As `vipward switchover` there. */
-async function switchOver({ directors }: RealScenario, name: string, more = {}): Promise<void> {
+async function switchOver({ directors }: Stricken, name: string, more = {}): Promise<void> {
   const answer = await directors.get(name)?.ask("switchover", more);
   if (answer?.ok !== true) throw new Error(`${name}: ${answer?.error?.message}`);
 }
 /** On a busy machine what was done before may take its time. */
-export async function becomesMaster(s: RealScenario, name: string): Promise<void> {
+export async function becomesMaster(s: Stricken, name: string): Promise<void> {
   for (const endMs = performance.now() + masterMs; !s.holders().includes(name); await sleep(50))
     if (performance.now() > endMs) throw new Error(`${name} is not master within ${masterMs} ms`);
 }
@@ -148,14 +166,14 @@ const deeds: { readonly [Action in FaultAction]?: Deed } = {
   },
 };
 
-export async function inflict(scenario: RealScenario, fault: LabFault): Promise<void> {
+export async function inflict(scenario: Stricken, fault: LabFault): Promise<void> {
   const deed = deeds[fault.action];
   if (deed === undefined) throw new RangeError(`no ${fault.action} on machines that run`);
   await deed(scenario, fault);
 }
 
 /** A switch that throws gratuitous ARP away: who names one address as both sender and target gets nowhere. */
-export function dropGratuitous({ network, plot }: RealScenario): void {
+export function dropGratuitous({ network, plot }: Stricken): void {
   const addresses = plot.topology.hosts.flatMap((h) => h.links.flatMap((l) => l.addresses.map((a) => a.address)));
   const rules = [...plot.vips, ...addresses].map(formatIpv4).map((ip) => `arp saddr ip ${ip} arp daddr ip ${ip} drop`);
   for (const { namespace, netlink, machineOfPort } of network.switches) {

@@ -25,7 +25,7 @@ import { addressOn } from "../lab/topology.ts";
 import type { ConnectionResult, TrafficPlan } from "../lab/traffic.ts";
 import { BootingServer } from "./realBoot.ts";
 import type { Directing, RealDirector } from "./realDirectors.ts";
-import { becomesMaster, dropGratuitous, type Impairment, inflict, plugged } from "./realFaults.ts";
+import { becomesMaster, dropGratuitous, type Impairment, inflict, plugged, type Stricken } from "./realFaults.ts";
 import { killedRun, runVipward } from "./realVipward.ts";
 import { type Seen, standingOf } from "./truth.ts";
 
@@ -41,13 +41,11 @@ async function foldJournal(journal: FileJournal): Promise<void> {
 
 const workerFile = (name: string): URL => new URL(`../lab/netns/${name}.js`, import.meta.url);
 
-export class RealScenario {
+export class RealScenario implements Stricken {
   readonly plot: Plot;
   readonly network: BuiltNetwork;
   readonly directors = new Map<string, RealDirector>();
-  /** Frozen for a while: that it says so afterwards is part of the story. */
   readonly paused = new Set<string>();
-  /** Cables that are worse than they were. */
   readonly impaired = new Map<string, Impairment>();
   readonly #directing: Directing;
   readonly #cluster: Cluster;

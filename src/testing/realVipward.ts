@@ -2,15 +2,14 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import { type Outcome, run } from "../apply/run.ts";
+import { type Outcome, run, undoEverything } from "../apply/run.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import { Namespace } from "../host/namespace.ts";
 import { machinePorts } from "../host/perform/machine.ts";
 import { programsHere } from "../host/perform/readFacts.ts";
 import { kernelModel } from "../plan/kernelModel.ts";
-import { makePlan, type Plan } from "../plan/plan.ts";
+import type { Plan } from "../plan/plan.ts";
 import { planFor } from "../policy/auto.ts";
-import { nothingWanted } from "../policy/hide.ts";
 import { wishOf } from "../policy/wishOf.ts";
 import type { ApplyPorts } from "../ports/apply.ts";
 
@@ -37,13 +36,13 @@ export async function runVipward(
   const wish = policy === "redirect" && everyPort ? { ...wished, services: [] } : wished;
   const namespace = new Namespace(name);
   try {
-    return await run(as(machinePorts({ namespace, stateDir })), {
+    const ports = as(machinePorts({ namespace, stateDir }));
+    if (direction === "undo") return await run(ports, undoEverything(kernelModel));
+    return await run(ports, {
       direction,
       paths: [],
       kernel: kernelModel,
       plan: (world, owned): Plan => {
-        if (direction === "undo")
-          return makePlan({ world, owned, wanted: [], goal: nothingWanted, kernel: kernelModel });
         const choice = planFor(policy, { world, owned, wish, kernel: kernelModel });
         if ("plan" in choice) return choice.plan;
         throw new Error(choice.considered.map((c) => `${c.policy}: ${c.why}`).join("; "));

@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { heldBy } from "../../agent/failoverConfig.ts";
 import { Journal, type JournalState } from "../../apply/journal.ts";
-import { confirm, type Outcome, type Recovery, recover, run } from "../../apply/run.ts";
+import { confirm, type Outcome, type Recovery, recover, run, undoEverything } from "../../apply/run.ts";
 import { formatIpv4, parseIpv4 } from "../../base/ipv4.ts";
 import type { Cluster } from "../../cluster/index.ts";
 import { needNetAdmin } from "../../host/capabilities.ts";
@@ -18,11 +18,11 @@ import { has, releaseOf } from "../../model/generation.ts";
 import { type Change, describe, standing } from "../../plan/change.ts";
 import { HostDraft, type World, worldOf } from "../../plan/host.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
-import { baseOf, makePlan, type Plan } from "../../plan/plan.ts";
+import { baseOf, type Plan } from "../../plan/plan.ts";
 import type { LawProof, Service } from "../../plan/proof.ts";
 import { render, type Target, targets } from "../../plan/render/targets.ts";
 import { type Choice, type Considered, consider, planFor } from "../../policy/auto.ts";
-import { type HideRequest, hidePurpose, nothingWanted, planHide, planReveal, purposeOf } from "../../policy/hide.ts";
+import { type HideRequest, hidePurpose, planHide, planReveal, purposeOf } from "../../policy/hide.ts";
 import { inOrder, type KeeperChoice } from "../../policy/keep.ts";
 import { policies, policyNamed } from "../../policy/policies.ts";
 import { situationOf } from "../../policy/policy.ts";
@@ -401,11 +401,8 @@ export async function runUndo(o: SilenceOptions, io: Io): Promise<number> {
   unhurried(io);
   needNetAdmin("cannot undo");
   const outcome = await run(portsOf(o), {
-    direction: "undo",
-    paths: [],
-    kernel: kernelModel,
+    ...undoEverything(kernelModel),
     progress: (sentence) => io.err(`  ${sentence}\n`),
-    plan: (world, owned) => makePlan({ world, owned, wanted: [], goal: nothingWanted, kernel: kernelModel }),
   });
   if (o.json !== true && "plan" in outcome)
     for (const c of outcome.plan.changedByOthers) io.err(`changed by others: ${c}\n`);

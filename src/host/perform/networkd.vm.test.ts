@@ -5,14 +5,13 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { run } from "../../apply/run.ts";
+import { run, undoEverything } from "../../apply/run.ts";
 import type { HostFacts } from "../../model/facts.ts";
 import type { Change } from "../../plan/change.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
-import { makePlan, type Plan } from "../../plan/plan.ts";
+import type { Plan } from "../../plan/plan.ts";
 import { render } from "../../plan/render/targets.ts";
 import { planNamed } from "../../policy/auto.ts";
-import { nothingWanted } from "../../policy/hide.ts";
 import { inOrder } from "../../policy/keep.ts";
 import { policyNamed } from "../../policy/policies.ts";
 import { situationOf } from "../../policy/policy.ts";
@@ -115,12 +114,7 @@ testsInVm(import.meta.url, "systemd-networkd on dummy and tunl0; udev silences a
         });
         assert.equal(outcome.kind, "done");
         const wanted = part(readFacts(wire.rs));
-        await run(ports, {
-          direction: "undo",
-          paths: [],
-          kernel: kernelModel,
-          plan: (world, owned) => makePlan({ world, owned, wanted: [], goal: nothingWanted, kernel: kernelModel }),
-        });
+        await run(ports, undoEverything(kernelModel));
         assert.notDeepEqual(part(readFacts(wire.rs)), wanted);
         put(changes);
         managers.start(true);

@@ -4,14 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Journal } from "../../apply/journal.ts";
-import { type Outcome, type RunRequest, run } from "../../apply/run.ts";
+import { type Outcome, type RunRequest, run, undoEverything } from "../../apply/run.ts";
 import { formatIpv4, type Ipv4, ipv4 } from "../../base/ipv4.ts";
 import { prefix } from "../../base/prefix.ts";
 import type { HostFacts } from "../../model/facts.ts";
 import { operationsOf } from "../../plan/change.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
 import { plainChain } from "../../plan/kinds/filterChain.ts";
-import { makePlan, type Plan, worldAfter } from "../../plan/plan.ts";
+import { type Plan, worldAfter } from "../../plan/plan.ts";
 import { planNamed } from "../../policy/auto.ts";
 import type { Wish } from "../../policy/wish.ts";
 import { Wire } from "../../testing/arpWire.ts";
@@ -42,13 +42,7 @@ const request = (policy: string, vips = VIPS): RunRequest => ({
   },
 });
 
-const undoRequest: RunRequest = {
-  direction: "undo",
-  paths: [],
-  kernel: kernelModel,
-  plan: (world, owned) =>
-    makePlan({ world, owned, wanted: [], goal: { vips: [], forwarding: "dr", services: [] }, kernel: kernelModel }),
-};
+const undoRequest = undoEverything(kernelModel);
 
 /** Without what moves by itself. */
 const still = (facts: HostFacts) => ({ ...facts, neighbours: [], takenAt: "", modules: [] });

@@ -6,15 +6,14 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { run } from "../../apply/run.ts";
+import { run, undoEverything } from "../../apply/run.ts";
 import type { HostFacts } from "../../model/facts.ts";
 import { type Change, undoAll } from "../../plan/change.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
-import { makePlan, type Plan } from "../../plan/plan.ts";
+import type { Plan } from "../../plan/plan.ts";
 import { UNIT, WANTED } from "../../plan/render/systemd.ts";
 import { render, type Target } from "../../plan/render/targets.ts";
 import { planNamed } from "../../policy/auto.ts";
-import { nothingWanted } from "../../policy/hide.ts";
 import { inOrder } from "../../policy/keep.ts";
 import { policyNamed } from "../../policy/policies.ts";
 import { situationOf } from "../../policy/policy.ts";
@@ -59,12 +58,7 @@ async function compare(
     });
     assert.equal(outcome.kind, "done");
     const wanted = part(readFacts(wire.rs));
-    await run(ports, {
-      direction: "undo",
-      paths: [],
-      kernel: kernelModel,
-      plan: (now, owned) => makePlan({ world: now, owned, wanted: [], goal: nothingWanted, kernel: kernelModel }),
-    });
+    await run(ports, undoEverything(kernelModel));
     assert.notDeepEqual(part(readFacts(wire.rs)), wanted, "the bare host differs, or this shows nothing");
     body(wire, render(target, inOrder(steps), false).files, folder);
     assert.deepEqual(part(readFacts(wire.rs)), wanted);

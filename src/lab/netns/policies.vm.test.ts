@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { type Outcome, run } from "../../apply/run.ts";
+import { type Outcome, run, undoEverything } from "../../apply/run.ts";
 import { formatIpv4 } from "../../base/ipv4.ts";
 import { parseCluster } from "../../cluster/index.ts";
 import { Namespace } from "../../host/namespace.ts";
@@ -12,9 +12,8 @@ import { programsHere } from "../../host/perform/readFacts.ts";
 import type { HostFacts } from "../../model/facts.ts";
 import { worldOf } from "../../plan/host.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
-import { makePlan, type Plan } from "../../plan/plan.ts";
+import type { Plan } from "../../plan/plan.ts";
 import { planNamed } from "../../policy/auto.ts";
-import { nothingWanted } from "../../policy/hide.ts";
 import { type Carrier, carriers, type Wish } from "../../policy/wish.ts";
 import { testPrefix } from "../../testing/root.ts";
 import { redOf } from "../../testing/verdicts.ts";
@@ -82,12 +81,7 @@ class Host {
     });
   }
   undo(): Promise<Outcome> {
-    return run(this.#ports, {
-      direction: "undo",
-      paths: [],
-      kernel: kernelModel,
-      plan: (world, owned) => makePlan({ world, owned, wanted: [], goal: nothingWanted, kernel: kernelModel }),
-    });
+    return run(this.#ports, undoEverything(kernelModel));
   }
   close(): void {
     this.#namespace.close();

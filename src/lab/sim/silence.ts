@@ -6,7 +6,7 @@ import { goalOf } from "../../apply/drift.ts";
 import { guardDefaults } from "../../apply/guard.ts";
 import { readJournal } from "../../apply/journal.ts";
 import { decodeRecords, encodeRecord } from "../../apply/journalCodec.ts";
-import { type Outcome, run } from "../../apply/run.ts";
+import { type Outcome, run, undoEverything } from "../../apply/run.ts";
 import type { Cluster, RealServer } from "../../cluster/cluster.ts";
 import type { GuardKind } from "../../cluster/words.ts";
 import type { HostFacts } from "../../model/facts.ts";
@@ -16,6 +16,7 @@ import { equal } from "../../plan/equal.ts";
 import { HostDraft, worldOf } from "../../plan/host.ts";
 import { kernelModel } from "../../plan/kernelModel.ts";
 import { makePlan, type Plan, type PlannedStep } from "../../plan/plan.ts";
+import { nothingWanted } from "../../plan/proof.ts";
 import { type Choice, planFor } from "../../policy/auto.ts";
 import type { Wish } from "../../policy/wish.ts";
 import { wishOf } from "../../policy/wishOf.ts";
@@ -78,7 +79,6 @@ function silenceOf(wanted: string, choice: Choice): Silence {
   };
 }
 
-const takenBack = { vips: [], forwarding: "dr", services: [] } as const;
 const after = (facts: HostFacts, changes: readonly Change[]): HostFacts => effect(worldOf(facts), changes).facts;
 
 /** Facts that undo must give back: neighbours come and go by themselves, and a sysctl that nobody names is 0. */
@@ -260,17 +260,18 @@ export class Silenced {
     const openBefore = this.#journal().open;
     this.#machine.restart(killAt > 0 ? killAt : Number.POSITIVE_INFINITY);
     const ports = this.#machine.ports();
-    const shared = { paths: [], kernel: kernelModel, force: true } as const;
     let outcome: Outcome;
     try {
       outcome =
         direction === "apply"
-          ? await run(ports, { ...shared, direction, plan: (w, owned) => this.#plan(w.facts, owned) })
-          : await run(ports, {
-              ...shared,
+          ? await run(ports, {
               direction,
-              plan: (world, owned) => makePlan({ world, owned, wanted: [], goal: takenBack, kernel: kernelModel }),
-            });
+              paths: [],
+              kernel: kernelModel,
+              force: true,
+              plan: (w, owned) => this.#plan(w.facts, owned),
+            })
+          : await run(ports, { ...undoEverything(kernelModel), force: true });
     } catch (error) {
       if (!(error instanceof Killed)) throw error;
       tell(`${this.host.name}: vipward ${direction} dies in the middle`);
@@ -291,7 +292,7 @@ export class Silenced {
   #plan(facts: HostFacts, owned: readonly Change[]): Plan {
     const choice = this.#choose(facts, owned);
     if ("plan" in choice) return choice.plan;
-    return makePlan({ world: worldOf(facts), owned, wanted: [], goal: takenBack, kernel: kernelModel });
+    return makePlan({ world: worldOf(facts), owned, wanted: [], goal: nothingWanted, kernel: kernelModel });
   }
 
   #runByHand(direction: "apply" | "undo", killAt: number, tell: Told): string | undefined {
