@@ -44,6 +44,9 @@ const borders: readonly [SwitchName, string, unknown, string, unknown][] = [
   ["mergedTables", "4.0.9", false, "4.1.0", true],
   ["defaultAfterError", "4.0.9", false, "4.1.0", true],
   ["defaultAfterError", "6.0.9", true, "6.1.0", false],
+  ["unresolvedQueue", "2.0.40", "all", "2.2.0", "3"],
+  ["unresolvedQueue", "3.2.102", "3", "3.3.0", "31"],
+  ["unresolvedQueue", "4.13.16", "31", "4.14.0", "101"],
   ["linkDownRoutes", "6.0.9", "interface", "6.1.0", "or"],
 ];
 for (const [name, before, old, after, now] of borders)

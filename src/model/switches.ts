@@ -124,6 +124,11 @@ export const switchTable = {
   ),
   ipipReentry: row(["same device", "tunnel"], "tunnel from 2.2", (r) => (has(r, "2.2.0") ? "tunnel" : "same device")),
   broadcastsInProbe: flag("unicast and broadcast probes in one round: 2.2, 2.4", until("2.6.0")),
+  unresolvedQueue: row(
+    ["all", "3", "31", "101"],
+    "packets that wait for a neighbour's MAC: all in 2.0, 3 from 2.2, 64 KiB from 3.3 and 208 KiB from 4.14, which unres_qlen gives as so many frames",
+    (r) => steps(r, "all", ["3", "2.2.0"], ["31", "3.3"], ["101", "4.14"]),
+  ),
   tcpStamps: flag("timestamps and SACK (RFC 7323, RFC 2018): 2.2", since("2.2.0")),
   tcpFirstTimeout: row(["3 s", "1 s"], "of a handshake: 1 s from 3.1", (r) => (has(r, "3.1") ? "1 s" : "3 s")),
   tcpSynTries: row(

@@ -135,8 +135,8 @@ function bytesOf(seed: number, exhaustive = false): { readonly hash: string; rea
 }
 
 const known: readonly (readonly [seed: number, hash: string, frames: number])[] = [
-  [1, "2a87a9e36afbff4c234470a2", 4112],
-  [20_261_127, "9b054e7435195db81427692d", 4128],
+  [1, "2ad2c044b0f72f26fad7fc56", 4195],
+  [20_261_127, "694362dbf0f6612dadc915af", 4086],
 ];
 for (const [seed, hash, frames] of known)
   test(`seed ${seed} puts the very octets on the wire that it put there before`, () => {

@@ -131,7 +131,7 @@ export class Frame {
   readonly from: MacId;
   /** 802.1Q id; 0: untagged. */
   readonly vlan: number;
-  /** Number of the transmission: all copies that switches make of it have the same. */
+  /** Number of the transmission: all copies that switches make of it have the same, what a cable doubles another. */
   readonly serial: number;
   readonly body: ArpBody | IpBody;
 

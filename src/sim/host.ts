@@ -200,8 +200,9 @@ export class SimHost implements Station {
     this.#verdicts.compiled(this.model);
   }
 
+  /** On its own clock, as its kernel's timers are. */
   get nowMs(): number {
-    return this.lan.nowUs / 1000;
+    return this.clockUs / 1000;
   }
 
   drop(reason: string): void {
@@ -212,9 +213,14 @@ export class SimHost implements Station {
   get clockUs(): number {
     return this.#clock.us(this.lan.nowUs);
   }
+  /** True time when its clock shows that. */
+  trueAt(us: number): number {
+    return this.#clock.trueAt(us);
+  }
   /** The host's clock runs so much faster from now on, in millionths. */
   drift(ppm: number): void {
     this.#clock.drift(ppm, this.lan.nowUs);
+    this.#outUntilMs = 0;
   }
 
   /** Wakes the host's own `timer` after that time on its own clock. A Task is run. */
@@ -440,7 +446,8 @@ export class SimHost implements Station {
     if (nic.index !== 0 || neighbour.macText !== entry.mac || !isValid(entry) || state === "STALE") return;
     this.#outDestination = destination | 0;
     // in the other states use changes nothing; only a timer or what is heard does
-    this.#outUntilMs = state === "REACHABLE" ? Math.floor(entry.usedMs + usedWithinMs) : latestMs;
+    const usedUntilUs = (entry.usedMs + usedWithinMs) * 1000;
+    this.#outUntilMs = state === "REACHABLE" ? Math.floor(this.trueAt(usedUntilUs) / 1000) : latestMs;
     this.#outMtu = nic.mtuOctets;
     this.#outPort = nic.port;
     this.#outMac = neighbour.macId;

@@ -15,6 +15,11 @@ export class HostClock {
     return this.#driftPpm === 0 ? us : Math.max(0, Math.round((us * 1_000_000) / (1_000_000 + this.#driftPpm)));
   }
 
+  /** True time when it shows, or showed since its drift was set, `us`. */
+  trueAt(us: number): number {
+    return this.#atUs + ((us - this.#us) * 1_000_000) / (1_000_000 + this.#driftPpm);
+  }
+
   /** It runs so much faster from now on, in millionths. */
   drift(ppm: number, nowUs: number): void {
     this.#us = this.us(nowUs);

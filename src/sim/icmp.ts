@@ -14,6 +14,9 @@ export interface IcmpHost {
   output(packet: IpBody): unknown;
 }
 
+/** Errors about errors are not sent (RFC 1122 3.2.2), nor about answers to echo requests. */
+const isError = ({ icmp }: IpBody): boolean => icmp !== undefined && icmp.message.kind !== "echo-request";
+
 export class Icmp {
   readonly #host: IcmpHost;
   #echoes: Map<number, () => void> | undefined;
@@ -34,9 +37,9 @@ export class Icmp {
     this.#host.output(icmpPacket(ends, { kind: "echo-request", id, sequence: 1 }));
   }
 
-  /** Tells the sender of a packet that it did not arrive. Errors about errors are not sent (RFC 1122 3.2.2). */
+  /** Tells the sender of a packet that it did not arrive. */
   unreachable(packet: IpBody, code: number, mtuOctets?: number): void {
-    if (packet.icmp !== undefined && packet.icmp.message.kind !== "echo-request") return;
+    if (isError(packet)) return;
     const source = this.#host.sourceFor(packet.source);
     if (source === undefined) return;
     const message = { kind: "unreachable" as const, code, ...(mtuOctets === undefined ? {} : { mtuOctets }) };
@@ -45,7 +48,7 @@ export class Icmp {
 
   timeExceeded(packet: IpBody): void {
     const source = this.#host.sourceFor(packet.source);
-    if (source === undefined || packet.icmp !== undefined) return;
+    if (source === undefined || isError(packet)) return;
     const ends = { source, destination: packet.source, id: this.#host.packetId() };
     this.#host.output(icmpError(ends, { kind: "time-exceeded", code: 0 }, packet));
   }

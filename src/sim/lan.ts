@@ -4,7 +4,7 @@
  */
 import type { Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
-import { Dice, hashBelow } from "./dice.ts";
+import { Dice, hash32, hashBelow } from "./dice.ts";
 import { BROADCAST_ID, Frame, type MacId, Macs } from "./frame.ts";
 import { PortIndex } from "./portIndex.ts";
 import {
@@ -68,6 +68,7 @@ const manyEvents = 100_000;
 const lossSalt = 0x10551055;
 const duplicateSalt = 0x0d0b1e00;
 const reorderSalt = 0x07de2000;
+const copySalt = 0x2c091e50;
 
 interface Flood {
   readonly frame: Frame;
@@ -76,6 +77,8 @@ interface Flood {
   readonly from: number;
   readonly sentUs: number;
   readonly delayUs: number;
+  /** So many cables had got another delay by then. */
+  readonly delayChanges: number;
 }
 
 /** What is known of who wants ARP broadcasts, by switch. Ports are those of the switch. */
@@ -124,6 +127,9 @@ export class Lan {
   readonly #ports = new Ports();
   /** By port. */
   readonly #cables: Cable[] = [];
+  #delayChanges = 0;
+  /** The delays that a cable had before, each with the number of the change that ended it. */
+  readonly #delaysBefore = new Map<Cable, { readonly change: number; readonly delayUs: number }[]>();
   #capture: Capture | undefined;
   /** What people call the cable, by port; only of those that a captured frame was sent by. */
   readonly #cableNames = new Map<number, string>();
@@ -218,8 +224,21 @@ export class Lan {
 
   setCable(cable: Cable, options: CableOptions): void {
     this.#placed(cable, -1);
+    const { delayUs } = cable.options;
+    if (options.delayUs !== delayUs) {
+      const before = this.#delaysBefore.get(cable) ?? [];
+      before.push({ change: ++this.#delayChanges, delayUs });
+      this.#delaysBefore.set(cable, before);
+    }
     cable.options = options;
     this.#placed(cable, 1);
+  }
+
+  /** How long the cable was when only so many changes of delays had happened. */
+  #delayOf(port: number, delayChanges: number): number {
+    if (delayChanges === this.#delayChanges) return this.#ports.get(port, DELAY);
+    const later = this.#delaysBefore.get(this.cableOf(port))?.find(({ change }) => change > delayChanges);
+    return later?.delayUs ?? this.#ports.get(port, DELAY);
   }
 
   /** Keeps the switch's view of a host at the end of a cable. */
@@ -332,8 +351,11 @@ export class Lan {
   }
 
   #doubled(port: number, frame: Frame, options: CableOptions, atUs: number): void {
-    if (this.#happens(duplicateSalt, options.duplicatePpm, port, frame))
-      this.#queue.push(atUs + 1, ARRIVE, this.#ports.get(port, PEER), frame);
+    if (!this.#happens(duplicateSalt, options.duplicatePpm, port, frame)) return;
+    // another number, so that what comes after does not befall both; drawn, as counted it would depend on who was told
+    const serial = hash32(this.seed ^ copySalt, frame.serial, port);
+    const copy = new Frame(frame.to, frame.from, frame.vlan, serial, frame.body);
+    this.#queue.push(atUs + 1, ARRIVE, this.#ports.get(port, PEER), copy);
   }
 
   #happens(salt: number, perMillion: number, port: number, frame: Frame): boolean {
@@ -435,7 +457,7 @@ export class Lan {
       if (to !== from && at.carries(to, vlan)) this.transmit(to, this.#tagged(at, to, vlan, frame));
     if (!isArp) return;
     for (const delayUs of (this.#hearers[at.index] as Hearers).distances.keys()) {
-      const flood: Flood = { frame, vlan, from, sentUs: this.nowUs, delayUs };
+      const flood: Flood = { frame, vlan, from, sentUs: this.nowUs, delayUs, delayChanges: this.#delayChanges };
       this.#queue.push(this.nowUs + delayUs, FLOOD, at.index, flood);
     }
   }
@@ -444,9 +466,9 @@ export class Lan {
    * An ARP broadcast reaches the hosts: only now is it asked who may do something with it, as a host may have begun to
    * wait for its sender while it was on the way. In the order of the ports.
    */
-  #flooded(at: Switch, { frame, vlan, from, sentUs, delayUs }: Flood): void {
+  #flooded(at: Switch, { frame, vlan, from, sentUs, delayUs, delayChanges }: Flood): void {
     for (const port of this.#exhaustive ? at.ports : this.#wanting(at, frame)) {
-      if (port === from || !at.carries(port, vlan) || this.#ports.get(port, DELAY) !== delayUs) continue;
+      if (port === from || !at.carries(port, vlan) || this.#delayOf(port, delayChanges) !== delayUs) continue;
       const peer = this.#ports.get(port, PEER);
       if (this.#ports.get(peer, OWNER) < 0) continue; // trunks had theirs
       if (!(this.#cables[port] as Cable).wasUp(sentUs)) {

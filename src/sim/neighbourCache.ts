@@ -42,11 +42,14 @@ export interface NeighbourHost {
   readonly lan: Lan;
   readonly dice: Dice;
   readonly model: Host;
+  readonly id: number;
+  /** On its own clock. */
   readonly nowMs: number;
   readonly down: boolean;
   linkOf(nic: Nic): Link | undefined;
   transmit(nic: Nic, to: MacId, body: Frame["body"]): void;
-  after(us: number, item: unknown): number;
+  /** True time when its clock shows that. */
+  trueAt(us: number): number;
   drop(reason: string): void;
   /** Nobody answered for its next hop. */
   undelivered(packet: IpBody, link: Link | undefined): void;
@@ -54,8 +57,9 @@ export interface NeighbourHost {
   entryChanged(): void;
 }
 
-/** unres_qlen counted 3 packets up to 3.2; newer kernels count octets, about 100 packets. */
-const mostWaiting = 100;
+/** So many packets wait for a MAC. From 3.3 on octets are counted; packets of the longest kind are taken for that. */
+const mostWaiting = ({ switches: { unresolvedQueue } }: Host): number =>
+  unresolvedQueue === "all" ? Number.POSITIVE_INFINITY : Number(unresolvedQueue);
 /** The kernel writes the time of use with every packet; this often is as good, as what follows from it takes seconds. */
 export const usedWithinMs = 100;
 
@@ -114,13 +118,14 @@ export class NeighbourCache {
   }
 
   #setTimer(neighbour: Neighbour): void {
-    const { lan } = this.#host;
+    const { lan, id } = this.#host;
     const atMs = neighbourDeadlineMs(neighbour.entry, neighbour.reachableMs);
     if (atMs === Number.POSITIVE_INFINITY) return;
     // one microsecond at least: a deadline that rounding puts a hair after now would come for ever
-    const atUs = Math.max(lan.nowUs + 1, Math.ceil(atMs * 1000));
+    const atUs = Math.max(lan.nowUs + 1, Math.ceil(this.#host.trueAt(Math.ceil(atMs * 1000))));
     if (atUs >= neighbour.timerUs) return; // an early tick is harmless and sets itself anew
-    neighbour.timerUs = this.#host.after(atUs - lan.nowUs, neighbour);
+    neighbour.timerUs = atUs;
+    lan.wake(id, atUs, neighbour);
   }
 
   timer(neighbour: Neighbour): void {
@@ -229,7 +234,7 @@ export class NeighbourCache {
   }
 
   #keep({ waiting }: Neighbour, packet: IpBody): void {
-    if (waiting.length >= mostWaiting) {
+    if (waiting.length >= mostWaiting(this.#host.model)) {
       waiting.shift();
       this.#host.drop("too many packets wait for a MAC");
     }

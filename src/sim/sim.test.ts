@@ -346,3 +346,76 @@ test("a capture has each frame as it is put on a cable: by its sender, lost or n
   lan.run(2000);
   assert.deepEqual(captured, [[1000, "h3 eth0", 0]]);
 });
+
+const macOf = (host: SimHost) => host.nics[0]?.mac ?? macB;
+
+/** Two hosts on one switch, each with a cable of its own. */
+function twoHosts(seed: number, ...cables: readonly Partial<CableOptions>[]) {
+  const lan = new Lan({ seed });
+  const at = lan.addSwitch("switch");
+  const [from, to] = [1, 2].map((n) => {
+    const own = mac(`02:00:00:00:00:0${n}`);
+    const links = [{ name: "eth0", mac: own }];
+    const host = new SimHost(lan, { ...sketchFacts({ eth0: [`10.0.0.${n}/24`], links }), hostname: `h${n}` });
+    host.wire("eth0", lan.plug(host.id, 0, own, at, { ...plainCable, ...cables[n - 1] }));
+    return host;
+  });
+  const nic = from?.nics[0];
+  assert.ok(from && to && nic);
+  let heard = 0;
+  to.sniff(() => {
+    heard++;
+  });
+  return { lan, from, to, nic, heard: () => heard };
+}
+
+test("two copies of one frame are lost each by itself", () => {
+  let apart = 0;
+  for (let seed = 1; seed <= 400; seed++) {
+    const { lan, from, to, nic, heard } = twoHosts(seed, { duplicatePpm: 1_000_000 }, { lossPpm: 500_000 });
+    from.arp.send(nic, { operation: 2, senderIp: ipv4("10.0.0.1"), targetIp: ipv4("10.0.0.2"), to: macOf(to) });
+    lan.run(1_000_000);
+    if (heard() === 1) apart++;
+  }
+  // one of two in half of the cases: 200 of 400, 10 is a standard deviation
+  assert.ok(Math.abs(apart - 200) < 60, `${apart} of 400 pairs`);
+});
+
+for (const [first, then] of [
+  [500, 1000],
+  [1000, 500],
+  [500, 5],
+] as const)
+  test(`a broadcast on a cable whose delay goes from ${first} to ${then} us meanwhile arrives once, when it was to`, () => {
+    for (const isQuicker of [false, true]) {
+      const { lan, from, to, nic, heard } = twoHosts(1, {}, { delayUs: first });
+      // another cable as long as this one becomes: there are events for both
+      if (isQuicker) lan.setCable(lan.cableOf(nic.port), { ...plainCable, delayUs: then });
+      const startUs = lan.cableOf(nic.port).options.delayUs;
+      from.arp.send(nic, { operation: 1, senderIp: ipv4("10.0.0.1"), targetIp: ipv4("10.0.0.2") });
+      lan.at(startUs + 1, () => {
+        lan.setCable(lan.cableOf(to.nics[0]?.port ?? -1), { ...plainCable, delayUs: then });
+      });
+      lan.run(startUs + first - 1);
+      assert.equal(heard(), 0);
+      lan.run(startUs + first);
+      assert.equal(heard(), 1);
+      lan.run(1_000_000);
+      assert.equal(heard(), 1);
+    }
+  });
+
+test("who pings with a TTL that ends on the way is told so, as traceroute -I asks; an error tells of no error", () => {
+  const { lan, to } = twoHosts(1);
+  const told: string[] = [];
+  lan.taps.push((_, who, { body }) => {
+    if (body.kind === "ip" && body.icmp?.message.kind === "time-exceeded") told.push(who);
+  });
+  const ends = { source: ipv4("10.0.0.1"), destination: ipv4("10.9.9.9"), id: 1 };
+  const ping = { ...icmpPacket(ends, { kind: "echo-request", id: 1, sequence: 1 }), ttl: 1 };
+  to.icmp.timeExceeded(ping);
+  to.icmp.timeExceeded(icmpError(ends, { kind: "time-exceeded", code: 0 }, ping));
+  to.icmp.timeExceeded(icmpPacket(ends, { kind: "echo-reply", id: 1, sequence: 1 }));
+  lan.run(1_000_000);
+  assert.deepEqual(told, ["h2"]);
+});
