@@ -49,6 +49,7 @@ class Bench {
   nowMs = 0;
   table: readonly TableService[] = [];
   readonly dead = new Set<string>();
+  readonly deadPorts = new Set<number>();
   readonly events: AgentEvent[] = [];
   readonly tracked: string[] = [];
   readonly batches: number[] = [];
@@ -68,6 +69,7 @@ class Bench {
   connections = 0;
   readonly #answers: (() => void)[] = [];
   readonly director: Director;
+  readonly engine: TableEngine;
   cluster: Cluster;
 
   constructor(
@@ -142,6 +144,7 @@ class Bench {
       },
       close: () => {},
     };
+    this.engine = engine;
     let dice = 0;
     this.director = new Director({
       ports: {
@@ -169,12 +172,14 @@ class Bench {
   load(cluster: Cluster, force = false) {
     const host = cluster.directors[0];
     assert.ok(host);
+    this.cluster = cluster;
     return this.director.load(cluster, host, { force }, this.nowMs);
   }
   #perform(attempt: number, action: ProbeAction): void {
     if (action.kind !== "connect") return;
     const name = this.cluster.realServers.find((r) => r.rip === action.address)?.name ?? "";
-    if (!this.dead.has(name)) this.#answers.push(() => this.director.probe(attempt, { kind: "connected" }, this.nowMs));
+    if (!this.dead.has(name) && !this.deadPorts.has(action.port))
+      this.#answers.push(() => this.director.probe(attempt, { kind: "connected" }, this.nowMs));
   }
   run(forMs: number): this {
     const endMs = this.nowMs + forMs;
@@ -223,6 +228,30 @@ test("a restart finds its table and touches nothing while nothing is known yet",
   const first = new Bench(clusterOf()).run(1500);
   const second = new Bench(clusterOf(), { table: first.table, owned: first.table.map(keyOf) }).run(1500);
   assert.deepEqual(second.batches, []);
+});
+
+test("a restart while the sorry server serves leaves it in until it is known whether it is needed; none is put there", () => {
+  const cluster = clusterOf({ service: ", sorryServer: 10.0.0.50" });
+  const first = new Bench(cluster);
+  assert.doesNotMatch(first.weights(), /40:/, "nothing is known yet, and nothing served before");
+  for (const name of ["web1", "web2", "web3", "web4"]) first.dead.add(name);
+  first.run(4000);
+  first.director.releaseKillSwitch(cluster.services[0]?.name ?? "", first.nowMs);
+  assert.equal(first.run(100).weights(), "40:1");
+  const again = () => new Bench(cluster, { table: first.table, owned: first.table.map(keyOf) });
+  const second = again();
+  assert.match(second.weights(), /40:1/);
+  const [service] = second.director.services(second.nowMs).services;
+  assert.deepEqual(
+    service?.servers.flatMap((s) => (s.health === "sorry" ? [`${s.address} ${s.weight} ${s.why}`] : [])),
+    ["10.0.0.50:80 1 it served before the restart"],
+  );
+  assert.equal(second.run(2500).weights(), "1:1 2:1 3:1 4:1", "they are back: it goes");
+  const third = again();
+  for (const name of first.dead) third.dead.add(name);
+  third.run(4000);
+  third.director.releaseKillSwitch(service?.name ?? "", third.nowMs);
+  assert.equal(third.run(100).weights(), "40:1", "they are not");
 });
 
 test("services of others are left and told once; ours that left the file go", () => {
@@ -281,6 +310,86 @@ test("a reload with one weight changed is one change", () => {
   assert.ok(bench.load(next).ok);
   assert.deepEqual(bench.batches, [1]);
   assert.equal(bench.weights(), "1:5 2:1 3:1 4:1");
+});
+
+const checkOf = (intervalMs: number, port = 80, fall = 1): string =>
+  `{ type: tcp, port: ${port}, intervalMs: ${intervalMs}, timeoutMs: 500, rise: 1, fall: ${fall} }`;
+
+test("a reload that changes when a check is made keeps every server in: no quorum is lost, no sorry server comes", () => {
+  const of = (intervalMs: number): Cluster => {
+    const health = `[${checkOf(intervalMs, 80, 3)}]`;
+    const cluster = clusterOf({ servers: 2, service: ", sorryServer: 10.0.0.50", health });
+    const [instance] = cluster.failover.instances;
+    assert.ok(instance);
+    const track = [{ type: "quorum" as const, service: cluster.services[0]?.name ?? "", weight: 0 }];
+    return { ...cluster, failover: { ...cluster.failover, instances: [{ ...instance, track }] } };
+  };
+  const bench = new Bench(of(1000)).run(2500);
+  const told = bench.tracked.length;
+  bench.batches.length = 0;
+  assert.ok(bench.load(of(2000)).ok);
+  bench.run(5000);
+  assert.deepEqual(bench.batches, []);
+  assert.ok(!bench.codes().includes("health/quorum-lost"));
+  assert.deepEqual(
+    bench.tracked.slice(told).filter((t) => /quorum/.test(t)),
+    [],
+    "and no VIP moves",
+  );
+  bench.dead.add("web1");
+  assert.ok(bench.load(of(2500)).ok);
+  bench.run(3100); // a bad answer, or two: not the first ever, which would count alone
+  assert.equal(bench.weights(), "1:1 2:1");
+  bench.run(6000);
+  assert.equal(bench.weights(), "2:1");
+});
+
+test("a reload that adds a check, or a VIP, keeps what is up until it is asked, and then that answer decides", () => {
+  const bench = new Bench(clusterOf({ health: `[${checkOf(1000)}]` })).run(2500);
+  bench.deadPorts.add(81);
+  bench.batches.length = 0;
+  assert.ok(bench.load(clusterOf({ health: `[${checkOf(1000)}, ${checkOf(1000, 82)}]` })).ok);
+  const known = bench.director.health.view(bench.nowMs).flatMap((s) => s.servers.map((server) => server.health));
+  assert.deepEqual(known, ["up", "up", "up", "up"]);
+  bench.run(2500);
+  assert.deepEqual(bench.batches, []);
+  assert.ok(bench.load(clusterOf({ health: `[${checkOf(1000)}, ${checkOf(1000, 81, 9)}]` })).ok);
+  assert.equal(bench.weights(), "1:1 2:1 3:1 4:1");
+  bench.run(1500);
+  assert.equal(bench.table[0]?.realServers.length, 2, "the first answers take out what the kill-switch lets go");
+  assert.ok(!bench.codes().includes("health/quorum-lost"));
+});
+
+test("a reload that brings other machines loses no quorum before they are asked", () => {
+  const moved = (cluster: Cluster, by: number): Cluster => {
+    const to = new Map(cluster.realServers.map((r) => [r.name, { ...r, rip: (r.rip + by) as typeof r.rip }]));
+    const at = <T extends { readonly name: string }>(r: T) => to.get(r.name) ?? r;
+    const services = cluster.services.map((s) => ({
+      ...s,
+      destinations: s.destinations.map((d) => ({ ...d, realServer: at(d.realServer) })),
+    }));
+    return { ...cluster, realServers: [...to.values()], services } as Cluster;
+  };
+  const bench = new Bench(clusterOf()).run(2500);
+  assert.ok(bench.load(moved(clusterOf(), 100)).ok);
+  assert.equal(bench.weights(), "101:0 102:0 103:0 104:0", "nobody knows them");
+  assert.ok(!bench.codes().includes("health/quorum-lost"));
+  for (const { name } of bench.cluster.realServers) bench.dead.add(name);
+  while (!bench.codes().includes("health/down") && bench.nowMs < 10_000) bench.run(1);
+  assert.ok(!bench.codes().includes("health/quorum-lost"), "the first one is dead: three may be well");
+  bench.run(2500);
+  bench.director.releaseKillSwitch(bench.cluster.services[0]?.name ?? "", bench.nowMs);
+  assert.ok(bench.codes().includes("health/quorum-lost"), "all of them were asked, and none answered");
+});
+
+test("a reload that asks for more than there is loses the quorum at once", () => {
+  const bench = new Bench(clusterOf()).run(2500);
+  bench.dead.add("web4");
+  bench.run(2500);
+  assert.ok(bench.load(clusterOf({ service: ", quorum: { minimum: 3 }" })).ok);
+  assert.ok(!bench.codes().includes("health/quorum-lost"), "the twin: as many as there are");
+  assert.ok(bench.load(clusterOf({ service: ", quorum: { minimum: 4 }" })).ok);
+  assert.ok(bench.codes().includes("health/quorum-lost"));
 });
 
 test("drain: weight 0 until the connections have ended, then out; undrain brings it back", () => {

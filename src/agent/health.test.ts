@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatIpv4 } from "../base/ipv4.ts";
+import { formatIpv4, ipv4 } from "../base/ipv4.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import { parseCluster } from "../cluster/index.ts";
 import type { ProbeEvent } from "../machine/health/probe.ts";
@@ -173,6 +173,23 @@ for (const forwarding of ["dr", "tun"])
     assert.ok(clocked.packets > 0, "web1 is asked through the path");
     assert.equal(clocked.health.checks, 4, "one for each director, one for each VIP of web1");
   });
+
+test("what is under way to a real server's old address says nothing of its new one", () => {
+  const before = clusterOf(1, 1);
+  const clocked = new Clocked(before);
+  clocked.answer = undefined;
+  while (clocked.startsAtMs.length === 0) clocked.run(1);
+  const services = before.services.map((s) => ({
+    ...s,
+    destinations: s.destinations.map((d) => ({ ...d, realServer: { ...d.realServer, rip: ipv4("10.1.0.99") } })),
+  }));
+  clocked.health.load(services, clocked.nowMs);
+  clocked.answer = { kind: "connected" };
+  clocked.run(5_000); // the old attempt's time is over in this time
+  const told = clocked.events.flatMap((e) => (e.kind === "server" ? [e.to] : []));
+  assert.deepEqual(told, ["up"]);
+  assert.ok(clocked.connectedTo.has("10.1.0.99:80"));
+});
 
 test("a server's words can neither begin a log entry nor command a terminal", () => {
   const check = "{ type: dns, port: 53, name: example.com, recordType: TXT, expect: well }";

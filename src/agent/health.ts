@@ -71,6 +71,7 @@ interface Running {
 }
 interface Entry {
   readonly user: SharedCheck<Check>["users"][number];
+  readonly question: string;
   standing: Standing;
   why: string;
 }
@@ -160,7 +161,10 @@ export class Health {
     this.#options = options;
   }
 
-  /** At the start and at each reload: what is the same keeps its standing and its place in time. */
+  /**
+   * At the start and at each reload: what is the same keeps its standing and its place in time. What is asked at other
+   * times keeps its standing, and a server with new questions is what it was until one of them is answered.
+   */
   load(services: readonly Service[], nowMs: number): void {
     const wanted = shareChecks<Check>(services);
     for (const [key, asked] of this.#asked)
@@ -180,6 +184,8 @@ export class Health {
         for (const key of server.standings.keys()) if (!wanted.has(key)) server.standings.delete(key);
         this.#settle(service, server, nowMs);
       }
+    // Weights, servers and the minimum may be others.
+    for (const service of this.#services.values()) if (service.quorum.kind !== "unknown") this.#uncounted.add(service);
     this.changed = true;
   }
 
@@ -188,9 +194,12 @@ export class Health {
       const service = this.#services.get(user.service);
       const server = service?.servers.get(user.realServer);
       if (service === undefined || server === undefined) return [];
-      const { standing = unknownStanding, why = "not checked yet" } = server.standings.get(shared.key) ?? {};
-      const entry = { user, standing, why };
-      server.standings.set(shared.key, entry);
+      const { key, question } = shared;
+      const { standings } = server;
+      const before = standings.get(key) ?? [...standings.values()].find((e) => e.question === question);
+      const { standing = unknownStanding, why = "not checked yet" } = before ?? {};
+      const entry = { user, question, standing, why };
+      standings.set(key, entry);
       return [{ service, server, entry }];
     });
     const checker = checkerOf(shared, this.#options);
@@ -339,7 +348,8 @@ export class Health {
     const entries = [...server.standings.values()];
     const removed = server.guilty;
     const combined = removed === undefined ? combine(entries.map((e) => e.standing)) : "down";
-    if (combined === server.combined) return;
+    // New questions, not answered yet, take nothing back.
+    if (combined === server.combined || combined === "unknown") return;
     const culprit = entries.find((e) => e.standing.kind === combined);
     server.why =
       removed ?? (combined === "up" && entries.length === 0 ? "not checked" : (culprit?.why ?? "not checked yet"));
@@ -347,13 +357,11 @@ export class Health {
     server.combined = combined;
     server.sinceMs = nowMs;
     this.changed = true;
-    if (combined !== "unknown") {
-      const { reason, to } = { reason: server.why, to: combined };
-      if (entries.length > 0 || removed !== undefined || from === "down")
-        this.#options.report({ kind: "server", service: service.config.name, server: server.name, to, reason });
-      if (combined === "down") server.heldAs = from;
-      this.#killSwitch(service, server.name, combined, nowMs);
-    }
+    const { reason, to } = { reason: server.why, to: combined };
+    if (entries.length > 0 || removed !== undefined || from === "down")
+      this.#options.report({ kind: "server", service: service.config.name, server: server.name, to, reason });
+    if (combined === "down") server.heldAs = from;
+    this.#killSwitch(service, server.name, combined, nowMs);
     this.#uncounted.add(service);
   }
 
@@ -382,21 +390,25 @@ export class Health {
 
   /** Services in which something changed: each is counted once before the table is made, not at each of its servers. */
   readonly #uncounted = new Set<ServiceHealth>();
-  /** Quorum counts weight; nothing is counted before every server is known. */
+  /** Quorum counts weight; nothing is counted before every server is known, nor lost that those not known may hold. */
   #count(service: ServiceHealth, nowMs: number): void {
     const { config } = service;
     let inService = 0;
     let total = 0;
     let unknown = 0;
+    let unknownWeight = 0;
     for (const server of service.servers.values()) {
       total += server.weight;
       const kind = this.#effective(service, server);
       if (kind === "unknown") unknown++;
-      if (kind === "up" && server.drain.kind === "none") inService += server.weight;
+      if (server.drain.kind !== "none") continue;
+      if (kind === "up") inService += server.weight;
+      if (kind === "unknown") unknownWeight += server.weight;
     }
-    if (unknown > 0 && inService < config.quorum.minimum && service.quorum.kind === "unknown") return;
     const before = service.quorum;
-    service.quorum = stepQuorum(config.quorum, before, inService, total, nowMs);
+    if (unknown > 0 && inService < config.quorum.minimum && before.kind === "unknown") return;
+    const counted = before.kind === "held" ? inService + unknownWeight : inService;
+    service.quorum = stepQuorum(config.quorum, before, counted, total, nowMs);
     if (service.quorum.kind === before.kind) return;
     this.changed = true;
     const to = service.quorum.kind;

@@ -149,6 +149,7 @@ export function serviceStatuses(
     const sorry = (wish?.realServers ?? []).flatMap((s): ServerStatus[] => {
       if (service.destinations.some((d) => d.realServer.rip === s.rip)) return [];
       const address = serverKeyOf(s);
+      if (s.onlyIfThere === true && !standing.has(address)) return [];
       return [
         {
           name: s.name,
@@ -157,7 +158,7 @@ export function serviceStatuses(
           wantedWeight: s.weight,
           forwarding: s.forwarding,
           health: "sorry",
-          why: "the quorum is lost",
+          why: s.onlyIfThere === true ? "it served before the restart" : "the quorum is lost",
           forMs: 0,
           drain: "none",
           held: false,

@@ -147,7 +147,8 @@ const portAt = (key: TableKey, own: number | undefined): number => own ?? ("fwma
 
 function serversOf(service: ServiceView, key: TableKey, c: Circumstances): TableRealServer[] {
   const sorry = service.sorryServer;
-  const isLost = c.quorum.get(service.name) === "lost" && sorry !== undefined;
+  const quorum = c.quorum.get(service.name);
+  const isLost = quorum === "lost" && sorry !== undefined;
   const servers: TableRealServer[] = [];
   for (const d of service.destinations) {
     const stand = standOf(service, d, c);
@@ -171,7 +172,7 @@ function serversOf(service: ServiceView, key: TableKey, c: Circumstances): Table
         ...(isUnsure && { unsure: true }),
       });
   }
-  if (!isLost) return servers;
+  if (sorry === undefined || quorum === "held") return servers;
   const entry: TableRealServer = {
     name: sorry.realServer?.name ?? "sorry",
     rip: sorry.address,
@@ -180,8 +181,11 @@ function serversOf(service: ServiceView, key: TableKey, c: Circumstances): Table
     forwarding: sorry.forwarding,
     ...tunnelOf(sorry.forwarding, sorry.tunnel),
   };
-  // A real server can be the sorry server too: one entry in the kernel's table, and this one wins.
-  return [...servers.filter((s) => s.rip !== entry.rip || s.port !== entry.port), entry];
+  // A real server can be the sorry server too: one entry in the kernel's table. While it is lost this one wins.
+  const isEntry = (s: TableRealServer): boolean => s.rip === entry.rip && s.port === entry.port;
+  if (isLost) return [...servers.filter((s) => !isEntry(s)), entry];
+  // After a restart: what serves goes on until it is known whether it is needed.
+  return servers.some(isEntry) ? servers : [...servers, { ...entry, unsure: true, onlyIfThere: true }];
 }
 
 const marksFor = (services: readonly ServiceView[]): Marks =>

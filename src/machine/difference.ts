@@ -132,7 +132,7 @@ function serverChanges(
   for (const server of wanted.slice(first)) {
     const before = standing.get(numberOf(server));
     if (before === undefined) {
-      more.push({ kind: "addServer", service: key, server });
+      if (server.onlyIfThere !== true) more.push({ kind: "addServer", service: key, server });
       continue;
     }
     standing.delete(numberOf(server));
@@ -190,7 +190,8 @@ export function difference(
     if (before === undefined) {
       const { realServers, ...service } = wish;
       fresh.push({ kind: "addService", service });
-      for (const server of realServers) fresh.push({ kind: "addServer", service: key, server });
+      for (const server of realServers)
+        if (server.onlyIfThere !== true) fresh.push({ kind: "addServer", service: key, server });
       continue;
     }
     const what = differing(settings, wish, before);

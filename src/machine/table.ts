@@ -28,6 +28,8 @@ export interface TableRealServer {
   readonly local?: boolean;
   /** Nobody has checked it yet: one that stands keeps its weight, a new one begins with 0. */
   readonly unsure?: boolean;
+  /** Stays if it stands, and is not put there: the sorry server, while nobody knows whether it is needed. */
+  readonly onlyIfThere?: boolean;
 }
 
 export interface TableSettings {

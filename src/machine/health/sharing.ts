@@ -25,6 +25,8 @@ export interface CheckUser extends RiseConfig {
 }
 export interface SharedCheck<C extends CheckView> {
   readonly key: string;
+  /** What is asked, and of whom, without when: what answered it before a reload has answered it now. */
+  readonly question: string;
   readonly check: C;
   readonly realServer: { readonly name: string; readonly rip: Ipv4 };
   /**
@@ -39,15 +41,16 @@ export interface SharedCheck<C extends CheckView> {
 
 /** By key; the same services in any order have the same keys. */
 export function shareChecks<C extends CheckView>(services: readonly CheckedService<C>[]): Map<string, SharedCheck<C>> {
-  const questions = new Map<C, string>();
-  const questionOf = (check: C): string => {
-    let text = questions.get(check);
-    if (text === undefined) {
-      const { rise: _rise, fall: _fall, slowStartMs: _slow, ...question } = check;
-      text = JSON.stringify(Object.entries(question).sort(([a], [b]) => (a < b ? -1 : 1)));
-      questions.set(check, text);
+  const asked = new Map<C, { readonly what: string; readonly when: string }>();
+  const askedBy = (check: C) => {
+    let known = asked.get(check);
+    if (known === undefined) {
+      const { rise: _rise, fall: _fall, slowStartMs: _slow, intervalMs, timeoutMs, jitterPercent, ...question } = check;
+      const what = JSON.stringify(Object.entries(question).sort(([a], [b]) => (a < b ? -1 : 1)));
+      known = { what, when: `${intervalMs} ${timeoutMs} ${jitterPercent}` };
+      asked.set(check, known);
     }
-    return text;
+    return known;
   };
   const shared = new Map<string, SharedCheck<C>>();
   for (const { name, vips, checks, destinations } of services)
@@ -57,11 +60,14 @@ export function shareChecks<C extends CheckView>(services: readonly CheckedServi
         const paths = takesPath ? vips.map((vip) => ({ vip: vip.address, forwarding })) : [undefined];
         for (const path of paths) {
           const by = path === undefined ? "" : ` ${path.forwarding} ${formatIpv4(path.vip)}`;
-          const key = `${realServer.name}${by} ${questionOf(check)}`;
+          const { what, when } = askedBy(check);
+          // The address, too: what a name's old address answers says nothing of its new one.
+          const question = `${realServer.name} ${formatIpv4(realServer.rip)}${by} ${what}`;
+          const key = `${question} ${when}`;
           const { rise, fall, slowStartMs } = check;
           const user = { service: name, realServer: realServer.name, rise, fall, slowStartMs };
           const known = shared.get(key);
-          if (known === undefined) shared.set(key, { key, check, realServer, path, users: [user] });
+          if (known === undefined) shared.set(key, { key, question, check, realServer, path, users: [user] });
           else known.users.push(user);
         }
       }
