@@ -49,7 +49,8 @@ export function checkerOf({ check, realServer, path }: SharedCheck<Check>, tools
     case "vip-path": {
       if (path === undefined) return any(tcpCheck({ address, port: check.port }));
       // The MAC is filled in where the packet is sent: a neighbour's may change while the check stays.
-      const way = path.forwarding === "tun" ? ({ kind: "tun" } as const) : ({ kind: "dr", mac: ZERO_MAC } as const);
+      const { tunnel } = path;
+      const way = tunnel === undefined ? ({ kind: "dr", mac: ZERO_MAC } as const) : ({ kind: "tun", tunnel } as const);
       return any(vipPathCheck({ vip: path.vip, port: check.port, dip: tools.dipFor(address), rip: address, way }));
     }
   }

@@ -26,6 +26,9 @@ import { Schedule } from "../machine/health/schedule.ts";
 import { type SharedCheck, shareChecks } from "../machine/health/sharing.ts";
 import type { VipPathState } from "../machine/health/vipPath.ts";
 import type { ProbePorts } from "../ports/probes.ts";
+import { dissectIpv4 } from "../wire/frame.ts";
+import { PROTOCOL } from "../wire/ipv4.ts";
+import { readU16 } from "../wire/octets.ts";
 import { type CheckerTools, checkerOf } from "./checkers.ts";
 
 export type HealthEvent =
@@ -324,9 +327,18 @@ export class Health {
   }
   /** An IPv4 packet that a packet socket saw. `port`: its TCP destination port; undefined: an ICMP error. */
   packet(octets: Uint8Array, port: number | undefined, from: Mac, nowMs: number): void {
-    const meant =
-      port === undefined ? [...this.#byPort.values()].flatMap((s) => [...s]) : (this.#byPort.get(port) ?? []);
-    for (const attempt of [...meant]) this.event(attempt, { kind: "packet", octets, from }, nowMs);
+    const meant = port === undefined ? this.#quotedIn(octets) : [...(this.#byPort.get(port) ?? [])];
+    for (const attempt of meant) this.event(attempt, { kind: "packet", octets, from }, nowMs);
+  }
+  /** Attempts whose packet an ICMP error may quote: anybody can send thousands a second, so not all of them read it. */
+  #quotedIn(octets: Uint8Array): number[] {
+    const seen = dissectIpv4(octets);
+    if (seen.kind !== "ipv4" || seen.inside.kind !== "icmp" || seen.inside.quoted === undefined) return [];
+    const { quoted } = seen.inside;
+    if (quoted.protocol === PROTOCOL.tcp && quoted.payloadEnd - quoted.payloadOffset >= 8)
+      return [...(this.#byPort.get(readU16(octets, quoted.payloadOffset)) ?? [])];
+    const all = [...this.#byPort.values()].flatMap((attempts) => [...attempts]);
+    return all.filter((a) => this.#running.get(a)?.asked.shared.realServer.rip === quoted.destination);
   }
 
   #judge({ shared, checker, users }: Asked, verdict: Verdict, nowMs: number): void {

@@ -1,16 +1,24 @@
 /** What a cluster file asks for, programmed by the engine, proven by who answers and by the kernel's own counters. */
 import assert from "node:assert/strict";
+import { randomInt } from "node:crypto";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ipv4 } from "../../base/ipv4.ts";
-import { parseCluster } from "../../cluster/index.ts";
+import { mac } from "../../base/mac.ts";
+import { type Cluster, parseCluster } from "../../cluster/index.ts";
 import { type DesiredTable, desiredTable } from "../../machine/desired.ts";
 import { difference } from "../../machine/difference.ts";
+import { type ProbeEffect, startProbe, stepProbe } from "../../machine/health/probe.ts";
+import { vipPathCheck } from "../../machine/health/vipPath.ts";
 import { keyOf, type TableService } from "../../machine/table.ts";
 import type { Engine, ServerTraffic, TableEngine } from "../../ports/engine.ts";
+import type { ProbeAction } from "../../ports/probes.ts";
 import { type Line, LineThread } from "../../testing/lineThreads.ts";
 import { testsInVm } from "../../testing/vm.ts";
 import { buildWires, type Wires } from "../../testing/wires.ts";
+import { within } from "../../testing/within.ts";
+import { DirectorWires } from "../agent/directorWires.ts";
+import { ProbeSockets } from "../agent/probeSockets.ts";
 import { inetAddress } from "../inetSocket.ts";
 import { type Ipvs, openIpvs } from "../ipvs.ts";
 import * as libc from "../libc.ts";
@@ -22,7 +30,7 @@ const vip = "10.50.0.100";
 const hosts = { web1: { rip: "10.50.0.11", inner: "10.60.0.11" }, web2: { rip: "10.50.0.12", inner: "10.60.0.12" } };
 const webs = ["web1", "web2"] as const;
 
-function tableOf(services: readonly string[]): DesiredTable {
+function clusterOf(services: readonly string[]): Cluster {
   const read = parseCluster(`version: 1
 name: traffic
 networks: { lan: { prefix: 10.50.0.0/16 }, inner: { prefix: 10.60.0.0/24 } }
@@ -34,8 +42,10 @@ services:
 ${services.map((text) => `  - { vip: web, scheduler: rr, realServers: ${text} }`).join("\n")}
 `);
   if (!read.ok) assert.fail(JSON.stringify(read.problems));
-  return desiredTable(read.cluster.services, { health: new Map(), quorum: new Map(), drains: new Map() });
+  return read.cluster;
 }
+const tableOf = (services: readonly string[]): DesiredTable =>
+  desiredTable(clusterOf(services).services, { health: new Map(), quorum: new Map(), drains: new Map() });
 
 testsInVm(import.meta.url, "traffic of every kind of service", () => {
   let wires: Wires;
@@ -93,6 +103,41 @@ testsInVm(import.meta.url, "traffic of every kind of service", () => {
       await line.end();
     }
     return said;
+  }
+  /** A vip-path check of web1 as the agent makes it: "up", or the code of what is wrong. */
+  async function vipPath(service: string): Promise<string> {
+    const cluster = clusterOf([service]);
+    const [director, tunnel] = [cluster.directors[0], cluster.services[0]?.destinations[0]?.tunnel];
+    assert.ok(director && tunnel);
+    const lb = wires.machine("lb");
+    const question = { vip: ipv4(vip), port: 80, dip: director.dip, rip: ipv4(hosts.web1.rip) };
+    const first = startProbe(vipPathCheck({ ...question, way: { kind: "tun", tunnel } }), 5000, randomInt(2 ** 32), 0);
+    let { probe } = first;
+    const sockets = lb.run(() => new ProbeSockets({ onEvent: () => {}, toNeighbour: () => {} }));
+    const perform = (effects: readonly ProbeEffect[]): void =>
+      lb.run(() => {
+        for (const effect of effects) sockets.perform(1, effect as ProbeAction);
+      });
+    const ears = new DirectorWires({
+      macOf: () => mac("02:00:00:00:00:01"),
+      onArp: () => {},
+      onPacket(octets, _port, from) {
+        const step = stepProbe(probe, { kind: "packet", octets, from }, 1);
+        probe = step.probe;
+        perform(step.effects);
+      },
+      onError: (error) => assert.fail(String(error)),
+    });
+    try {
+      lb.run(() => ears.load(cluster, director));
+      perform(first.effects);
+      assert.ok(await within(10_000, () => probe.verdict !== undefined), `vip-path for ${service} has no answer`);
+    } finally {
+      ears.close();
+      sockets.close();
+    }
+    const { verdict } = probe;
+    return verdict?.up === false ? `${verdict.code}: ${verdict.why}` : "up";
   }
   const each = (said: readonly (string | undefined)[]): number[] =>
     webs.map((web) => said.filter((one) => one === web).length);
@@ -244,6 +289,12 @@ testsInVm(import.meta.url, "traffic of every kind of service", () => {
     assert.match(entries, /10\.50\.0\.100:80 +10\.60\.0\.11:8080/);
   });
 
+  /** What takes a real server's tunnel away, and brings it back. */
+  const devices = {
+    ipip: ["ip link set tunl0 down", "ip link set tunl0 up"],
+    gre: ["ip link set gre0 down", "ip link set gre0 up"],
+    gue: ["ip fou del port 6080 gue", "ip fou add port 6080 gue"],
+  } as const;
   for (const [kind, tunnel] of [
     ["ipip", "ipip"],
     ["gue", "{ type: gue, port: 6080 }"],
@@ -260,6 +311,12 @@ testsInVm(import.meta.url, "traffic of every kind of service", () => {
         assert.deepEqual(grown, [kind], `${web} got ${JSON.stringify(now)}`);
         assert.equal((now[kind] ?? 0) - (before[i]?.[kind] ?? 0), counts[i]?.packets, "each counted on both sides");
       }
+      const service1 = `[web1], port: 80, forwarding: tun, tunnel: ${tunnel}`;
+      assert.equal(await vipPath(service1), "up");
+      const [away, back] = devices[kind];
+      run("web1", away);
+      assert.match(await vipPath(service1), /^vip-path\/unreachable: .* no \w+ device takes the packet$/);
+      run("web1", back);
     });
 
   test("persistence: all clients of one /24 have one server, those of another may have the next", async () => {

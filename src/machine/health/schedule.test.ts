@@ -115,6 +115,7 @@ const timing = { intervalMs: 2000, timeoutMs: 1000, jitterPercent: 10, rise: 2, 
 const server = (n: number) => ({
   realServer: { name: `web${n}`, rip: ipv4(`10.0.0.${n}`), isDirector: false },
   forwarding: "dr" as const,
+  tunnel: { type: "ipip", port: undefined, checksum: "none" } as const,
 });
 const service = (
   name: string,

@@ -1,6 +1,7 @@
 /** One attempt serves everybody: services that ask the same question of the same real server share its verdicts. */
 import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
 import type { RiseConfig } from "./rise.ts";
+import type { VipPathTunnel } from "./vipPath.ts";
 
 /** What this needs of a check of the cluster file; all the rest of it is the question. */
 export interface CheckView extends RiseConfig {
@@ -16,6 +17,7 @@ export interface CheckedService<C extends CheckView> {
   readonly destinations: readonly {
     readonly realServer: { readonly name: string; readonly rip: Ipv4; readonly isDirector: boolean };
     readonly forwarding: "dr" | "tun" | "nat";
+    readonly tunnel: VipPathTunnel;
   }[];
 }
 
@@ -34,10 +36,13 @@ export interface SharedCheck<C extends CheckView> {
    * IPVS takes a handshake for the VIP and may send it to another server; and if it is this very host, no packet for
    * the VIP can be sent past that IPVS (its LOCAL_IN and LOCAL_OUT hooks). What is left is to ask RIP and port.
    */
-  readonly path: { readonly vip: Ipv4; readonly forwarding: "dr" | "tun" | "nat" } | undefined;
+  readonly path: { readonly vip: Ipv4; readonly tunnel: VipPathTunnel | undefined } | undefined;
   /** Who counts its verdicts; rise, fall and slow start are each user's own. */
   readonly users: CheckUser[];
 }
+
+const wayWords = (tunnel: VipPathTunnel | undefined): string =>
+  tunnel === undefined ? "dr" : `${tunnel.type} ${tunnel.port ?? ""} ${tunnel.checksum}`;
 
 /** By key; the same services in any order have the same keys. */
 export function shareChecks<C extends CheckView>(services: readonly CheckedService<C>[]): Map<string, SharedCheck<C>> {
@@ -54,12 +59,13 @@ export function shareChecks<C extends CheckView>(services: readonly CheckedServi
   };
   const shared = new Map<string, SharedCheck<C>>();
   for (const { name, vips, checks, destinations } of services)
-    for (const { realServer, forwarding } of destinations)
+    for (const { realServer, forwarding, tunnel } of destinations)
       for (const check of checks) {
         const takesPath = check.type === "vip-path" && !realServer.isDirector;
-        const paths = takesPath ? vips.map((vip) => ({ vip: vip.address, forwarding })) : [undefined];
+        const way = forwarding === "tun" ? tunnel : undefined;
+        const paths = takesPath ? vips.map((vip) => ({ vip: vip.address, tunnel: way })) : [undefined];
         for (const path of paths) {
-          const by = path === undefined ? "" : ` ${path.forwarding} ${formatIpv4(path.vip)}`;
+          const by = path === undefined ? "" : ` ${wayWords(path.tunnel)} ${formatIpv4(path.vip)}`;
           const { what, when } = askedBy(check);
           // The address, too: what a name's old address answers says nothing of its new one.
           const question = `${realServer.name} ${formatIpv4(realServer.rip)}${by} ${what}`;

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import "../../testing/seed.ts";
 import { type Ipv4, ipv4 } from "../../base/ipv4.ts";
 import { mac } from "../../base/mac.ts";
+import { checksum } from "../../wire/checksum.ts";
 import { dissectIpv4, icmpPacket, tcpPacket } from "../../wire/frame.ts";
 import { TCP_FLAG, type TcpSegment } from "../../wire/tcp.ts";
 import { type Probe, type ProbeEffect, startProbe, stepProbe } from "./probe.ts";
@@ -11,7 +12,18 @@ import { type VipPathQuestion, type VipPathState, vipPathCheck } from "./vipPath
 
 const [vip, dip, rip] = [ipv4("10.0.0.100"), ipv4("10.0.0.2"), ipv4("10.0.0.11")];
 const question: VipPathQuestion = { vip, port: 80, dip, rip, way: { kind: "dr", mac: mac("02:00:00:00:00:11") } };
-const tunnel: VipPathQuestion = { ...question, way: { kind: "tun" } };
+const tunnel: VipPathQuestion = {
+  ...question,
+  way: { kind: "tun", tunnel: { type: "ipip", port: undefined, checksum: "none" } },
+};
+const gre: VipPathQuestion = {
+  ...question,
+  way: { kind: "tun", tunnel: { type: "gre", port: undefined, checksum: "checksum" } },
+};
+const gue: VipPathQuestion = {
+  ...question,
+  way: { kind: "tun", tunnel: { type: "gue", port: 6080, checksum: "none" } },
+};
 
 class Attempt {
   probe: Probe<VipPathState>;
@@ -86,6 +98,37 @@ test("TUN: SYN and RST travel inside IPIP to the RIP; the answer comes straight"
   assert.deepEqual(segment(one.effects[0]).layers, [`${dip}>${rip}`, `${dip}>${vip}`]);
 });
 
+test("gre and gue: the same in the tunnel that the service's clients take", () => {
+  const innerOf = (effect: ProbeEffect | undefined, at: number): { protocol: number; inner: Uint8Array } => {
+    assert.ok(effect?.kind === "packet");
+    const outer = dissectIpv4(effect.octets);
+    assert.ok(outer.kind === "ipv4");
+    assert.deepEqual([outer.ipv4.source, outer.ipv4.destination], [dip, rip]);
+    return { protocol: outer.ipv4.protocol, inner: effect.octets.subarray(outer.ipv4.payloadOffset + at) };
+  };
+  for (const [q, protocol, at] of [
+    [gre, 47, 8],
+    [gue, 17, 12],
+  ] as const) {
+    const one = new Attempt(q);
+    const asked = innerOf(one.effects[0], at);
+    assert.equal(asked.protocol, protocol);
+    const inner = dissectIpv4(asked.inner);
+    assert.ok(inner.kind === "ipv4" && inner.inside.kind === "tcp");
+    assert.deepEqual([inner.ipv4.destination, inner.inside.tcp.flags], [vip, syn]);
+    assert.equal(one.answer(syn | ack).said, "up");
+    const closing = dissectIpv4(innerOf(one.effects[0], at).inner);
+    assert.ok(closing.kind === "ipv4" && closing.inside.kind === "tcp" && closing.inside.tcp.flags === rst);
+  }
+  const [effect] = new Attempt(gre).effects;
+  assert.ok(effect?.kind === "packet");
+  assert.equal(checksum(effect.octets.subarray(20)), 0, "RFC 2784: the sum of all with its checksum");
+  const [packed] = new Attempt(gue).effects;
+  const seen = packed?.kind === "packet" ? dissectIpv4(packed.octets) : undefined;
+  assert.ok(seen?.kind === "ipv4" && seen.inside.kind === "udp");
+  assert.equal(seen.inside.udp.destinationPort, 6080);
+});
+
 test("a RST says that the VIP is there and the service is not; silence says neither", () => {
   assert.equal(new Attempt().answer(rst | ack).said, "vip-path/refused");
   const silent = stepProbe(new Attempt().probe, { kind: "tick" }, 1000);
@@ -106,11 +149,17 @@ test("an ICMP error that quotes our packet is the answer, another's is not", () 
     effect?.kind === "packet" ? effect.octets.subarray(0, 28) : new Uint8Array(0);
   const error = (q: Uint8Array): Uint8Array =>
     icmpPacket({ source: rip, destination: dip }, { kind: "unreachable", code: 2 }, q);
-  for (const q of [question, tunnel]) {
+  for (const q of [question, tunnel, gre, gue]) {
     const one = new Attempt(q);
     const mine = quote(one.effects[0]);
     const other = quote(new Attempt({ ...q, vip: ipv4("10.0.0.101"), rip: ipv4("10.0.0.12") }).effects[0]);
     assert.equal(one.hear(error(other)).said, "none yet");
+    // What can be known without seeing the packet: all but its id, and the number or the id inside in the last octets.
+    for (const at of q === question ? [4, 20, 24] : q === tunnel ? [4, 24] : [4]) {
+      const guessed = mine.slice();
+      guessed[at] = (guessed[at] ?? 0) ^ 1;
+      assert.equal(one.hear(error(guessed)).said, "none yet", `${JSON.stringify(q.way)} ${at}`);
+    }
     assert.equal(one.hear(error(mine)).said, "vip-path/unreachable");
   }
 });
