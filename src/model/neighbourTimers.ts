@@ -1,5 +1,7 @@
+import type { Ipv4 } from "../base/ipv4.ts";
 import type { Host } from "./host.ts";
-import type { NeighbourEntry } from "./neighbour.ts";
+import { type NeighbourEntry, unconfirmedMs } from "./neighbour.ts";
+import { completeUntilMs, neighbourTimes20, tick20 } from "./neighbourTimers20.ts";
 
 /** Aging and resolution (B-2.2-03, B-N-06): the timer side of the neighbour state machine, for one entry. */
 export const neighbourTimes = {
@@ -15,9 +17,29 @@ export interface TimerStep {
   readonly entry: NeighbourEntry;
   /** An ARP request to send now. */
   readonly send: "nothing" | "unicast" | "broadcast";
+  /** 2.0: what waits for the MAC is thrown away. */
+  readonly gaveUp?: true;
+  /** 2.0: the entry is no more. */
+  readonly removed?: true;
 }
 
 const quiet = (entry: NeighbourEntry): TimerStep => ({ entry, send: "nothing" });
+
+/** The entry of a neighbour that a packet is for and nobody knows: its MAC is asked for by broadcast now. */
+export function neighbourAsked(host: Host, ip: Ipv4, link: number, nowMs: number): NeighbourEntry {
+  const is20 = host.switches.arpScope === "device";
+  return {
+    ip,
+    link,
+    mac: undefined,
+    state: "INCOMPLETE",
+    updatedMs: nowMs,
+    confirmedMs: unconfirmedMs(nowMs),
+    usedMs: nowMs,
+    timerAtMs: nowMs + (is20 ? neighbourTimes20.resolveMs : neighbourTimes.retransMs),
+    probes: is20 ? neighbourTimes20.tries : neighbourTimes.unicastProbes + 1,
+  };
+}
 
 /**
  * A packet wants to use the entry (neigh_event_send). STALE starts its delay, a failed one starts over; in every other
@@ -47,6 +69,8 @@ export function neighbourDeadlineMs(entry: NeighbourEntry, reachableMs: number =
     case "PROBE":
     case "INCOMPLETE":
       return entry.timerAtMs;
+    case "COMPLETE":
+      return completeUntilMs(entry);
     default:
       return Number.POSITIVE_INFINITY;
   }
@@ -60,6 +84,7 @@ export function neighbourTick(
   reachableMs: number = neighbourTimes.reachableMs,
 ): TimerStep {
   if (nowMs < neighbourDeadlineMs(entry, reachableMs)) return quiet(entry);
+  if (host.switches.arpScope === "device") return tick20(entry, nowMs);
   const { unicastProbes, multicastProbes, delayMs, retransMs } = neighbourTimes;
   const to = (change: Partial<NeighbourEntry>): NeighbourEntry => changed(host, entry, change, nowMs);
   switch (entry.state) {

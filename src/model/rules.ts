@@ -327,6 +327,10 @@ const corrections: readonly [RuleId, string][] = [
     "The delay ends five seconds after the use that began it: later uses do not move it (2.2 - 6.18). A confirmation of the reachable time ends it in 2.2 and 2.4, only one of the delay time in 2.6.12. An entry with a MAC that nothing confirmed counts as confirmed a minute ago. Read in 2.2, 2.4, 2.6.12, 2.6.24 and 6.9.5; the first seen live on 6.18.",
   ],
   [
+    "B-2.0-02",
+    "What nobody confirmed for 300 s is asked for by unicast at the next look at all entries, one a minute; then three times by broadcast, 5 s apart. Who is silent is dead: packets for him are thrown away, and he is asked for once a minute while a route needs him, else forgotten, as is what nobody used for 600 s. Read in 2.0 (arp_check_expire, arp_expire_request).",
+  ],
+  [
     "B-N-07",
     "Up to 4.11 the known MAC heard again restarts the lock time as well, and from 2.6.22 (absent 2.6.12, present 2.6.24) a state that use or the timer changed. Read in 2.4, 2.6.12, 2.6.24 and 6.9.5.",
   ],

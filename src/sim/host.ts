@@ -447,7 +447,8 @@ export class SimHost implements Station {
     this.#outDestination = destination | 0;
     // in the other states use changes nothing; only a timer or what is heard does
     const usedUntilUs = (entry.usedMs + usedWithinMs) * 1000;
-    this.#outUntilMs = state === "REACHABLE" ? Math.floor(this.trueAt(usedUntilUs) / 1000) : latestMs;
+    const isNoted = state === "REACHABLE" || state === "COMPLETE";
+    this.#outUntilMs = isNoted ? Math.floor(this.trueAt(usedUntilUs) / 1000) : latestMs;
     this.#outMtu = nic.mtuOctets;
     this.#outPort = nic.port;
     this.#outMac = neighbour.macId;

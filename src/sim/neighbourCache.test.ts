@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { ipv4 } from "../base/ipv4.ts";
 import { mac } from "../base/mac.ts";
 import { sketchFacts } from "../testing/modelHosts.ts";
+import { BROADCAST_ID } from "./frame.ts";
 import { SimHost } from "./host.ts";
 import { Lan, plainCable } from "./lan.ts";
 
@@ -63,4 +64,59 @@ test("a fast clock ages neighbours sooner, as a slow one ages them later", () =>
     const took = reachableFor(ppm);
     assert.ok(Math.abs(took - factor * right) < 0.05, `${ppm}: ${took} s, ${right} s by a right clock`);
   }
+});
+
+/** When and how the first host asks for the second, in seconds. */
+function asked({ lan, hosts }: ReturnType<typeof pair>): string[] {
+  const said: string[] = [];
+  lan.taps.push((timeUs, from, { to, body }) => {
+    if (from === hosts[0]?.name && body.kind === "arp" && body.operation === 1)
+      said.push(`${Math.floor(timeUs / 1_000_000)} ${to === BROADCAST_ID ? "all" : "him"}`);
+  });
+  return said;
+}
+
+test("2.0 asks a neighbour after 300 s, at the next look a minute; one that is silent is dead, and comes back", () => {
+  const place = pair("2.0.36");
+  const { lan, hosts } = place;
+  const [one, two] = hosts;
+  assert.ok(one && two);
+  const said = asked(place);
+  for (let s = 0; s < 900; s++) lan.at(s * 1_000_000, () => one.sendUdp(own, other, 1000, 9));
+  lan.run(400_000_000);
+  assert.deepEqual(said, ["0 all", "360 him"], "he answered");
+  assert.equal(one.neighbourOf(other)?.state, "COMPLETE");
+  two.crash();
+  lan.run(720_000_000 - 1);
+  const macOfTwo = two.nics[0]?.mac;
+  assert.equal(one.neighbourOf(other)?.mac, macOfTwo, "kept as long as nobody asks");
+  said.length = 0;
+  lan.run(800_500_000);
+  assert.deepEqual(said, ["720 him", "725 all", "730 all", "735 all", "740 all", "800 all"]);
+  assert.equal(one.neighbourOf(other)?.mac, undefined);
+  assert.ok((one.drops["neighbour does not answer"] ?? 0) >= 79, "what waited, and what came after");
+  two.restart();
+  lan.run(860_500_000);
+  assert.equal(one.neighbourOf(other)?.mac, macOfTwo, "the next question");
+});
+
+test("2.0 forgets whom nobody used for 600 s, and whom nobody needs it asks three times for, not for ever", () => {
+  const place = pair("2.0.36");
+  const { lan, hosts } = place;
+  const [one, two] = hosts;
+  assert.ok(one && two);
+  const said = asked(place);
+  one.sendUdp(own, other, 1000, 9);
+  lan.run(659_000_000);
+  assert.deepEqual(said, ["0 all", "360 him"]);
+  assert.equal(one.neighbours.size, 1);
+  lan.run(661_000_000);
+  assert.equal(one.neighbours.size, 0);
+  two.crash();
+  said.length = 0;
+  one.sendUdp(own, other, 1000, 9);
+  lan.run(2_000_000_000);
+  const first = ["661 all", "666 all", "671 all"];
+  assert.deepEqual(said, [...first, ...["676", "736", "796", "856", "916"].map((s) => `${s} all`)]);
+  assert.equal(one.neighbours.size, 0, "the route is forgotten, and its neighbour");
 });

@@ -4,14 +4,16 @@ import { type Mac, ZERO_MAC } from "../base/mac.ts";
 import { announce } from "../model/announce.ts";
 import type { Host } from "../model/host.ts";
 import type { Link } from "../model/link.ts";
-import { isValid, type NeighbourEntry, neighbourKey, unconfirmedMs } from "../model/neighbour.ts";
+import { isValid, type NeighbourEntry, neighbourKey } from "../model/neighbour.ts";
 import {
+  neighbourAsked,
   neighbourDeadlineMs,
   neighbourTick,
   neighbourTimes,
   neighbourUse,
   type TimerStep,
 } from "../model/neighbourTimers.ts";
+import { isDead20 } from "../model/neighbourTimers20.ts";
 import type { Dice } from "./dice.ts";
 import { BROADCAST_ID, type Frame, type IpBody, type MacId } from "./frame.ts";
 import type { Lan } from "./lan.ts";
@@ -57,6 +59,7 @@ export interface NeighbourHost {
   entryChanged(): void;
 }
 
+const unanswered = "neighbour does not answer";
 /** So many packets wait for a MAC. From 3.3 on octets are counted; packets of the longest kind are taken for that. */
 const mostWaiting = ({ switches: { unresolvedQueue } }: Host): number =>
   unresolvedQueue === "all" ? Number.POSITIVE_INFINITY : Number(unresolvedQueue);
@@ -138,6 +141,11 @@ export class NeighbourCache {
   #step(neighbour: Neighbour, step: TimerStep): void {
     neighbour.entry = step.entry;
     this.#host.entryChanged();
+    if (step.gaveUp) for (const _ of neighbour.waiting.splice(0)) this.#host.drop(unanswered);
+    if (step.removed) {
+      this.#forget(neighbourKey(step.entry.link, step.entry.ip), neighbour);
+      return;
+    }
     if (step.send !== "nothing") this.#solicit(neighbour, step.send === "unicast");
     else if (step.entry.state === "FAILED" && neighbour.waiting.length > 0) this.#failed(neighbour);
     this.#setTimer(neighbour);
@@ -175,7 +183,7 @@ export class NeighbourCache {
   /** Nobody answered: the senders of what waited are told (arp_error_report). */
   #failed(neighbour: Neighbour): void {
     for (const packet of neighbour.waiting.splice(0)) {
-      this.#host.drop("neighbour does not answer");
+      this.#host.drop(unanswered);
       this.#host.undelivered(packet, this.#host.linkOf(neighbour.nic));
     }
   }
@@ -205,28 +213,21 @@ export class NeighbourCache {
     if (state === "STALE" || state === "FAILED") {
       if (state === "FAILED") known.waiting.push(packet);
       this.#step(known, neighbourUse(model, known.entry, nowMs));
-    } else if (state === "REACHABLE") {
+    } else if (state === "REACHABLE" || model.switches.arpScope === "device") {
       // the kernel writes it at every packet; it is looked at only when the entry leaves this state
       if (nowMs - known.entry.usedMs > usedWithinMs) known.entry = { ...known.entry, usedMs: nowMs };
     }
     if (isValid(known.entry)) this.#sendTo(known, packet);
-    else if (state !== "FAILED") this.#keep(known, packet);
+    else if (model.switches.arpScope === "device" && isDead20(known.entry)) {
+      this.#host.drop(unanswered);
+      this.#host.undelivered(packet, link);
+    } else if (state !== "FAILED") this.#keep(known, packet);
     return known;
   }
 
   #ask(nic: Nic, link: Link, nextHop: Ipv4, packet: IpBody): Neighbour {
-    const { nowMs } = this.#host;
-    const made = this.#add(nic, {
-      ip: nextHop,
-      link: link.index,
-      mac: undefined,
-      state: "INCOMPLETE",
-      updatedMs: nowMs,
-      confirmedMs: unconfirmedMs(nowMs),
-      usedMs: nowMs,
-      timerAtMs: nowMs + neighbourTimes.retransMs,
-      probes: neighbourTimes.unicastProbes + 1,
-    });
+    const { model, nowMs } = this.#host;
+    const made = this.#add(nic, neighbourAsked(model, nextHop, link.index, nowMs));
     made.waiting.push(packet);
     this.#solicit(made, false);
     this.#setTimer(made);
