@@ -341,7 +341,7 @@ export interface Lab {
   readonly kernels: Readonly<Record<string, string>>;
   /** The switches throw gratuitous ARP away. */
   readonly ignoresGratuitous: boolean;
-  /** The policy redirect takes this port only. */
+  /** The policy redirect takes this port only, by tcp and by udp. */
   readonly redirectPort: number | undefined;
   readonly wires: LabWires;
   /** A run with faults instead of the story. */

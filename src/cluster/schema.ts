@@ -827,7 +827,7 @@ const lab = z
       "What each host is plugged into, and how; a list for a host in several networks.",
       { default: "the only switch", example: { web1: { switch: "edge", delayMs: 2 } } },
     ),
-    redirectPort: may(portNumber, "The policy redirect takes this port only; for the simulator.", {
+    redirectPort: may(portNumber, "The policy redirect takes this port only, by tcp and by udp; for the simulator.", {
       default: "all ports, a rule for each protocol",
       example: 80,
     }),

@@ -51,8 +51,6 @@ export interface LabSpec {
   readonly kernels?: ReadonlyMap<string, string>;
   /** Switches that throw gratuitous ARP away; for the simulator. */
   readonly dropsGratuitous?: boolean;
-  /** redirect only this port; for the simulator. */
-  readonly redirectPort?: number;
 }
 
 export interface PlotRealServer {
@@ -80,7 +78,6 @@ export interface Plot {
   readonly weights: Readonly<Record<string, Readonly<Record<string, number>>>>;
   readonly cast: Cast;
   readonly kernels?: ReadonlyMap<string, string>;
-  readonly redirectPort?: number;
   readonly traffic: TrafficPlan;
   /** Machines on the same wire as a real server that it must reach, with their addresses there. */
   neighboursOf(host: LabHost): { readonly host: LabHost; readonly address: Ipv4 }[];
@@ -184,7 +181,6 @@ export function plotOf(
     lan,
     vips: spec.vips,
     ...(spec.kernels === undefined ? {} : { kernels: spec.kernels }),
-    ...(spec.redirectPort === undefined ? {} : { redirectPort: spec.redirectPort }),
     client,
     router,
     director: active,

@@ -125,7 +125,6 @@ export function specOf(cluster: Cluster, forwarding: ForwardingMethod, purpose: 
     wires: withClient(cluster, director, client?.name),
     kernels: kernelsOf(cluster),
     dropsGratuitous: cluster.lab.ignoresGratuitous,
-    ...(cluster.lab.redirectPort === undefined ? {} : { redirectPort: cluster.lab.redirectPort }),
   };
   if (clientAddressesOf(spec).length > 0) return spec;
   const instead = "only a scenario of `vipward sim`, and `vipward explore`, can do with one on another network";

@@ -158,7 +158,6 @@ export class RealScenario implements Stricken {
       stateDir: join(this.#folder, name),
       realServer: name,
       direction,
-      everyPort: this.plot.redirectPort === undefined,
     };
     if (killAt > 0) {
       await foldJournal(new FileJournal(join(asked.stateDir, "journal")));

@@ -7,10 +7,10 @@ import type { Cluster } from "../cluster/cluster.ts";
 import { Namespace } from "../host/namespace.ts";
 import { machinePorts } from "../host/perform/machine.ts";
 import { programsHere } from "../host/perform/readFacts.ts";
+import { labWishOf } from "../lab/wish.ts";
 import { kernelModel } from "../plan/kernelModel.ts";
 import type { Plan } from "../plan/plan.ts";
 import { planFor } from "../policy/auto.ts";
-import { wishOf } from "../policy/wishOf.ts";
 import type { ApplyPorts } from "../ports/apply.ts";
 
 export interface VipwardRun {
@@ -19,21 +19,17 @@ export interface VipwardRun {
   readonly stateDir: string;
   readonly realServer: string;
   readonly direction: "apply" | "undo";
-  /** REDIRECT takes every port, as no service's port is named. */
-  readonly everyPort: boolean;
 }
 
 /** `as`: the ports in a form of their own, such as one that dies. */
 export async function runVipward(
   cluster: Cluster,
-  { namespace: name, stateDir, realServer: server, direction, everyPort }: VipwardRun,
+  { namespace: name, stateDir, realServer: server, direction }: VipwardRun,
   as: (ports: ApplyPorts) => ApplyPorts = (ports) => ports,
 ): Promise<Outcome> {
   const realServer = cluster.realServers.find((r) => r.name === server);
   if (realServer === undefined) throw new RangeError(`no real server ${server}`);
-  const policy = realServer.policy.name;
-  const wished = { ...wishOf(cluster, realServer), programs: programsHere() };
-  const wish = policy === "redirect" && everyPort ? { ...wished, services: [] } : wished;
+  const wish = { ...labWishOf(cluster, realServer), programs: programsHere() };
   const namespace = new Namespace(name);
   try {
     const ports = as(machinePorts({ namespace, stateDir }));
@@ -43,7 +39,7 @@ export async function runVipward(
       paths: [],
       kernel: kernelModel,
       plan: (world, owned): Plan => {
-        const choice = planFor(policy, { world, owned, wish, kernel: kernelModel });
+        const choice = planFor(realServer.policy.name, { world, owned, wish, kernel: kernelModel });
         if ("plan" in choice) return choice.plan;
         throw new Error(choice.considered.map((c) => `${c.policy}: ${c.why}`).join("; "));
       },

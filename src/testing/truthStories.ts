@@ -71,7 +71,8 @@ const stories: readonly Story[] = [
   { file: "lvs-dr", vm: "asked" },
   { file: "lvs-tun", here: false, vm: "always" },
   { file: "lvs-dr-2.2", vm: "asked", change: [["policy: auto", "policy: redirect"]] },
-  { file: "redirect-port", vm: "asked" },
+  // checks by the RIP, which see all servers: what a VIP's port without a rule does to clients is asked
+  { file: "redirect-port", vm: "asked", change: [["port: 8080,", "port: 8080, health: tcp,"]] },
   { file: "redirect-all", here: false, vm: "asked" },
   { file: "redirect-tun", here: false, vm: "asked" },
   { file: "mixed-kernels", vm: "asked", change: [onLo] },

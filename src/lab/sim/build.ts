@@ -215,7 +215,6 @@ export function buildWorld(cluster: Cluster, plot: Plot, options: WorldOptions):
       realServer,
       bare: bare(host.name),
       plot,
-      redirectPort: plot.redirectPort,
       pass: options.pass ?? (() => {}),
     });
     const rip = addressOn(one.host, one.wire);

@@ -19,11 +19,11 @@ import { makePlan, type Plan, type PlannedStep } from "../../plan/plan.ts";
 import { nothingWanted } from "../../plan/proof.ts";
 import { type Choice, planFor } from "../../policy/auto.ts";
 import type { Wish } from "../../policy/wish.ts";
-import { wishOf } from "../../policy/wishOf.ts";
 import { SimGuard } from "../../sim/guard.ts";
 import type { SimHost } from "../../sim/host.ts";
 import { Killed, SimMachine } from "../../sim/machine.ts";
 import type { Cure } from "../report.ts";
+import { labWishOf } from "../wish.ts";
 
 type Part = "answering" | "announcing" | "other";
 
@@ -94,8 +94,6 @@ export interface SilencedOptions {
   /** Before anybody did anything for the cluster. The same for one `plot`. */
   readonly bare: HostFacts;
   readonly plot: object;
-  /** The policy redirect takes this port only; undefined: all of tcp and udp. */
-  readonly redirectPort: number | undefined;
   /** After each operation of a run. */
   readonly pass: () => void;
 }
@@ -127,10 +125,8 @@ export class Silenced {
     this.host = options.host;
     this.#base = options.bare;
     this.#machine = new SimMachine(options.host, options.pass);
-    const { cluster, realServer, redirectPort } = options;
-    const wish = wishOf(cluster, realServer);
-    const all = realServer.policy.name === "redirect" && redirectPort === undefined;
-    this.#wish = all ? { ...wish, services: [] } : wish;
+    const { cluster, realServer } = options;
+    this.#wish = labWishOf(cluster, realServer);
     const known = chosen.get(realServer)?.get(options.plot);
     this.silence = known ?? silenceOf(realServer.policy.name, this.#choose(options.bare, []));
     if (known === undefined)

@@ -72,7 +72,7 @@ for (const policy of ["arp-sysctl", "nft-arp"])
           if (left <= 0) throw new Killed();
           left--;
         };
-        const asked = { namespace: namespace.name, stateDir, realServer: name, direction, everyPort: false };
+        const asked = { namespace: namespace.name, stateDir, realServer: name, direction };
         const ended = await runVipward(cluster, asked, (p) => mortal(p, { isLast: () => left <= 0, burn })).catch(
           (error: unknown): Outcome | undefined => {
             if (error instanceof Killed) return undefined;
