@@ -15,8 +15,6 @@ export interface TrafficPlan {
   /** Connections that ask once and end, started evenly over the run. */
   readonly shortLived: number;
   readonly durationMs: number;
-  /** Long-lived connections go on for so long instead. */
-  readonly longForMs?: number;
   /** Pause between two requests of a long-lived connection. */
   readonly pauseMs: number;
   /** No answer for so long counts as a hang. */

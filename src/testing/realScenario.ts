@@ -94,9 +94,7 @@ export class RealScenario implements Stricken {
     const { faults, durationMs, longLived, connectEveryMs, askEveryMs } = this.#options;
     const startMs = performance.now();
     const until = (atMs: number): Promise<void> => sleep(Math.max(0, startMs + atMs - performance.now()));
-    const lengthMs = durationMs - plot.traffic.patienceMs;
-    const shortLived = Math.floor(lengthMs / connectEveryMs);
-    const size = { longLived, shortLived, durationMs: lengthMs, longForMs: durationMs };
+    const size = { longLived, shortLived: Math.floor(durationMs / connectEveryMs), durationMs };
     const traffic = client.ask({ ...plot.traffic, pauseMs: 1000, ...size });
     const stirring = this.#options.silenced ? undefined : setInterval(() => this.network.stir(), stirMs);
     this.#closers.push(() => clearInterval(stirring));
@@ -107,11 +105,10 @@ export class RealScenario implements Stricken {
     }
     await until(durationMs);
     clearInterval(stirring);
-    const caches = this.#caches();
     await asking;
     const reply = await traffic;
     if (reply.kind !== "done") throw new Error(`the client answered ${reply.kind}`);
-    return this.#seen(reply.result.connections, caches, tap);
+    return this.#seen(reply.result.connections, this.#caches(), tap);
   }
 
   /** With its VIPs and its policy; unsilenced: the VIPs on lo, as they are. One that will restart has booted before. */

@@ -99,7 +99,7 @@ function converse(
 
 async function run(plan: TrafficPlan): Promise<TrafficResult> {
   const startMs = performance.now();
-  const untilMs = startMs + (plan.longForMs ?? plan.durationMs);
+  const untilMs = startMs + plan.durationMs;
   const start = (kind: "long" | "short", i: number): Promise<ConnectionResult> => {
     const target = plan.targets[i % plan.targets.length];
     const from = plan.from[Math.floor(i / plan.targets.length) % plan.from.length];

@@ -109,6 +109,8 @@ export class Scenario {
   readonly #work: (() => Promise<void>)[] = [];
   #next = 0;
   readonly #conversations: Conversation[] = [];
+  /** Questions by udp that wait for their answer. */
+  #questions = 0;
   #breathe: Breathe | undefined;
   /** When the story begins: failover and health have settled by then. */
   #startUs = Number.POSITIVE_INFINITY;
@@ -218,7 +220,7 @@ export class Scenario {
   }
 
   get #isUnderWay(): boolean {
-    return this.#conversations.some((one) => !one.isOver);
+    return this.#questions > 0 || this.#conversations.some((one) => !one.isOver);
   }
 
   /** Lets time pass, and guards work in it, one after another. */
@@ -337,7 +339,7 @@ export class Scenario {
       this.#askByDatagram(client, n);
       start("short", n++);
       const at = lan.nowUs + connectEveryMs * 1000;
-      if (at < untilUs - plot.traffic.patienceMs * 1000) lan.at(at, next);
+      if (at < untilUs) lan.at(at, next);
     };
     lan.at(startUs + 500_000, next);
   }
@@ -348,7 +350,9 @@ export class Scenario {
     const from = traffic.from[n % traffic.from.length];
     if (target === undefined || from === undefined || !client.isAwake) return;
     this.#datagrams.asked++;
+    this.#questions++;
     askByDatagram(client, n, target, ipv4(from), (answered) => {
+      this.#questions--;
       if (answered) this.#datagrams.answered++;
     });
   }
