@@ -46,18 +46,24 @@ after(() => {
 /** Whatever comes, comes by then. */
 const shortlyMs = 400;
 
-/** A segment from the client to the VIP at lb1; what of TCP each of the others then hears. */
-async function segment(flags: number, port: number): Promise<{ client: string[]; lb2: string[] }> {
+/** A segment from the client to the VIP at lb1; what of TCP each of the others then hears: lb2 with the hops it has left. */
+async function segment(flags: number, port: number, ttl?: number): Promise<{ client: string[]; lb2: string[] }> {
   for (const tap of taps.values()) tap.receive(() => {}, 10_000);
   const tcp = { sourcePort: 40_000, destinationPort: port, sequence: 1, acknowledgment: 1, flags, window: 1000 };
-  const packet = tcpPacket({ source: client, destination: vip }, tcp);
+  const packet = tcpPacket({ source: client, destination: vip, ...(ttl !== undefined && { ttl }) }, tcp);
   taps.get("client")?.send([ipv4Frame({ source: macs.client as Mac, destination: macs.lb1 as Mac }, packet)]);
   const found: { client: string[]; lb2: string[] } = { client: [], lb2: [] };
   const hear = (name: "client" | "lb2"): void => {
     taps.get(name)?.receive((frame) => {
       const { ethernet, inside } = dissect(frame.octets.slice());
       if (inside.kind !== "ipv4" || inside.inside.kind !== "tcp" || ethernet?.destination !== macs[name]) return;
-      found[name].push((inside.inside.tcp.flags & TCP_FLAG.rst) !== 0 ? "rst" : "segment");
+      found[name].push(
+        (inside.inside.tcp.flags & TCP_FLAG.rst) !== 0
+          ? "rst"
+          : ttl === undefined
+            ? "segment"
+            : `ttl ${inside.ipv4.ttl}`,
+      );
     }, 10_000);
   };
   await within(shortlyMs, () => {
@@ -131,6 +137,12 @@ test("relay: what is no SYN goes to the other director, for its time", async (t)
   endRelay();
   relay(60_000);
   assert.deepEqual(await segment(TCP_FLAG.ack, 80), { client: [], lb2: ["segment"] });
+  assert.deepEqual(await segment(TCP_FLAG.ack, 80, 2), { client: [], lb2: ["ttl 1"] });
+  assert.deepEqual(
+    await segment(TCP_FLAG.ack, 80, 1),
+    { client: [], lb2: [] },
+    "two that relay to each other come to an end",
+  );
   endRelay();
   assert.deepEqual(await segment(TCP_FLAG.ack, 80), { client: ["rst"], lb2: [] }, "over before its time");
   endRelay();

@@ -14,7 +14,7 @@ const chain = "input";
 const behindIpvs = 150;
 const protocols: Readonly<Record<number, string>> = { 6: "tcp", 17: "udp", 132: "sctp" };
 
-const match = (left: unknown, op: "==" | "!=", right: unknown): unknown => ({ match: { op, left, right } });
+const match = (left: unknown, op: "==" | "!=" | ">", right: unknown): unknown => ({ match: { op, left, right } });
 const field = (protocol: string, name: string): unknown => ({ payload: { protocol, field: name } });
 const rule = (...expr: unknown[]): unknown => ({ add: { rule: { family, table, chain, expr } } });
 const drop = { drop: null };
@@ -25,14 +25,12 @@ export const relaySet = (to: Ipv4): string => `relay_${formatIpv4(to)}`;
 function relayCommands(to: Ipv4): unknown[] {
   const name = relaySet(to);
   const isSyn = { "&": [field("tcp", "flags"), "syn"] };
+  const isRelayed = [match(field("ip", "daddr"), "==", `@${name}`), match(isSyn, "!=", "syn")];
   return [
     { add: { set: { family, table, name, type: "ipv4_addr", flags: ["timeout"] } } },
-    rule(
-      match(field("ip", "daddr"), "==", `@${name}`),
-      match(isSyn, "!=", "syn"),
-      { dup: { addr: formatIpv4(to) } },
-      drop,
-    ),
+    // The copy has one hop less, but dup does not look whether any was left (nf_dup_ipv4): 0 would be followed by 255.
+    rule(...isRelayed, match(field("ip", "ttl"), ">", 1), { dup: { addr: formatIpv4(to) } }),
+    rule(...isRelayed, drop),
   ];
 }
 
