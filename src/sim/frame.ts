@@ -243,6 +243,7 @@ export const ipipPacket = (ends: Ends, inner: IpBody): IpBody =>
   new IpBody({
     ...ends,
     protocol: PROTOCOL.ipip,
+    ttl: inner.ttl,
     dontFragment: inner.dontFragment,
     lengthOctets: 20 + inner.lengthOctets,
     inner,

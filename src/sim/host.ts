@@ -461,7 +461,7 @@ export class SimHost implements Station {
     return nic?.mtuOctets;
   }
 
-  /** IPIP to `to`, from the address the route to it has. */
+  /** IPIP to `to`, from the address the route to it has. TTL and DF are those of what is inside (ip_vs_tunnel_xmit). */
   tunnel(inner: IpBody, to: Ipv4): boolean {
     const source = this.sourceFor(to);
     if (source === undefined) return false;
@@ -493,15 +493,10 @@ export class SimHost implements Station {
         return;
       case "drop":
         this.drop(verdict.rule);
-        if (verdict.icmp !== undefined && kind === "unicast")
-          this.icmp.unreachable(
-            ip,
-            verdict.icmp === "protocol unreachable"
-              ? UNREACHABLE.protocol
-              : verdict.icmp === "host unreachable"
-                ? UNREACHABLE.host
-                : UNREACHABLE.net,
-          );
+        if (verdict.icmp === undefined || kind !== "unicast") return;
+        if (verdict.icmp === "protocol unreachable")
+          this.icmp.unreachable(ip, UNREACHABLE.protocol, { from: ip.destination });
+        else this.icmp.unreachable(ip, verdict.icmp === "host unreachable" ? UNREACHABLE.host : UNREACHABLE.net);
     }
   }
 
@@ -533,7 +528,7 @@ export class SimHost implements Station {
     const mtu = nic.mtuOctets;
     if (ip.lengthOctets > mtu) {
       this.drop("longer than the MTU");
-      if (ip.dontFragment) this.icmp.unreachable(ip, UNREACHABLE.fragmentationNeeded, mtu);
+      if (ip.dontFragment) this.icmp.unreachable(ip, UNREACHABLE.fragmentationNeeded, { mtuOctets: mtu });
       return;
     }
     this.neighbours.send(nic, via ?? ip.destination, hopped(ip));
@@ -547,7 +542,7 @@ export class SimHost implements Station {
     else if (ip.protocol === PROTOCOL.udp) {
       const service = this.#serviceAt(port ?? ip.destinationPort);
       if (service === undefined) {
-        this.icmp.unreachable(ip, UNREACHABLE.port);
+        this.icmp.unreachable(ip, UNREACHABLE.port, { from: answerFrom });
         return;
       }
       const answer = service(ip);

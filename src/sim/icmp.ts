@@ -1,6 +1,6 @@
 /** ICMP on a host: echo, and errors about packets that did not arrive. */
 import type { Ipv4 } from "../base/ipv4.ts";
-import { UNREACHABLE } from "../wire/icmp.ts";
+import { type Icmp as Message, UNREACHABLE } from "../wire/icmp.ts";
 import { PROTOCOL } from "../wire/ipv4.ts";
 import { type IpBody, icmpError, icmpPacket } from "./frame.ts";
 import type { TcpStack } from "./tcp.ts";
@@ -37,20 +37,23 @@ export class Icmp {
     this.#host.output(icmpPacket(ends, { kind: "echo-request", id, sequence: 1 }));
   }
 
-  /** Tells the sender of a packet that it did not arrive. */
-  unreachable(packet: IpBody, code: number, mtuOctets?: number): void {
-    if (isError(packet)) return;
-    const source = this.#host.sourceFor(packet.source);
-    if (source === undefined) return;
-    const message = { kind: "unreachable" as const, code, ...(mtuOctets === undefined ? {} : { mtuOctets }) };
-    this.#host.output(icmpError({ source, destination: packet.source, id: this.#host.packetId() }, message, packet));
+  /**
+   * Tells the sender of a packet that it did not arrive. `from`: the packet's destination where that was an address of
+   * this host (icmp_send: of a packet with a local route); else it is the address towards the sender.
+   */
+  unreachable(packet: IpBody, code: number, { from, mtuOctets }: { from?: Ipv4; mtuOctets?: number } = {}): void {
+    this.#error(packet, { kind: "unreachable", code, ...(mtuOctets === undefined ? {} : { mtuOctets }) }, from);
   }
 
-  timeExceeded(packet: IpBody): void {
-    const source = this.#host.sourceFor(packet.source);
-    if (source === undefined || isError(packet)) return;
-    const ends = { source, destination: packet.source, id: this.#host.packetId() };
-    this.#host.output(icmpError(ends, { kind: "time-exceeded", code: 0 }, packet));
+  timeExceeded(packet: IpBody, from?: Ipv4): void {
+    this.#error(packet, { kind: "time-exceeded", code: 0 }, from);
+  }
+
+  #error(packet: IpBody, message: Message, from: Ipv4 | undefined): void {
+    if (isError(packet)) return;
+    const source = from ?? this.#host.sourceFor(packet.source);
+    if (source === undefined) return;
+    this.#host.output(icmpError({ source, destination: packet.source, id: this.#host.packetId() }, message, packet));
   }
 
   /** `seen`: the destination as the host sees it, which answers. */

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { type Ipv4, ipv4, ipv4FromNumber } from "../base/ipv4.ts";
 import { mac } from "../base/mac.ts";
+import type { TableService } from "../machine/table.ts";
 import { addressFacts, sketchFacts } from "../testing/modelHosts.ts";
 import "../testing/seed.ts";
 import { type IpBody, tcpPacket } from "./frame.ts";
@@ -15,9 +16,11 @@ const server = (n: number, weight = 1): Candidate => ({
   rip: ipv4FromNumber(ipv4("10.0.0.10") + n),
   port: 80,
   weight,
+  lastWeight: weight,
   active: 0,
   inactive: 0,
   overloaded: false,
+  gone: false,
 });
 const asker = (n: number): Asker => ({
   source: ipv4FromNumber(ipv4("10.1.0.0") + n),
@@ -25,15 +28,15 @@ const asker = (n: number): Asker => ({
   destination: ipv4("10.0.0.100"),
   nowMs: 0,
 });
-const make = (name: string, list: readonly Candidate[], flags = { port: false, fallback: false }) => {
+const make = (name: string, destinations: readonly Candidate[], flags = { port: false, fallback: false }) => {
   const scheduler = schedulers[name];
   assert.ok(scheduler);
-  return scheduler(list, flags);
+  return scheduler({ destinations, flags }, 0);
 };
 const picks = (name: string, list: readonly Candidate[], count: number): number[] => {
-  const schedule = make(name, list);
+  const scheduler = make(name, list);
   return Array.from({ length: count }, (_, i) => {
-    const chosen = schedule(asker(i));
+    const chosen = scheduler.pick(asker(i));
     return chosen === undefined ? -1 : list.indexOf(chosen);
   });
 };
@@ -104,8 +107,103 @@ test("weight 0 and overloaded servers get nothing, whatever the scheduler", () =
 test("fallback: a client of a drained server goes to another one", () => {
   const list = [server(1, 0), server(2)];
   for (const name of ["sh", "mh"]) {
-    const schedule = make(name, list, { port: false, fallback: true });
-    for (let i = 0; i < 50; i++) assert.equal(schedule(asker(i)), list[1]);
+    const scheduler = make(name, list, { port: false, fallback: true });
+    for (let i = 0; i < 50; i++) assert.equal(scheduler.pick(asker(i)), list[1]);
+  }
+});
+
+/** The real server, 1 to n, that each new connection goes to; before each one the table says these weights. */
+function shares(scheduler: string, tables: readonly (readonly number[])[], flags: readonly number[] = [SYN]): number[] {
+  const { ipvs, deliver } = director();
+  ipvs.program([]);
+  let known: readonly number[] | undefined;
+  return tables.map((weights, i) => {
+    if (weights.join() !== known?.join()) ipvs.program([service(scheduler, weights)]);
+    known = weights;
+    const before = ipvs.counts().map((c) => c.connections);
+    for (const some of flags) deliver(segment(i, some));
+    return ipvs.counts().findIndex((c, n) => c.connections > (before[n] ?? 0)) + 1;
+  });
+}
+const service = (scheduler: string, weights: readonly number[]): PortService => ({
+  ...{ vip, protocol: 6, port: 80, scheduler },
+  realServers: weights.map((weight, i) => ({
+    ...{ name: `web${i + 1}`, rip: ipv4(`10.0.0.1${i + 1}`), port: 80, weight, forwarding: "dr" as const },
+  })),
+});
+type PortService = Extract<TableService, { port: number }>;
+
+// What follows was seen of a kernel first: host/engine/ipvs.vm.test.ts compares stories of all schedulers.
+test("rr goes on where it was when a weight changes or a server joins, and steps back when its last one goes", () => {
+  // as slowStartMs does it: the third server's weight grows with each step
+  const growing = [1, 2, 3, 4, 5, 6].map((weight) => [1, 1, weight]);
+  assert.deepEqual(shares("rr", growing), [3, 2, 1, 3, 2, 1]);
+  const list = [server(3), server(2), server(1)];
+  const scheduler = make("rr", list);
+  const next = (): number => ((scheduler.pick(asker(1))?.rip ?? 0) & 0xff) - 10;
+  assert.deepEqual([next(), next()], [3, 2]);
+  list.unshift(server(4));
+  scheduler.added?.();
+  assert.deepEqual([next(), next()], [1, 4]);
+  list.shift();
+  scheduler.removed?.(0);
+  assert.deepEqual([next(), next()], [3, 2]);
+  list.splice(1, 1);
+  scheduler.removed?.(1);
+  assert.equal(next(), 1);
+});
+
+test("wrr keeps its level: a heavy server that joins later gets no more than the others until the next round", () => {
+  const [before, after] = [
+    [1, 4],
+    [3, 4],
+  ];
+  // level 1 as the first server left it, then 4 and 3; the change begins at the head, at level 3
+  const got = shares("wrr", [before, before, before, before, after, after, after, after]);
+  assert.deepEqual(got, [2, 1, 2, 2, 2, 1, 2, 1]);
+  // at level 2 the steps become two wide: 3 and 1 are the levels then
+  const wider = Array.from({ length: 11 }, (_, i) => (i < 5 ? before : [2, 4]));
+  assert.deepEqual(shares("wrr", wider), [2, 1, 2, 2, 2, 2, 2, 1, 2, 2, 1]);
+});
+
+test("mh: who is drained keeps his places in the table, so that the others' clients stay where they were", () => {
+  const many = Array.from({ length: 60 }, () => [1, 1, 1]);
+  const all = shares("mh", many);
+  const drained = shares(
+    "mh",
+    many.map(() => [1, 1, 1]).map((weights, i) => (i === 0 ? weights : [1, 0, 1])),
+  );
+  for (const [i, chosen] of drained.entries()) if (i > 0) assert.equal(chosen, all[i] === 2 ? 0 : all[i]);
+});
+
+test("lblc: a VIP stays with its server whatever changes beside it, above its threshold, and till a day unused", () => {
+  const tables = [
+    [9, 9],
+    [9, 9],
+    [9, 8],
+    [9, 9],
+    [9, 8],
+  ];
+  assert.deepEqual(shares("lblc", tables, [SYN, ACK]), [2, 2, 2, 2, 2]);
+  for (const name of ["lblc", "lblcr"]) {
+    const list = [server(1, 1), server(2, 1)];
+    const scheduler = make(name, list);
+    const at = (hours: number): number =>
+      list.indexOf(scheduler.pick({ ...asker(1), nowMs: hours * 3_600_000 }) as Candidate);
+    const [first, second] = list as [Candidate, Candidate];
+    assert.equal(at(0), 0, name);
+    first.inactive = 50;
+    assert.equal(at(23), 0, name);
+    first.overloaded = true;
+    assert.equal(at(24), name === "lblc" ? 0 : 1, name);
+    first.overloaded = false;
+    second.inactive = 99;
+    assert.equal(at(46), 0, name);
+    first.inactive = 200;
+    assert.equal(at(70.6), 1, `${name}: unused for more than a day`);
+    second.gone = true;
+    second.inactive = 300;
+    assert.equal(at(71), 0, `${name}: gone`);
   }
 });
 
@@ -225,6 +323,32 @@ test("a port comes again: scheduled anew in TIME_WAIT and CLOSE, not in FIN_WAIT
   assert.deepEqual(shares(persistent, SYN, ACK, RST), same, "CLOSE under a template");
 });
 
+test("a template outlives its timer while its connections live, by a minute each time, and for good", () => {
+  const { lan, ipvs, deliver } = director();
+  const wanted = { ...service("rr", [1, 1]), persistence: { timeoutSeconds: 100, netmaskLength: 32 } };
+  ipvs.program([wanted]);
+  const served = (): number => {
+    const before = ipvs.counts().map((c) => c.connections);
+    deliver({ ...segment(1, SYN), sourcePort: ++port });
+    return ipvs.counts().findIndex((c, n) => c.connections > (before[n] ?? 0));
+  };
+  let port = 40_000;
+  const first = served();
+  for (let seconds = 0; seconds <= 150; seconds += 15) {
+    lan.run(seconds * 1_000_000);
+    deliver({ ...segment(1, ACK), sourcePort: port });
+  }
+  deliver({ ...segment(1, RST), sourcePort: port }); // it goes at 160 s; the timer fired at 100 s, and does at 160 s
+  lan.run(158_000_000);
+  assert.equal(served(), first);
+  deliver({ ...segment(1, RST), sourcePort: port }); // at 168 s
+  lan.run(217_000_000);
+  assert.equal(served(), first, "a minute from the last connection");
+  deliver({ ...segment(1, RST), sourcePort: port });
+  lan.run(278_000_000);
+  assert.notEqual(served(), first, "and no more than that minute, though the service says 100 seconds");
+});
+
 test("what comes for a server that was taken out is dropped in silence while its connection is known, a new SYN too", () => {
   const { ipvs, sent, deliver } = director();
   for (const client of [1, 2]) for (const flags of [SYN, ACK]) deliver(segment(client, flags));
@@ -300,5 +424,37 @@ test("C-DIR-04: a packet with DF that is too long for the tunnel is answered wit
   deliver({ ...segment(1, SYN), source: ipv4("10.0.0.200") });
   deliver({ ...segment(1, ACK, 1460), source: ipv4("10.0.0.200") });
   assert.equal(sent[0]?.inner?.destination, vip);
+  assert.deepEqual([sent[0]?.ttl, sent[0]?.inner?.ttl], [63, 63], "the outer header has the inner one's");
   assert.deepEqual(sent[1]?.icmp?.message, { kind: "unreachable", code: 4, mtuOctets: 1480 });
+  assert.equal(sent[1]?.source, vip, "icmp_send: from where the packet was for");
+});
+
+test("a packet whose TTL ends at the director is answered for by the VIP, and goes no further", () => {
+  const { ipvs, sent, deliver } = director();
+  deliver({ ...segment(1, SYN), ttl: 2 });
+  deliver({ ...segment(1, ACK), ttl: 1 });
+  assert.deepEqual(
+    sent.map((p) => [p.source === vip, p.ttl, p.icmp?.message.kind]),
+    [
+      [false, 1, undefined],
+      [true, 64, "time-exceeded"],
+    ],
+  );
+  assert.equal(ipvs.refused, 1);
+  assert.equal(
+    ipvs.counts().reduce((sum, c) => sum + c.packets, 0),
+    2,
+    "counted before it is sent",
+  );
+});
+
+test("relay: what belongs to no connection goes on with one hop less, and ends where there is none left", () => {
+  const { ipvs, sent, deliver } = director();
+  ipvs.relay([vip], ipv4("10.0.0.3"), 2000);
+  for (const ttl of [64, 2, 1]) assert.equal(deliver({ ...segment(1, ACK), ttl }), true);
+  assert.deepEqual(
+    sent.map((p) => p.ttl),
+    [63, 1],
+  );
+  assert.equal(ipvs.refused, 1);
 });

@@ -4,7 +4,7 @@
  * reads the table and hands over changes.
  */
 import { type Ipv4, ipv4FromNumber } from "../base/ipv4.ts";
-import { applyChanges, type TableChange } from "../machine/difference.ts";
+import { applyChanges, difference, type TableChange } from "../machine/difference.ts";
 import {
   keyOf,
   type MarkRule,
@@ -12,6 +12,7 @@ import {
   type TableKey,
   type TableRealServer,
   type TableService,
+  type TableSettings,
 } from "../machine/table.ts";
 import type {
   EngineCount,
@@ -30,13 +31,13 @@ import { TCP_FLAG } from "../wire/tcp.ts";
 import { hopped, type IpBody } from "./frame.ts";
 import type { LocalInput, SimHost } from "./host.ts";
 import { eventOf, inputOnly, type State, timeoutSeconds, udpTimeoutSeconds } from "./ipvsStates.ts";
-import { type Candidate, type Schedule, schedulers } from "./schedulers.ts";
+import { type Candidate, type Scheduler, type SchedulerFlags, schedulers } from "./schedulers.ts";
 import { SyncDaemons } from "./sync.ts";
 
 interface Destination extends Candidate {
   server: TableRealServer;
-  /** Taken out of its service: what is left of its connections goes nowhere. */
-  gone: boolean;
+  /** Whose server it was last: another service counts anew. */
+  service: VirtualService;
   connections: number;
   packets: number;
   octets: number;
@@ -46,16 +47,17 @@ interface Destination extends Candidate {
 interface Template {
   readonly destination: Destination;
   expiresUs: number;
+  timeoutUs: number;
   /** Connections that it made and that live: until the last has gone it does not expire. */
-  controlled: number;
+  readonly controlled: Set<IpvsConnection>;
 }
 
 interface VirtualService {
-  service: TableService;
+  settings: TableKey & TableSettings;
+  flags: SchedulerFlags;
   /** In the kernel's order: the last one added first. */
-  destinations: Destination[];
-  schedule: Schedule<Destination>;
-  readonly templates: Map<number, Template>;
+  readonly destinations: Destination[];
+  scheduler: Scheduler<Destination>;
 }
 
 interface IpvsConnection {
@@ -96,6 +98,14 @@ const numberOf = (key: TableKey): number =>
   "fwmark" in key ? -1 - key.fwmark : portKey(key.vip, key.protocol, key.port);
 const maskOf = (length: number): number => (length === 0 ? 0 : (0xffffffff << (32 - length)) >>> 0);
 
+const serverNumber = ({ rip, port }: { readonly rip: Ipv4; readonly port: number }): number => rip * 65_536 + port;
+/** IP_VS_SVC_F_SCHED1 and 2. */
+const flagsOf = ({ schedulerFlags = [] }: TableSettings): SchedulerFlags => ({
+  fallback: schedulerFlags.includes(1),
+  port: schedulerFlags.includes(2),
+});
+const againUs = 60_000_000;
+
 const noGate: GateWish = { closed: [], open: [], peers: [] };
 
 export class Ipvs implements LocalInput, TableEngine {
@@ -105,8 +115,10 @@ export class Ipvs implements LocalInput, TableEngine {
   #marks: readonly MarkRule[] = [];
   /** By what the client asked for (VIP, protocol, port), then by client: numbers that a double holds exactly. */
   readonly #connections = new Map<number, Map<number, IpvsConnection>>();
-  /** By service: servers that were taken out while they had connections, and that have those still if they come back. */
-  readonly #takenOut = new Map<number, readonly Destination[]>();
+  /** By service and server: who was taken out. If he comes back he has what he had. */
+  readonly #takenOut = new Map<number, Map<number, Destination>>();
+  /** By service, which they outlive, and client. */
+  readonly #templates = new Map<number, Map<number, Template>>();
   #lastSweepUs = 0;
   readonly #sync: SyncDaemons;
   /** Told at once, while VIPs are handed over. */
@@ -131,60 +143,97 @@ export class Ipvs implements LocalInput, TableEngine {
 
   /** Makes exactly these services stand. */
   program(services: readonly TableService[]): void {
-    const before = this.#table;
-    this.#table = services;
-    const wanted = new Set(services.map(numberOf));
-    for (const [key, { destinations }] of this.#services)
-      if (!wanted.has(key)) {
-        this.#takeOut(key, destinations);
-        this.#services.delete(key);
+    const owned = new Set(this.#table.map(keyOf));
+    const found = difference(services, this.#table, { owned, maximumDeleteSharePercent: 100, force: true });
+    if (!found.ok) throw new RangeError(found.why);
+    const table = applyChanges(this.#table, found.changes);
+    for (const change of found.changes) this.#perform(change);
+    this.#table = table;
+  }
+
+  /** One command of the control interface, as the kernel carries it out: its scheduler is told of each. */
+  #perform(change: TableChange): void {
+    const key = numberOf(change.service);
+    if (change.kind === "addService") {
+      this.#services.set(key, this.#made(change.service));
+      return;
+    }
+    const service = this.#services.get(key);
+    if (service === undefined) throw new RangeError(`there is no service ${keyOf(change.service)}`);
+    if (change.kind === "editService") this.#edit(service, change.service);
+    else if (change.kind === "removeService") {
+      for (const destination of service.destinations) this.#takeOut(key, destination);
+      this.#services.delete(key);
+    } else if (change.kind === "addServer") {
+      service.destinations.unshift(this.#joining(key, service, change.server));
+      service.scheduler.added?.();
+    } else {
+      const at = service.destinations.findIndex((d) => serverNumber(d) === serverNumber(change.server));
+      const destination = service.destinations[at];
+      if (destination === undefined) throw new RangeError(`there is no server ${serverKeyOf(change.server)}`);
+      if (change.kind === "editServer") {
+        this.#update(destination, change.server);
+        service.scheduler.edited?.();
+      } else {
+        service.destinations.splice(at, 1);
+        this.#takeOut(key, destination);
+        service.scheduler.removed?.(at);
       }
-    for (const service of services) if (!before.includes(service)) this.#programOne(service);
+    }
   }
 
-  #programOne(service: TableService): void {
-    const key = numberOf(service);
-    const before = this.#services.get(key);
-    const destinations = service.realServers
-      .map((server): Destination => {
-        const known = [...(before?.destinations ?? []), ...(this.#takenOut.get(key) ?? [])].find(
-          (d) => d.rip === server.rip && d.port === server.port,
-        );
-        const { rip, port, weight } = server;
-        if (known === undefined) return { server, rip, port, weight, overloaded: false, gone: false, ...noCounts };
-        known.server = server;
-        known.weight = weight;
-        known.gone = false;
-        bound(known);
-        unbound(known);
-        return known;
-      })
-      .reverse();
-    this.#takeOut(
-      key,
-      (before?.destinations ?? []).filter((old) => !destinations.includes(old)),
-    );
-    const make = schedulers[service.scheduler];
-    if (make === undefined) throw new RangeError(`no scheduler ${service.scheduler}`);
-    const flags = service.schedulerFlags ?? [];
-    const schedule = make(destinations, { fallback: flags.includes(1), port: flags.includes(2) });
-    const templates = before?.templates ?? new Map<number, Template>();
-    this.#services.set(key, { service, destinations, schedule, templates });
+  #made(settings: TableKey & TableSettings): VirtualService {
+    const served = { settings, flags: flagsOf(settings), destinations: [] as Destination[] };
+    return Object.assign(served, { scheduler: this.#schedulerOf(settings, served) });
+  }
+  #schedulerOf(
+    settings: TableSettings,
+    served: Pick<VirtualService, "destinations" | "flags">,
+  ): Scheduler<Destination> {
+    const make = schedulers[settings.scheduler];
+    if (make === undefined) throw new RangeError(`no scheduler ${settings.scheduler}`);
+    return make(served, this.#host.nowMs);
+  }
+  /** ip_vs_edit_service: the scheduler stays if its name does; it finds its flags where they were. */
+  #edit(service: VirtualService, settings: TableKey & TableSettings): void {
+    const before = service.settings;
+    service.settings = settings;
+    service.flags = flagsOf(settings);
+    if (settings.scheduler !== before.scheduler) service.scheduler = this.#schedulerOf(settings, service);
   }
 
-  #takeOut(key: number, destinations: readonly Destination[]): void {
-    for (const destination of destinations) destination.gone = true;
-    const all = [...(this.#takenOut.get(key) ?? []), ...destinations];
-    const kept = all.filter((d) => d.gone && d.active + d.inactive > 0);
-    if (kept.length === 0) this.#takenOut.delete(key);
-    else this.#takenOut.set(key, kept);
+  /** ip_vs_add_dest: new, or as it was taken out (ip_vs_trash_get_dest). */
+  #joining(key: number, service: VirtualService, server: TableRealServer): Destination {
+    const { rip, port, weight } = server;
+    const known = this.#takenOut.get(key)?.get(serverNumber(server));
+    if (known === undefined)
+      return { server, service, rip, port, weight, lastWeight: weight, overloaded: false, gone: false, ...noCounts };
+    this.#takenOut.get(key)?.delete(serverNumber(server));
+    if (known.service !== service) Object.assign(known, { service, connections: 0, packets: 0, octets: 0 });
+    known.gone = false;
+    known.lastWeight = weight;
+    this.#update(known, server);
+    return known;
+  }
+  #update(destination: Destination, server: TableRealServer): void {
+    destination.server = server;
+    destination.weight = server.weight;
+    if (server.weight !== 0) destination.lastWeight = server.weight;
+    bound(destination);
+    unbound(destination);
+  }
+  #takeOut(key: number, destination: Destination): void {
+    destination.gone = true;
+    const all = this.#takenOut.get(key);
+    if (all === undefined) this.#takenOut.set(key, new Map([[serverNumber(destination), destination]]));
+    else all.set(serverNumber(destination), destination);
   }
 
   read(): TableReading {
     const traffic = new Map<string, ReadonlyMap<string, ServerTraffic>>();
-    for (const { service, destinations } of this.#services.values())
+    for (const { settings, destinations } of this.#services.values())
       traffic.set(
-        keyOf(service),
+        keyOf(settings),
         new Map(
           destinations.map((d) => [
             serverKeyOf(d.server),
@@ -206,15 +255,14 @@ export class Ipvs implements LocalInput, TableEngine {
 
   apply(changes: readonly TableChange[]): TableFailure[] {
     const failures: TableFailure[] = [];
-    let table = this.#table;
     for (const change of changes)
       try {
-        table = applyChanges(table, [change]);
+        this.#table = applyChanges(this.#table, [change]);
+        this.#perform(change);
       } catch (error) {
         if (!(error instanceof RangeError)) throw error;
         failures.push({ change, why: error.message, remedy: "read the table again" });
       }
-    this.program(table);
     return failures;
   }
 
@@ -260,7 +308,8 @@ export class Ipvs implements LocalInput, TableEngine {
   clear(): void {
     this.program([]);
     this.#connections.clear();
-    this.#takenOut.clear(); // they wait for the end of connections that are no more
+    this.#takenOut.clear();
+    this.#templates.clear();
     this.#marks = [];
     this.#gate = noGate;
     this.#sync.forget();
@@ -269,11 +318,11 @@ export class Ipvs implements LocalInput, TableEngine {
   }
 
   counts(): EngineCount[] {
-    return [...this.#services.values()].flatMap(({ service, destinations }) =>
-      "fwmark" in service
+    return [...this.#services.values()].flatMap(({ settings, destinations }) =>
+      "fwmark" in settings
         ? []
         : [...destinations].reverse().map((d) => ({
-            service: { vip: service.vip, protocol: service.protocol, port: service.port },
+            service: { vip: settings.vip, protocol: settings.protocol, port: settings.port },
             realServer: d.rip,
             connections: d.connections,
             packets: d.packets,
@@ -339,7 +388,8 @@ export class Ipvs implements LocalInput, TableEngine {
     const relay = this.#relays.get(destination);
     if (relay !== undefined && tcp !== undefined && relay.untilUs > this.#host.lan.nowUs) {
       if ((tcp.flags & TCP_FLAG.syn) !== 0) return false;
-      this.#host.output(hopped(packet), relay.to);
+      if (packet.ttl > 1) this.#host.output(hopped(packet), relay.to);
+      else this.refused++; // two that relay to each other would never end
       return true;
     }
     const { closed, open } = this.#gate;
@@ -379,8 +429,8 @@ export class Ipvs implements LocalInput, TableEngine {
       isActive: false,
     };
     destination.connections++;
-    if (service.service.onePacket === true && packet.tcp === undefined) return made; // IP_VS_CONN_F_ONE_PACKET
-    if (template !== undefined) template.controlled++;
+    if (service.settings.onePacket === true && packet.tcp === undefined) return made; // IP_VS_CONN_F_ONE_PACKET
+    template?.controlled.add(made);
     this.#keep(key, made);
     return made;
   }
@@ -436,22 +486,30 @@ export class Ipvs implements LocalInput, TableEngine {
 
   #schedule(service: VirtualService, packet: IpBody): Destination | undefined {
     const { source, sourcePort, destination } = packet;
-    return service.schedule({ source, sourcePort, destination, nowMs: this.#host.nowMs });
+    return service.scheduler.pick({ source, sourcePort, destination, nowMs: this.#host.nowMs });
   }
 
   /** undefined: no persistence, or nobody to be had. */
   #template(service: VirtualService, packet: IpBody): Template | undefined {
-    const { persistence } = service.service;
+    const { persistence } = service.settings;
     if (persistence === undefined) return undefined;
     const nowUs = this.#host.lan.nowUs;
     const network = (packet.source & maskOf(persistence.netmaskLength)) >>> 0;
-    const known = service.templates.get(network);
-    const lives = known !== undefined && !known.destination.gone && (known.controlled > 0 || known.expiresUs > nowUs);
-    const destination = lives ? known.destination : this.#schedule(service, packet);
-    if (destination === undefined) return undefined;
-    const template = lives ? known : { destination, expiresUs: 0, controlled: 0 };
-    template.expiresUs = nowUs + persistence.timeoutSeconds * 1_000_000;
-    service.templates.set(network, template);
+    const key = numberOf(service.settings);
+    const templates = this.#templates.get(key) ?? new Map<number, Template>();
+    this.#templates.set(key, templates);
+    let template = templates.get(network);
+    // what lives at this moment has lived since it was made
+    if (template !== undefined && template.expiresUs <= nowUs)
+      for (const { expiresUs } of template.controlled) outlived(template, Math.min(expiresUs, nowUs + 1));
+    if (template === undefined || template.destination.gone || template.expiresUs <= nowUs) {
+      const destination = this.#schedule(service, packet);
+      if (destination === undefined) return undefined;
+      const timeoutUs = persistence.timeoutSeconds * 1_000_000;
+      template = { destination, expiresUs: 0, timeoutUs, controlled: new Set() };
+      templates.set(network, template);
+    }
+    template.expiresUs = nowUs + template.timeoutUs;
     return template;
   }
 
@@ -479,7 +537,7 @@ export class Ipvs implements LocalInput, TableEngine {
     const { destination, template } = connection;
     if (connection.isActive) destination.active--;
     else destination.inactive--;
-    if (template !== undefined) template.controlled--;
+    if (template?.controlled.delete(connection)) outlived(template, connection.expiresUs);
     unbound(destination);
   }
 
@@ -494,20 +552,25 @@ export class Ipvs implements LocalInput, TableEngine {
 
   #forward(destination: Destination, packet: IpBody): void {
     const { server } = destination;
-    const mtu = this.#host.mtuTowards(server.rip);
-    const length = packet.lengthOctets + (server.forwarding === "tun" ? 20 : 0);
-    if (mtu !== undefined && length > mtu && packet.dontFragment) {
-      // C-DIR-04: the client is told, and 20 octets less where a header comes in front
-      this.#host.icmp.unreachable(
-        packet,
-        UNREACHABLE.fragmentationNeeded,
-        server.forwarding === "tun" ? mtu - 20 : mtu,
-      );
+    // counted before it is sent (ip_vs_in_stats), and whatever becomes of it
+    destination.packets++;
+    destination.octets += packet.lengthOctets;
+    const { icmp } = this.#host;
+    // decrement_ttl comes before the MTU; both errors speak as the VIP, for which the packet was
+    const from = packet.destination;
+    if (packet.ttl <= 1) {
+      icmp.timeExceeded(packet, from);
       this.refused++;
       return;
     }
-    destination.packets++;
-    destination.octets += packet.lengthOctets;
+    const header = server.forwarding === "tun" ? 20 : 0;
+    const mtu = this.#host.mtuTowards(server.rip);
+    if (mtu !== undefined && packet.lengthOctets + header > mtu && packet.dontFragment) {
+      // C-DIR-04: the client is told, and 20 octets less where a header comes in front
+      icmp.unreachable(packet, UNREACHABLE.fragmentationNeeded, { from, mtuOctets: mtu - header });
+      this.refused++;
+      return;
+    }
     if (server.forwarding === "dr") this.#host.output(hopped(packet), server.rip);
     else if (server.forwarding !== "tun" || !this.#host.tunnel(hopped(packet), server.rip)) this.refused++;
   }
@@ -522,6 +585,16 @@ export class Ipvs implements LocalInput, TableEngine {
     this.#forward(connection.destination, packet);
     return true;
   }
+}
+
+/**
+ * ip_vs_conn_expire: a template's timer that finds connections starts again, with a minute; and with a minute from then
+ * on, whatever the service says, also at each new connection.
+ */
+function outlived(template: Template, untilUs: number): void {
+  if (template.expiresUs >= untilUs) return;
+  template.timeoutUs = againUs;
+  template.expiresUs += Math.ceil((untilUs - template.expiresUs) / againUs) * againUs;
 }
 
 /** ip_vs_bind_dest: at its upper threshold a server takes no more. */

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { after, before, beforeEach, test } from "node:test";
 import { setImmediate, setTimeout as sleep } from "node:timers/promises";
-import { ipv4 } from "../../base/ipv4.ts";
+import { formatIpv4, type Ipv4, ipv4 } from "../../base/ipv4.ts";
 import { prefix } from "../../base/prefix.ts";
 import type { Cluster } from "../../cluster/cluster.ts";
 import { parseCluster, schedulerFlags, schedulers } from "../../cluster/index.ts";
@@ -11,6 +11,7 @@ import { desiredTable } from "../../machine/desired.ts";
 import { difference, type TableChange } from "../../machine/difference.ts";
 import { keyOf, type TableRealServer, type TableService } from "../../machine/table.ts";
 import type { Engine, TableEngine } from "../../ports/engine.ts";
+import { clients, diceFor, story, told } from "../../testing/truthTable.ts";
 import { testsInVm } from "../../testing/vm.ts";
 import { isLearnt, readConnection, syncMessage, TCP_STATES } from "../../wire/ipvsSync.ts";
 import { inetAddress } from "../inetSocket.ts";
@@ -50,9 +51,26 @@ const tableOf = (services: readonly string[]): TableService[] => [
   ...desiredTable(clusterOf(services).services, { health: new Map(), quorum: new Map(), drains: new Map() }).services,
 ];
 
+/** A namespace with IPVS, in which clients live too. */
+interface Place {
+  readonly ns: Namespace;
+  readonly engine: Engine & TableEngine;
+}
+function placeOf(name: string, addresses: readonly string[]): Place {
+  const ns = createNamespace(name);
+  const rt = openRtnetlink(ns);
+  rt.setLink("lo", { up: true });
+  rt.createDummy("d0");
+  rt.setLink("d0", { up: true });
+  for (const address of addresses) rt.addAddress("d0", { prefix: prefix(address) });
+  rt.close();
+  return { ns, engine: ipvsEngine(ns) };
+}
+
 testsInVm(import.meta.url, "the IPVS engine by difference, on a kernel that has it", () => {
   let ns: Namespace;
   let engine: Engine & TableEngine;
+  let place: Place;
   const admin = (...args: string[]): string => ns.run(() => execFileSync("ipvsadm", args, { encoding: "utf8" }));
   const saved = (): string[] =>
     admin("-S", "-n")
@@ -69,19 +87,17 @@ testsInVm(import.meta.url, "the IPVS engine by difference, on a kernel that has 
     return found.changes.map((c: TableChange) => c.kind);
   }
   before(() => {
-    ns = createNamespace("vw-engine");
-    const rt = openRtnetlink(ns);
-    rt.setLink("lo", { up: true });
-    rt.createDummy("d0");
-    rt.setLink("d0", { up: true });
-    rt.addAddress("d0", { prefix: prefix("10.0.0.254/24") });
-    rt.close();
-    engine = ipvsEngine(ns);
+    ({ ns, engine } = placeOf("vw-engine", ["10.0.0.254/24"]));
+    // of their own: no other test shall find the connections that they leave
+    place = placeOf("vw-truth", ["10.0.0.254/24", ...clients.map((client) => `${formatIpv4(client)}/32`)]);
   });
   after(() => {
     engine?.close();
     ns?.close();
     removeNamespace("vw-engine");
+    place?.engine.close();
+    place?.ns.close();
+    removeNamespace("vw-truth");
   });
   beforeEach(() => void admin("-C"));
 
@@ -274,6 +290,63 @@ testsInVm(import.meta.url, "the IPVS engine by difference, on a kernel that has 
     assert.equal(saved().length, 2);
     engine.clear();
     assert.deepEqual(saved(), []);
+  });
+
+  const connections = (): string[] =>
+    place.ns.run(() => readFileSync("/proc/thread-self/net/ip_vs_conn", "utf8")).split("\n");
+  /** One datagram to the VIP, from there. */
+  const ask = (source: Ipv4, sourcePort: number, port: number): void =>
+    place.ns.run(() => {
+      const fd = libc.socket(libc.AF_INET, libc.SOCK_DGRAM | libc.SOCK_NONBLOCK, 0, "test");
+      try {
+        libc.bind(fd, inetAddress(source, sourcePort), "test");
+        libc.sendto(fd, new Uint8Array(1), inetAddress(vip, port), "test");
+      } catch (error) {
+        // a datagram that nobody takes is dropped, which its sender may be told
+        if (!/EPERM|EACCES/.test(String(error))) throw error;
+      } finally {
+        libc.close(fd);
+      }
+    });
+
+  test("the simulated director's schedulers give what the kernel's give, whatever becomes of the table", () => {
+    const seen = new Set<Ipv4 | undefined>();
+    let port = 1000;
+    for (const scheduler of schedulers)
+      for (const round of [1, 2, 3]) {
+        const steps = [...story(scheduler, ++port, diceFor(scheduler, round))];
+        for (const step of steps)
+          if (step.kind === "ask") ask(step.source, step.sourcePort, port);
+          else assert.deepEqual(place.engine.apply([step]), []);
+        const servers = new Map(
+          connections().flatMap((line) => {
+            const c = readConnection(line);
+            return c === undefined || c.virtualPort !== port ? [] : [[c.clientPort, c.server] as const];
+          }),
+        );
+        const got = steps.flatMap((step) => (step.kind === "ask" ? [servers.get(step.sourcePort)] : []));
+        const last = (rip: Ipv4 | undefined): string => (rip === undefined ? "-" : `${rip & 0xff}`);
+        assert.equal(told(steps, port).map(last).join(" "), got.map(last).join(" "), `${scheduler}, round ${round}`);
+        for (const rip of got) seen.add(rip);
+      }
+    assert.equal(seen.size, 6, "all five, and nobody");
+  });
+
+  test("a template's timer that has found connections once runs a minute from then on (ip_vs_conn_expire)", async () => {
+    const settings = { scheduler: "rr", persistence: { timeoutSeconds: 1, netmaskLength: 32 } };
+    place.engine.program([{ vip, protocol: 17, port: 53, ...settings, realServers: [server(1, { port: 53 })] }]);
+    const [client] = clients;
+    assert.ok(client);
+    const secondsLeft = (): number => {
+      const line = connections().find((l) => /^UDP [0-9A-F]{8} 0000 [0-9A-F]{8} 0035 /.test(l));
+      return Number(/(\d+) *$/.exec(line ?? "")?.[1] ?? Number.NaN);
+    };
+    ask(client, 30_000, 53);
+    assert.ok(secondsLeft() <= 1, connections().join("\n"));
+    for (const endMs = performance.now() + 30_000; !(secondsLeft() > 2); await sleep(100))
+      assert.ok(performance.now() < endMs, connections().join("\n"));
+    ask(client, 30_001, 53);
+    assert.ok(secondsLeft() > 2, connections().join("\n"));
   });
 
   /** Stands last: the thread enters the namespace for good, as an agent does. */
