@@ -4,7 +4,7 @@ import { ipv4 } from "../base/ipv4.ts";
 import { mac } from "../base/mac.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import { parseCluster } from "../cluster/index.ts";
-import { applyChanges } from "../machine/difference.ts";
+import { applyChanges, type TableChange } from "../machine/difference.ts";
 import { keyOf, type TableService } from "../machine/table.ts";
 import type { PhaseName } from "../machine/vrrpTypes.ts";
 import type { GateWish, OwnRules, TableEngine } from "../ports/engine.ts";
@@ -265,6 +265,7 @@ test("services of others are left and told once; ours that left the file go", ()
     bench.table.map((s) => ("port" in s ? s.port : 0)),
     [80, 81, 999],
   );
+  assert.equal(bench.codes().filter((c) => c === "table/foreign").length, 1);
   bench.load(clusterOf({ services: ["80", "81"] }));
   assert.equal(bench.codes().filter((c) => c === "table/foreign").length, 1);
 });
@@ -497,6 +498,96 @@ test("what others do to the table is found and put right", () => {
   bench.run(31_000);
   assert.equal(bench.weights(), "1:1 2:1 3:1 4:1");
   assert.ok(bench.codes().includes("table/drift"));
+});
+
+test("what the kernel takes and does not keep is told once, and as that: nobody else has done it", () => {
+  const bench = new Bench(clusterOf({ service: ", forwarding: tun, tunnel: gre" }));
+  const { read } = bench.engine;
+  let isOld = true;
+  bench.engine.read = (only) => {
+    const { services, traffic } = read(only);
+    if (!isOld) return { services, traffic };
+    const bare = services.map((s) => ({ ...s, realServers: s.realServers.map(({ tunnel: _, ...r }) => r) }));
+    return { traffic, services: bare };
+  };
+  bench.run(95_000);
+  const told = () => bench.events.filter((e) => /drift|not-kept/.test(e.code)).map((e) => e.text);
+  assert.deepEqual(told(), [
+    "the kernel takes a change and does not keep it: tunnel of 10.0.0.11:80 in tcp 10.0.0.100:80, and 3 more such changes",
+  ]);
+  bench.table = [];
+  bench.run(31_000);
+  assert.match(told()[1] ?? "", /^somebody else had changed the table: 5 changes/);
+  isOld = false;
+  bench.run(31_000);
+  isOld = true;
+  bench.run(31_000);
+  assert.equal(told().length, 3, "again after it was well");
+});
+
+test("what the kernel refuses is told once for each service, with a count, and again when it was well meanwhile", () => {
+  const services = Array.from({ length: 16 }, (_, i) => String(80 + i));
+  const bench = new Bench(clusterOf({ services: ["80"] })).run(2500);
+  const { apply } = bench.engine;
+  const told = () => bench.events.filter((e) => e.code === "table/refused");
+  const refuse: TableEngine["apply"] = (changes) =>
+    changes.map((change, i) => ({ change, why: `no scheduler in ${keyOf(change.service)} ${i}`, remedy: "" }));
+  bench.engine.apply = refuse;
+  assert.ok(bench.load(clusterOf({ servers: 80, services, health: "none" })).ok);
+  bench.run(95_000);
+  assert.equal(told().length, 16);
+  assert.match(told()[1]?.text ?? "", /^no scheduler in tcp 10.0.0.100:81 \d+; with it 80 more changes$/);
+  bench.engine.apply = apply;
+  assert.equal(bench.run(35_000).table[15]?.realServers.length, 80);
+  bench.engine.apply = refuse;
+  bench.director.drain("web1", undefined, undefined, "test", bench.nowMs);
+  assert.equal(told().length, 32);
+});
+
+test("an error of the kernel's interface delays a failed server's removal by half a second, not by half a minute", () => {
+  const bench = new Bench(clusterOf()).run(1500);
+  const { apply } = bench.engine;
+  const failOnce = (first: (changes: readonly TableChange[]) => void): void => {
+    let faults = 0;
+    bench.engine.apply = (changes) => {
+      faults++;
+      bench.engine.apply = apply;
+      first(changes);
+      throw new Error("netlink/ENOBUFS");
+    };
+    while (faults === 0)
+      try {
+        bench.run(1);
+      } catch (error) {
+        assert.match(String(error), /ENOBUFS/); // the agent tells it, and goes on
+      }
+  };
+  bench.dead.add("web2");
+  failOnce(() => {});
+  assert.equal(bench.weights(), "1:1 2:1 3:1 4:1");
+  assert.equal(bench.run(510).weights(), "1:1 3:1 4:1");
+  bench.dead.add("web3");
+  failOnce(apply); // all of it was done, and only the answer is lost
+  bench.dead.delete("web3");
+  bench.run(2500);
+  assert.equal(bench.weights(), "1:1 4:1 3:1");
+  assert.ok(!bench.codes().includes("table/refused"), "what stands was read anew");
+});
+
+test("a reload whose change of the table fails is in force, and the table follows", () => {
+  const bench = new Bench(clusterOf({ services: ["80", "81"] })).run(1500);
+  const { apply } = bench.engine;
+  bench.engine.apply = () => {
+    bench.engine.apply = apply;
+    throw new Error("netlink/ETIMEDOUT");
+  };
+  const loaded = bench.load(clusterOf({ services: ["80", "82"] }));
+  assert.ok(loaded.ok && /ETIMEDOUT/.test(String(loaded.fault)), JSON.stringify(loaded));
+  bench.run(600);
+  assert.deepEqual(
+    bench.table.map((s) => ("port" in s ? s.port : 0)),
+    [80, 82],
+  );
 });
 
 test("what changed in health at the very moment of the look is not laid to others", () => {

@@ -43,6 +43,10 @@ function gateRefused(why: string, { closed }: GateWish): AgentEvent {
     : "what is in flight at the instant of a hand-over cannot be relayed, and may be lost";
   return { level: isClosed ? "alarm" : "warning", code: "gate/refused", subject: "ipvs", text: `${what}: ${why}` };
 }
+function changeName(change: TableChange): string {
+  const of = "server" in change ? ` of ${serverKeyOf(change.server)}` : "";
+  return `${"what" in change ? change.what.join(", ") : change.kind}${of} in ${keyOf(change.service)}`;
+}
 function rulesLost(what: OwnRules): AgentEvent {
   const text = `somebody else had changed the nft table vipward_${what}: made again`;
   const remedy = "have whoever flushes the rules of this host leave vipward's tables alone";
@@ -68,7 +72,9 @@ export interface LoadRefusal {
   readonly why: string;
   readonly remedy: string;
 }
-export type LoadResult = { readonly ok: true; readonly changes: number } | ({ readonly ok: false } & LoadRefusal);
+export type LoadResult =
+  /** `fault`: the file is in force, and the table is not as it asks yet: what was thrown. It is tried again. */
+  { readonly ok: true; readonly changes: number; readonly fault?: unknown } | ({ readonly ok: false } & LoadRefusal);
 
 /** Changes of health that come close together become one batch. */
 const gatherMs = 10;
@@ -78,6 +84,8 @@ const guardMs = 30_000;
 const guardAfterReloadMs = 1_000;
 /** What the kernel refuses because somebody else changed the table meanwhile is asked for again, from a new reading. */
 const syncAttempts = 2;
+/** After an error, of which nobody knows what was done before it. */
+const syncAgainMs = 500;
 const drainPollMs = 1_000;
 /** What comes after an instance has left is told for so long still: then the hand-over is over. */
 const daemonsAfterMs = settleMs + 500;
@@ -110,7 +118,10 @@ export class Director {
   /** Instances that are being handed over to another director. */
   readonly #leaving = new Set<string>();
   readonly #gate: Kept<GateWish>;
-  readonly #refusals = new Set<string>();
+  /** Services of which something was refused the last time: each is told once, until nothing of it is refused. */
+  #refused: ReadonlySet<string> = new Set();
+  /** Changes that were there again right after they were made: each is told once as long as that is so. */
+  #notKept: ReadonlySet<string> = new Set();
 
   constructor({ ports, report, random, sha256, matches, owned, drained, attemptsLimit }: DirectorOptions) {
     this.#ports = ports;
@@ -189,12 +200,12 @@ export class Director {
     this.silence.load(cluster, host, nowMs);
     this.tracking.load(cluster.failover.instances, nowMs);
     this.#guardAtMs = nowMs + (isFirst ? guardMs : guardAfterReloadMs);
-    const changes = this.#sync(nowMs);
+    const done = this.#syncOrLater(nowMs);
     this.#setGate();
     this.#synchroniseDaemons();
     this.#tellLoop();
     this.#settle(nowMs);
-    return { ok: true, changes };
+    return { ok: true, ...done };
   }
 
   // The table
@@ -204,6 +215,26 @@ export class Director {
     this.#syncAtMs = Number.POSITIVE_INFINITY;
     this.#desired = desiredTable(this.#cluster.services, this.health.circumstances(nowMs));
     this.#marks.bring(this.#desired.marks);
+    try {
+      return this.#bringAll(nowMs);
+    } catch (error) {
+      // What failed is wanted still, and how far it got is not known: it must not wait for the next look.
+      this.#actual = undefined;
+      this.#syncAtMs = nowMs + syncAgainMs;
+      throw error;
+    } finally {
+      this.tracking.evaluate();
+    }
+  }
+  /** Where something is in force already: an error changes nothing of that, and shows again when it is tried again. */
+  #syncOrLater(nowMs: number): { readonly changes: number; readonly fault?: unknown } {
+    try {
+      return { changes: this.#sync(nowMs) };
+    } catch (fault) {
+      return { changes: 0, fault };
+    }
+  }
+  #bringAll(nowMs: number): number {
     let changes = 0;
     let failures: readonly TableFailure[] = [];
     for (let attempt = 0; attempt < syncAttempts; attempt++) {
@@ -212,32 +243,48 @@ export class Director {
       changes += step.changes - failures.length;
       if (failures.length === 0) break;
     }
-    for (const { change, why, remedy } of failures) {
-      if (this.#refusals.has(why)) continue;
-      if (this.#refusals.size < 1000) this.#refusals.add(why);
-      this.#report({ level: "alarm", code: "table/refused", subject: keyOf(change.service), text: why, remedy });
-    }
+    this.#tellRefused(failures);
     if (this.#drainAtMs === Number.POSITIVE_INFINITY && this.health.draining().length > 0)
       this.#drainAtMs = nowMs + drainPollMs;
-    this.tracking.evaluate();
     return changes;
+  }
+  #tellRefused(failures: readonly TableFailure[]): void {
+    const byService = new Map<string, TableFailure[]>();
+    for (const failure of failures) {
+      const key = keyOf(failure.change.service);
+      const before = byService.get(key);
+      if (before === undefined) byService.set(key, [failure]);
+      else before.push(failure);
+    }
+    for (const [subject, [first, ...others]] of byService) {
+      if (first === undefined || this.#refused.has(subject)) continue;
+      // The others follow from the first where that is the service itself.
+      const text = others.length === 0 ? first.why : `${first.why}; with it ${others.length} more changes`;
+      this.#report({ level: "alarm", code: "table/refused", subject, text, remedy: first.remedy });
+    }
+    this.#refused = new Set(byService.keys());
   }
   /** From what stands to what should, once. */
   #bring(): { readonly changes: number; readonly failures: readonly TableFailure[] } {
     const actual = this.#actual ?? this.#ports.engine.read().services;
+    const { changes, foreign } = this.#differing(actual);
+    this.#tellForeign(foreign);
+    this.#own(changes);
+    const failures = this.#ports.engine.apply(changes);
+    // After a refusal what stands is not what was thought: read it again when it is needed.
+    this.#actual = failures.length === 0 ? applyChanges(actual, changes) : undefined;
+    this.#disown(
+      changes,
+      failures.map((f) => f.change),
+    );
+    return { changes: changes.length, failures };
+  }
+  /** From this to what is wished for; and the keys of what is not ours. */
+  #differing(actual: readonly TableService[]): { changes: readonly TableChange[]; foreign: readonly string[] } {
     const options = { owned: this.#owned, maximumDeleteSharePercent: 100, force: true };
     const found = difference(this.#desired.services, actual, options);
     if (!found.ok) throw new Error(found.why);
-    this.#tellForeign(found.foreign.map(keyOf));
-    this.#own(found.changes);
-    const failures = this.#ports.engine.apply(found.changes);
-    // After a refusal what stands is not what was thought: read it again when it is needed.
-    this.#actual = failures.length === 0 ? applyChanges(actual, found.changes) : undefined;
-    this.#disown(
-      found.changes,
-      failures.map((f) => f.change),
-    );
-    return { changes: found.changes.length, failures };
+    return { changes: found.changes, foreign: found.foreign.map(keyOf) };
   }
   /** Written down before it is made: a crash in between leaves a key too many, never a service that is nobody's. */
   #own(changes: readonly TableChange[]): void {
@@ -268,10 +315,32 @@ export class Director {
     this.#sync(nowMs); // what we ourselves want by now is nobody else's doing
     this.#guardBesides();
     this.#actual = this.#ports.engine.read().services;
-    const changes = this.#sync(nowMs);
-    if (changes === 0) return;
-    const text = `somebody else had changed the table: ${changes} changes put it right`;
+    const { changes, foreign } = this.#differing(this.#actual);
+    this.#tellForeign(foreign);
+    if (changes.length === 0) {
+      this.#notKept = new Set();
+      return;
+    }
+    this.#sync(nowMs);
+    const taken = changes.filter(({ service }) => !this.#refused.has(keyOf(service))).map(changeName);
+    this.#tellNotKept();
+    const drift = taken.filter((name) => !this.#notKept.has(name)).length;
+    if (drift === 0) return;
+    const text = `somebody else had changed the table: ${drift} changes put it right`;
     this.#report({ level: "warning", code: "table/drift", subject: "ipvs", text, remedy: "stop the other program" });
+  }
+  /** What differs again right after our change was taken is not somebody else's doing. */
+  #tellNotKept(): void {
+    const again = this.#differing(this.#ports.engine.read().services)
+      .changes.filter(({ service }) => !this.#refused.has(keyOf(service)))
+      .map(changeName);
+    const [first] = again.filter((name) => !this.#notKept.has(name));
+    this.#notKept = new Set(again);
+    if (first === undefined) return;
+    const others = again.length === 1 ? "" : `, and ${again.length - 1} more such changes`;
+    const text = `the kernel takes a change and does not keep it: ${first}${others}`;
+    const remedy = "this kernel may be too old for what the file asks for: another kernel, or a file without it";
+    this.#report({ level: "alarm", code: "table/not-kept", subject: "ipvs", text, remedy });
   }
 
   /** What stands beside the table, and is no longer there or was refused before. */
@@ -456,18 +525,18 @@ export class Director {
     nowMs: number,
   ): string[] {
     const done = this.health.drain(server, service, timeoutMs, reason, nowMs);
-    this.#sync(nowMs);
+    this.#syncOrLater(nowMs);
     this.#settle(nowMs);
     return done;
   }
   undrain(server: string, service: string | undefined, nowMs: number): string[] {
     const done = this.health.undrain(server, service, nowMs);
-    this.#sync(nowMs);
+    this.#syncOrLater(nowMs);
     return done;
   }
   releaseKillSwitch(service: string, nowMs: number): boolean {
     const done = this.health.releaseKillSwitch(service, nowMs);
-    this.#sync(nowMs);
+    this.#syncOrLater(nowMs);
     return done;
   }
 

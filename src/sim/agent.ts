@@ -133,6 +133,7 @@ export class SimAgent {
     // The table first: whoever takes the VIPs must be able to forward what comes with them.
     const loaded = this.director.load(cluster, director, { force: false }, this.#nowMs);
     if (!loaded.ok) throw new Error(loaded.why);
+    if (loaded.fault !== undefined) throw loaded.fault;
     const config = failoverConfig(cluster, director, (link) => {
       const mac = this.#macOf(link);
       if (mac === undefined) throw new Error(`${host.name} has no link ${link}`);

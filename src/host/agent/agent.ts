@@ -223,6 +223,7 @@ export class Agent {
     // The table first: whoever takes the VIPs must be able to forward what comes with them.
     const loaded = director.load(cluster, host, { force: false, prepare }, performance.now());
     if (!loaded.ok) throw new HostError("agent/refused", loaded.why, { remedy: loaded.remedy });
+    if (loaded.fault !== undefined) throw loaded.fault;
     this.#report({
       level: "info",
       code: "table/loaded",
@@ -403,6 +404,10 @@ export class Agent {
         // Names may be new in the thread: what is tracked is told again, after the reload.
         this.#director.tracking.load(cluster.failover.instances, performance.now());
         text = `${loaded.changes} changes to the table`;
+        if (loaded.fault !== undefined) {
+          this.#hostFault(loaded.fault);
+          text = `in force, but not in the table yet, which is tried again: ${messageOf(loaded.fault)}`;
+        }
         this.#arm();
       }
       if (this.#judged === this.#text) text = `${unchanged}; ${text}`;
@@ -545,6 +550,7 @@ export class Agent {
   }
 }
 
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const unchanged = "the file is as it was when it was loaded";
 const no = (message: string, remedy: string): ControlAnswer => ({ ok: false, error: { message, remedy } });
 const notDirector = no("this host is no director", "run it on a director");
