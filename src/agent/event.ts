@@ -50,6 +50,10 @@ export function failoverEvent(e: FailoverEvent): AgentEvent {
   }
 }
 
+const ownFaultRemedies = {
+  means: "this host lacks descriptors, ports or memory: see LimitNOFILE, ip_local_port_range, free",
+  program: "this host must have the check's program, what interprets it, and its user, who may execute it",
+};
 export function healthEvent(e: HealthEvent): AgentEvent {
   switch (e.kind) {
     case "server": {
@@ -57,7 +61,7 @@ export function healthEvent(e: HealthEvent): AgentEvent {
       return { level, code: `health/${e.to}`, subject: `${e.service} ${e.server}`, text: e.reason };
     }
     case "ownFault": {
-      const remedy = "this host lacks descriptors, ports or memory: see LimitNOFILE, ip_local_port_range, free";
+      const remedy = ownFaultRemedies[e.lacks];
       const text = `a check could not be made, and says nothing of its server: ${e.reason}`;
       return { level: "warning", code: "health/own-fault", subject: e.check, text, remedy };
     }

@@ -6,6 +6,7 @@ import { parseCluster } from "../cluster/index.ts";
 import type { ProbeEvent } from "../machine/health/probe.ts";
 import { Dice } from "../sim/dice.ts";
 import { seed } from "../testing/seed.ts";
+import { healthEvent } from "./event.ts";
 import { Health, type HealthEvent } from "./health.ts";
 
 /** `services` that all name the same `servers` and the same check. */
@@ -75,8 +76,8 @@ class Clocked {
         perform: (attempt, action) => {
           if (action.kind === "packet") this.packets++;
           const answer = action.kind === "datagram" ? dnsSays(action.octets, this.text) : this.answer;
-          if (action.kind !== "connect" && action.kind !== "datagram") return;
-          this.connectedTo.add(`${formatIpv4(action.address)}:${action.port}`);
+          if (action.kind !== "connect" && action.kind !== "datagram" && action.kind !== "run") return;
+          if (action.kind !== "run") this.connectedTo.add(`${formatIpv4(action.address)}:${action.port}`);
           this.startsAtMs.push(this.nowMs);
           if (answer !== undefined) this.#late.push(() => this.health.event(attempt, answer, this.nowMs));
         },
@@ -159,6 +160,22 @@ test("a host without a socket left takes nobody for dead, and says what it lacks
     clocked.events.some((e) => e.kind === "server" && e.to === "down"),
     "the server's own refusal counts",
   );
+});
+
+test("a check whose program cannot be started takes nobody for dead, and says what is missing", () => {
+  const clocked = new Clocked(clusterOf(5, 1, 2000, "{ type: exec, command: [/usr/local/bin/check] }"));
+  clocked.answer = { kind: "exited", status: 0 };
+  clocked.run(3_000);
+  clocked.answer = { kind: "failed", error: "ENOENT", notBegun: true };
+  clocked.run(10_000);
+  const states = () => new Set(clocked.health.view(clocked.nowMs)[0]?.servers.map((s) => s.health));
+  assert.deepEqual(states(), new Set(["up"]));
+  const told = clocked.events.flatMap((e) => (e.kind === "ownFault" ? [healthEvent(e)] : []));
+  assert.equal(told.length, 1);
+  assert.match(`${told[0]?.text} ${told[0]?.remedy}`, /ENOENT.*program/);
+  clocked.answer = { kind: "failed", error: "it prints without end" };
+  clocked.run(3_000);
+  assert.ok(states().has("down"), "what it did once it ran counts");
 });
 
 for (const forwarding of ["dr", "tun"])

@@ -39,8 +39,8 @@ export type HealthEvent =
       readonly to: "up" | "down";
       readonly reason: string;
     }
-  /** A check that this host itself could not make: it says nothing of the server. */
-  | { readonly kind: "ownFault"; readonly check: string; readonly reason: string }
+  /** A check that this host itself could not make, for want of resources or of its program: it says nothing of the server. */
+  | { readonly kind: "ownFault"; readonly check: string; readonly reason: string; readonly lacks: "means" | "program" }
   | { readonly kind: "alarm"; readonly service: string; readonly reason: string }
   | { readonly kind: "alarmOver"; readonly service: string; readonly reason: string }
   | { readonly kind: "quorum"; readonly service: string; readonly to: "held" | "lost"; readonly reason: string }
@@ -303,19 +303,27 @@ export class Health {
   event(attempt: number, event: ProbeEvent, nowMs: number): void {
     const running = this.#running.get(attempt);
     if (running === undefined) return;
-    if (event.kind === "failed" && ownFaults.has(event.error)) this.#giveUp(attempt, running, event.error, nowMs);
+    if (event.kind === "failed" && ownFaults.has(event.error))
+      this.#giveUp(attempt, running, { lacks: "means", reason: event.error }, nowMs);
+    else if (event.kind === "failed" && event.notBegun === true)
+      this.#giveUp(attempt, running, { lacks: "program", reason: event.error }, nowMs);
     else this.#take(attempt, running, stepProbe(running.probe, event, nowMs), nowMs);
   }
   /** Without a verdict: whoever has no socket left must not take every server for dead. */
-  #giveUp(attempt: number, running: Running, reason: string, nowMs: number): void {
+  #giveUp(
+    attempt: number,
+    running: Running,
+    fault: { readonly lacks: "means" | "program"; readonly reason: string },
+    nowMs: number,
+  ): void {
     const { shared } = running.asked;
     this.#options.ports.perform(attempt, { kind: "release" });
     this.#forgetAttempt(attempt, running);
-    if (nowMs < this.#ownFaultTellAtMs) return;
-    this.#ownFaultTellAtMs = nowMs + ownFaultEveryMs;
-    this.#options.report({ kind: "ownFault", check: `${shared.check.type} ${shared.realServer.name}`, reason });
+    if (nowMs < (this.#ownFaultTellAtMs.get(fault.lacks) ?? Number.NEGATIVE_INFINITY)) return;
+    this.#ownFaultTellAtMs.set(fault.lacks, nowMs + ownFaultEveryMs);
+    this.#options.report({ kind: "ownFault", check: `${shared.check.type} ${shared.realServer.name}`, ...fault });
   }
-  #ownFaultTellAtMs = Number.NEGATIVE_INFINITY;
+  readonly #ownFaultTellAtMs = new Map<string, number>();
   #forgetAttempt(attempt: number, { asked, probe }: Running): void {
     this.#running.delete(attempt);
     asked.isRunning = false;

@@ -10,12 +10,13 @@ import { icmpCheck, udpCheck } from "../../machine/health/datagram.ts";
 import { dnsCheck } from "../../machine/health/dns.ts";
 import { execCheck } from "../../machine/health/exec.ts";
 import { httpCheck } from "../../machine/health/http.ts";
+import type { ProbeEvent } from "../../machine/health/probe.ts";
 import { tcpCheck } from "../../machine/health/tcp.ts";
 import { tlsCheck } from "../../machine/health/tls.ts";
 import { selfSigned } from "../../testing/certificate.ts";
 import { makeChecks } from "../../testing/checkOnce.ts";
 import { bodyTools } from "./bodyTools.ts";
-import { accountOf } from "./probeSockets.ts";
+import { accountOf, ProbeSockets } from "./probeSockets.ts";
 
 const checks = makeChecks();
 after(() => checks.close());
@@ -200,6 +201,26 @@ test("exec: status, output bounded, a command that hangs is killed with what it 
   assert.equal(running(seconds), 0, "what it started is still there");
   if (isRoot) assert.match(await run("/usr/bin/id", "-un"), /nobody/);
   assert.equal(await check(execCheck({ command: ["/bin/true"], user: "no-such-user" })), "exec/error");
+});
+
+test("exec: a command that never ran is told from one that failed", async (t) => {
+  if (user === undefined || accountOf(user) === undefined) return t.skip(`this host has no user ${user}`);
+  const first = (command: readonly string[], user: string): Promise<ProbeEvent> =>
+    new Promise((resolve) => {
+      const sockets = new ProbeSockets({
+        toNeighbour: () => {},
+        onEvent: (_, event) => {
+          sockets.close();
+          resolve(event);
+        },
+      });
+      sockets.perform(1, { kind: "run", command, user });
+    });
+  assert.deepEqual(await first(["/no/such/thing"], user), { kind: "failed", error: "ENOENT", notBegun: true });
+  assert.deepEqual(await first(["/etc/passwd"], user), { kind: "failed", error: "EACCES", notBegun: true });
+  const unknown = await first(["/bin/true"], "no-such-user");
+  assert.deepEqual(unknown, { kind: "failed", error: "there is no user no-such-user", notBegun: true });
+  assert.equal((await first(["/bin/true"], user)).kind, "exited");
 });
 
 test("exec: who prints gigabytes is stopped early, and costs no memory", async (t) => {

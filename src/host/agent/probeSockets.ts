@@ -87,7 +87,8 @@ export class ProbeSockets implements ProbePorts {
     try {
       this.#perform(attempt, action);
     } catch (error) {
-      this.#later(attempt, { kind: "failed", error: codeOf(error) });
+      const notBegun = action.kind === "run" && { notBegun: true as const };
+      this.#later(attempt, { kind: "failed", error: codeOf(error), ...notBegun });
     }
   }
   /** Whoever asked is in the middle of his own step: he is told after it. */
@@ -202,7 +203,10 @@ export class ProbeSockets implements ProbePorts {
     };
     child.stdout?.on("data", keep);
     child.stderr?.on("data", keep);
-    child.on("error", (error) => this.#tell(attempt, { kind: "failed", error: codeOf(error) }));
+    child.on("error", (error) => {
+      const notBegun = child.pid === undefined && { notBegun: true as const };
+      this.#tell(attempt, { kind: "failed", error: codeOf(error), ...notBegun });
+    });
     // "exit", not "close": a grandchild that keeps the pipe open must not hide that the command has ended.
     child.on("exit", (status, signal) =>
       this.#tell(attempt, {

@@ -39,8 +39,8 @@ export type ProbeEvent =
   | { readonly kind: "connected"; readonly certificate?: Certificate }
   | { readonly kind: "octets"; readonly octets: Uint8Array }
   | { readonly kind: "closed" }
-  /** The kernel or the TLS library refused: "ECONNREFUSED", "CERT_HAS_EXPIRED". */
-  | { readonly kind: "failed"; readonly error: string }
+  /** The kernel or the TLS library refused: "ECONNREFUSED", "CERT_HAS_EXPIRED". `notBegun`: a command that never ran. */
+  | { readonly kind: "failed"; readonly error: string; readonly notBegun?: true }
   /** From the address that was asked. */
   | { readonly kind: "datagram"; readonly octets: Uint8Array }
   | { readonly kind: "icmp"; readonly octets: Uint8Array }
