@@ -1,5 +1,5 @@
 /** A check of the cluster file as a question to one real server. */
-import type { Ipv4 } from "../base/ipv4.ts";
+import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
 import { ZERO_MAC } from "../base/mac.ts";
 import type { Check, HttpCheck } from "../cluster/cluster.ts";
 import { icmpCheck, udpCheck } from "../machine/health/datagram.ts";
@@ -27,7 +27,10 @@ export const httpQuestion = (check: HttpCheck, address: Ipv4): HttpQuestion => (
 });
 
 /** Checkers keep their own states apart; whoever drives them need not know which is which. */
-export function checkerOf({ check, realServer, path }: SharedCheck<Check>, tools: CheckerTools): Checker<unknown> {
+export function checkerOf(
+  { check, realServer, path, told }: SharedCheck<Check>,
+  tools: CheckerTools,
+): Checker<unknown> {
   const address = realServer.rip;
   const any = <S>(checker: Checker<S>): Checker<unknown> => checker as Checker<unknown>;
   switch (check.type) {
@@ -45,7 +48,18 @@ export function checkerOf({ check, realServer, path }: SharedCheck<Check>, tools
     case "icmp":
       return any(icmpCheck({ address }));
     case "exec":
-      return any(execCheck(check));
+      return any(
+        execCheck({
+          command: check.command,
+          user: check.user,
+          environment: {
+            VIPWARD_NAME: realServer.name,
+            VIPWARD_RIP: formatIpv4(address),
+            ...(told && { VIPWARD_VIP: formatIpv4(told.vip) }),
+            ...(check.port !== undefined && { VIPWARD_PORT: `${check.port}` }),
+          },
+        }),
+      );
     case "vip-path": {
       if (path === undefined) return any(tcpCheck({ address, port: check.port }));
       // The MAC is filled in where the packet is sent: a neighbour's may change while the check stays.

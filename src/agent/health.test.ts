@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatIpv4, ipv4 } from "../base/ipv4.ts";
-import type { Cluster } from "../cluster/cluster.ts";
+import type { Check, Cluster } from "../cluster/cluster.ts";
 import { parseCluster } from "../cluster/index.ts";
-import type { ProbeEvent } from "../machine/health/probe.ts";
+import { type ProbeEvent, startProbe } from "../machine/health/probe.ts";
+import { shareChecks } from "../machine/health/sharing.ts";
 import { Dice } from "../sim/dice.ts";
 import { seed } from "../testing/seed.ts";
+import { checkerOf } from "./checkers.ts";
 import { healthEvent } from "./event.ts";
 import { Health, type HealthEvent } from "./health.ts";
 
@@ -218,4 +220,38 @@ test("a server's words can neither begin a log entry nor command a terminal", ()
   const wanted = "dns: answered ill·<1>failover/transition web: backup -> master·[2J·1m, not well";
   assert.equal(event.reason, wanted);
   assert.equal(clocked.health.view(clocked.nowMs)[0]?.servers[0]?.why, wanted);
+});
+
+test("what a check asks where: an exec check is told which server, and a server behind nat is asked at its own port", () => {
+  const servers = "realServers: { web1: { port: 8080 }, web2: 1 }";
+  const asked = (service: string): string[] => {
+    const read = parseCluster(`version: 1
+name: test
+networks: { lan: { prefix: 10.0.0.0/24 } }
+directors: { lb1: 10.0.0.2 }
+realServers: { web1: 10.0.0.11, web2: 10.0.0.12 }
+vips: { web: 10.0.0.100, shop: 10.0.0.101 }
+services: [{ vip: [web, shop], forwarding: nat, ${service} }]
+`);
+    assert.ok(read.ok, JSON.stringify(read.ok ? "" : read.problems));
+    const tools = { sha256: () => "", matches: () => true, dipFor: () => ipv4("10.0.0.2") };
+    return [...shareChecks<Check>(read.cluster.services).values()].map((shared) => {
+      const [effect] = startProbe(checkerOf(shared, tools), 1000, 7, 0).effects;
+      if (effect?.kind === "connect") return `${formatIpv4(effect.address)}:${effect.port}`;
+      return effect?.kind === "run" ? Object.entries(effect.environment).join(" ") : `${effect?.kind}`;
+    });
+  };
+  assert.deepEqual(asked(`port: 80, ${servers}`), ["10.0.0.11:8080", "10.0.0.12:80"]);
+  assert.deepEqual(asked(`port: 80, ${servers}, health: http`), ["10.0.0.11:8080", "10.0.0.12:80"]);
+  assert.deepEqual(asked(`port: 80, ${servers}, health: { type: tcp, port: 81 }`), ["10.0.0.11:81", "10.0.0.12:81"]);
+  const told = (name: string, rip: string, vip: string, port: string): string =>
+    `VIPWARD_NAME,${name} VIPWARD_RIP,${rip} VIPWARD_VIP,${vip}${port}`;
+  assert.deepEqual(asked(`port: 80, ${servers}, health: { type: exec, command: [/bin/true] }`), [
+    told("web1", "10.0.0.11", "10.0.0.100", " VIPWARD_PORT,8080"),
+    told("web1", "10.0.0.11", "10.0.0.101", " VIPWARD_PORT,8080"),
+    told("web2", "10.0.0.12", "10.0.0.100", " VIPWARD_PORT,80"),
+    told("web2", "10.0.0.12", "10.0.0.101", " VIPWARD_PORT,80"),
+  ]);
+  const [first] = asked("fwmark: 7, realServers: [web1], health: { type: exec, command: [/bin/true] }");
+  assert.equal(first, told("web1", "10.0.0.11", "10.0.0.100", ""));
 });

@@ -114,7 +114,12 @@ export class Tracking {
         if (probeDeadlineMs(script.probe) <= nowMs) this.#step(script, { kind: "tick" }, nowMs);
       } else if (script.dueAtMs <= nowMs) {
         script.attempt = this.#nextAttempt--;
-        const { probe, effects } = startProbe(execCheck(script.track), script.track.timeoutMs, 0, nowMs);
+        const { probe, effects } = startProbe(
+          execCheck({ ...script.track, environment: {} }),
+          script.track.timeoutMs,
+          0,
+          nowMs,
+        );
         this.#take(script, { probe, effects: effects.filter((e) => e.kind !== "packet") }, nowMs);
       }
     }

@@ -17,7 +17,7 @@ export interface Checked {
 
 /** The checks of one service; `input` undefined means nobody said any. */
 export function readChecks(context: Context, input: HealthInput | undefined, path: Path, service: Checked): Check[] {
-  if (input === undefined) return [{ ...timing({}), ...defaultCheck(service) }];
+  if (input === undefined) return [{ ...timing({}), ...defaultCheck(service), isServicePort: true }];
   if (input === "none") return [];
   const isList = Array.isArray(input);
   const items = isList ? input : [input];
@@ -57,7 +57,8 @@ function timing(input: Partial<Record<keyof CheckTiming, number | undefined>>): 
 }
 
 function readCheck(context: Context, input: CheckObject, path: Path, service: Checked): Check | undefined {
-  const time = timing(input);
+  const isServicePort = !("port" in input && input.port !== undefined);
+  const time = { ...timing(input), isServicePort };
   if (time.timeoutMs > time.intervalMs)
     context.add(
       "health-timeout",
@@ -66,7 +67,13 @@ function readCheck(context: Context, input: CheckObject, path: Path, service: Ch
     );
   if (input.type === "icmp") return { ...time, type: "icmp" };
   if (input.type === "exec")
-    return { ...time, type: "exec", command: input.command, user: readUser(context, input.user, path) };
+    return {
+      ...time,
+      type: "exec",
+      command: input.command,
+      user: readUser(context, input.user, path),
+      port: firstPort(service.match),
+    };
 
   const port = input.port ?? firstPort(service.match);
   if (port === undefined) {

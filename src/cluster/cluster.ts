@@ -177,8 +177,10 @@ interface HttpQuestion {
   readonly bodySha256: string | undefined;
 }
 
-export type Check = CheckTiming &
-  (
+export type Check = CheckTiming & {
+  /** The file names no port for it: where the real server has another one than the service (nat), that one is asked. */
+  readonly isServicePort: boolean;
+} & (
     | { readonly type: "tcp"; readonly port: number }
     | ({ readonly type: "http" } & HttpQuestion)
     | ({ readonly type: "https"; readonly sni: string | undefined; readonly verify: boolean } & HttpQuestion)
@@ -198,7 +200,12 @@ export type Check = CheckTiming &
       }
     | { readonly type: "udp"; readonly port: number; readonly payloadHex: string; readonly requireReply: boolean }
     | { readonly type: "icmp" }
-    | { readonly type: "exec"; readonly command: readonly string[]; readonly user: string }
+    | {
+        readonly type: "exec";
+        readonly command: readonly string[];
+        readonly user: string;
+        readonly port: number | undefined;
+      }
     | { readonly type: "vip-path"; readonly port: number }
   );
 export type HttpCheck = Extract<Check, { readonly type: "http" | "https" }>;

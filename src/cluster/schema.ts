@@ -296,10 +296,11 @@ const checkObject = z
     }),
     check("icmp", "An ICMP echo to the RIP.", {}),
     check("exec", "A program of yours; exit status 0 is good. Run without a shell, never as root.", {
-      command: must(argv, "Program and arguments. VIPWARD_VIP, _PORT, _RIP and _NAME are in its environment.", [
-        "/usr/local/bin/check-web",
-        "--fast",
-      ]),
+      command: must(
+        argv,
+        "Program and arguments. In its environment: VIPWARD_NAME and _RIP of the real server, _VIP, and _PORT (the real server's; not of a fwmark or any port).",
+        ["/usr/local/bin/check-web", "--fast"],
+      ),
       user: may(text(32), "The user it runs as.", { default: defaults.execUser, example: "checker" }),
     }),
     check(

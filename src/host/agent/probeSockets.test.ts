@@ -190,17 +190,23 @@ const running = (word: string): number =>
 
 test("exec: status, output bounded, a command that hangs is killed with what it started", async (t) => {
   if (user === undefined || accountOf(user) === undefined) return t.skip(`this host has no user ${user}`);
-  const run = (...command: string[]) => check(execCheck({ command, user }));
+  const run = (...command: string[]) => check(execCheck({ command, user, environment: {} }));
   assert.equal(await run("/bin/echo", "fine"), "up: status 0: fine");
   assert.equal(await run("/bin/sh", "-c", "exit 3"), "exec/status");
   assert.equal(await run("/no/such/thing"), "exec/error");
   const seconds = `100.${process.pid}`;
-  const hangs = execCheck({ command: ["/bin/sh", "-c", `sleep ${seconds} & sleep ${seconds}`], user });
+  const hangs = execCheck({ command: ["/bin/sh", "-c", `sleep ${seconds} & sleep ${seconds}`], user, environment: {} });
   assert.equal(await check(hangs, 300), "exec/timeout");
   for (let i = 0; i < 100 && running(seconds) > 0; i++) await sleep(20);
   assert.equal(running(seconds), 0, "what it started is still there");
   if (isRoot) assert.match(await run("/usr/bin/id", "-un"), /nobody/);
-  assert.equal(await check(execCheck({ command: ["/bin/true"], user: "no-such-user" })), "exec/error");
+  const told = execCheck({
+    command: ["/usr/bin/printenv", "VIPWARD_RIP"],
+    user,
+    environment: { VIPWARD_RIP: "10.0.0.11" },
+  });
+  assert.equal(await check(told), "up: status 0: 10.0.0.11");
+  assert.equal(await check(execCheck({ command: ["/bin/true"], user: "no-such-user", environment: {} })), "exec/error");
 });
 
 test("exec: a command that never ran is told from one that failed", async (t) => {
@@ -228,7 +234,10 @@ test("exec: who prints gigabytes is stopped early, and costs no memory", async (
   const before = process.memoryUsage().rss;
   const startMs = performance.now();
   const word = `printed-by-${process.pid}`;
-  assert.equal(await check(execCheck({ command: ["/usr/bin/yes", word], user }), 30_000), "exec/error");
+  assert.equal(
+    await check(execCheck({ command: ["/usr/bin/yes", word], user, environment: {} }), 30_000),
+    "exec/error",
+  );
   assert.ok(performance.now() - startMs < 25_000, "it was not the time limit that ended it");
   for (let i = 0; i < 100 && running(word) > 0; i++) await sleep(20);
   assert.equal(running(word), 0);
@@ -238,7 +247,7 @@ test("exec: who prints gigabytes is stopped early, and costs no memory", async (
 test("exec: nothing runs as root, whatever its account is called", async (t) => {
   const root = readFileSync("/etc/passwd", "utf8").match(/^([^:]+):[^:]*:0:/m)?.[1];
   if (root === undefined) return t.skip("this host has no account with the number 0");
-  assert.equal(await check(execCheck({ command: ["/bin/true"], user: root })), "exec/error");
+  assert.equal(await check(execCheck({ command: ["/bin/true"], user: root, environment: {} })), "exec/error");
 });
 
 test("accounts are read as passwd(5) has them", () => {

@@ -178,7 +178,7 @@ export class ProbeSockets implements ProbePorts {
     libc.sendto(this.#raw, packet, inetAddress(address, 0), `packet to ${formatIpv4(address)}`);
   }
 
-  #run(attempt: number, { command, user }: Extract<ProbeAction, { kind: "run" }>): void {
+  #run(attempt: number, { command, user, environment }: Extract<ProbeAction, { kind: "run" }>): void {
     const [file, ...args] = command;
     const account = accountOf(user);
     if (file === undefined || account === undefined) throw new Error(`there is no user ${user}`);
@@ -190,7 +190,7 @@ export class ProbeSockets implements ProbePorts {
         stdio: ["ignore", "pipe", "pipe"],
         detached: true, // a group of its own, so that what it starts ends with it
         cwd: "/",
-        env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" },
+        env: { ...environment, PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" },
         ...(!isSame && account), // and no further groups: libuv gives them up
       }),
     );

@@ -472,7 +472,11 @@ export class Scenario {
 function portsOf(cluster: Cluster, protocol: "tcp" | "udp"): ReadonlySet<number> {
   const ofChecks = (service: Service): number[] =>
     service.checks.flatMap((check) =>
-      "port" in check && (protocol === "udp") === (check.type === "dns" || check.type === "udp") ? [check.port] : [],
+      "port" in check &&
+      check.port !== undefined &&
+      (protocol === "udp") === (check.type === "dns" || check.type === "udp")
+        ? [check.port]
+        : [],
     );
   const ofServices = (service: Service): number[] =>
     virtualServersOf(service).flatMap((v) => (v.kind === "port" && v.protocol === protocol ? [v.ports.first] : []));

@@ -1,7 +1,13 @@
 import { type Checker, down, up } from "./probe.ts";
 
+export interface ExecQuestion {
+  readonly command: readonly string[];
+  readonly user: string;
+  readonly environment: Readonly<Record<string, string>>;
+}
+
 /** Up by status 0. The time limit releases, which kills; how much output is kept is bounded where it is read. */
-export const execCheck = (question: { readonly command: readonly string[]; readonly user: string }): Checker<null> => ({
+export const execCheck = (question: ExecQuestion): Checker<null> => ({
   name: "exec",
   begin: () => ({ state: null, effects: [{ kind: "run", ...question }] }),
   on(state, event) {

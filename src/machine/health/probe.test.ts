@@ -307,7 +307,7 @@ test("icmp: only the answer to this attempt's echo counts", () => {
 });
 
 test("exec: status, signal, time limit", () => {
-  const exec = (): Attempt<null> => new Attempt(execCheck({ command: ["/bin/true"], user: "nobody" }));
+  const exec = (): Attempt<null> => new Attempt(execCheck({ command: ["/bin/true"], user: "nobody", environment: {} }));
   assert.equal(exec().give({ kind: "exited", status: 0 }).said, "up");
   assert.equal(exec().give({ kind: "exited", status: 3, output: "no\nmore" }).said, "exec/status");
   assert.equal(exec().give({ kind: "exited", status: undefined, signal: "SIGSEGV" }).said, "exec/signal");

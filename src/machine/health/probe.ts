@@ -23,8 +23,13 @@ export type ProbeEffect =
       readonly octets: Uint8Array;
       readonly to: { readonly kind: "mac"; readonly mac: Mac } | { readonly kind: "route"; readonly address: Ipv4 };
     }
-  /** An argument list, no shell, as `user`, its output bounded by who runs it. */
-  | { readonly kind: "run"; readonly command: readonly string[]; readonly user: string }
+  /** An argument list, no shell, as `user`, its output bounded by who runs it. `environment`: beside PATH. */
+  | {
+      readonly kind: "run";
+      readonly command: readonly string[];
+      readonly user: string;
+      readonly environment: Readonly<Record<string, string>>;
+    }
   /** Lets go of whatever this attempt opened: a connection, a socket, a command still running. Always the last effect. */
   | { readonly kind: "release" };
 

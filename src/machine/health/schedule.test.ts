@@ -111,11 +111,20 @@ test("against the obvious way: a list that is sorted each time", () => {
   );
 });
 
-const timing = { intervalMs: 2000, timeoutMs: 1000, jitterPercent: 10, rise: 2, fall: 3, slowStartMs: 0 };
+const timing = {
+  isServicePort: true,
+  intervalMs: 2000,
+  timeoutMs: 1000,
+  jitterPercent: 10,
+  rise: 2,
+  fall: 3,
+  slowStartMs: 0,
+};
 const server = (n: number) => ({
   realServer: { name: `web${n}`, rip: ipv4(`10.0.0.${n}`), isDirector: false },
   forwarding: "dr" as const,
   tunnel: { type: "ipip", port: undefined, checksum: "none" } as const,
+  port: undefined,
 });
 const service = (
   name: string,

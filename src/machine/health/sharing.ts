@@ -9,6 +9,9 @@ export interface CheckView extends RiseConfig {
   readonly intervalMs: number;
   readonly timeoutMs: number;
   readonly jitterPercent: number;
+  readonly port?: number | undefined;
+  /** `port` is the service's: a real server with another one is asked there. */
+  readonly isServicePort: boolean;
 }
 export interface CheckedService<C extends CheckView> {
   readonly name: string;
@@ -18,6 +21,8 @@ export interface CheckedService<C extends CheckView> {
     readonly realServer: { readonly name: string; readonly rip: Ipv4; readonly isDirector: boolean };
     readonly forwarding: "dr" | "tun" | "nat";
     readonly tunnel: VipPathTunnel;
+    /** nat with another port on the real server. */
+    readonly port: number | undefined;
   }[];
 }
 
@@ -37,6 +42,8 @@ export interface SharedCheck<C extends CheckView> {
    * the VIP can be sent past that IPVS (its LOCAL_IN and LOCAL_OUT hooks). What is left is to ask RIP and port.
    */
   readonly path: { readonly vip: Ipv4; readonly tunnel: VipPathTunnel | undefined } | undefined;
+  /** For exec alone: one of the service's VIPs, which the program is told. */
+  readonly told: { readonly vip: Ipv4 } | undefined;
   /** Who counts its verdicts; rise, fall and slow start are each user's own. */
   readonly users: CheckUser[];
 }
@@ -50,7 +57,8 @@ export function shareChecks<C extends CheckView>(services: readonly CheckedServi
   const askedBy = (check: C) => {
     let known = asked.get(check);
     if (known === undefined) {
-      const { rise: _rise, fall: _fall, slowStartMs: _slow, intervalMs, timeoutMs, jitterPercent, ...question } = check;
+      const { rise: _rise, fall: _fall, slowStartMs: _slow, isServicePort: _is, ...rest } = check;
+      const { intervalMs, timeoutMs, jitterPercent, ...question } = rest;
       const what = JSON.stringify(Object.entries(question).sort(([a], [b]) => (a < b ? -1 : 1)));
       known = { what, when: `${intervalMs} ${timeoutMs} ${jitterPercent}` };
       asked.set(check, known);
@@ -59,13 +67,17 @@ export function shareChecks<C extends CheckView>(services: readonly CheckedServi
   };
   const shared = new Map<string, SharedCheck<C>>();
   for (const { name, vips, checks, destinations } of services)
-    for (const { realServer, forwarding, tunnel } of destinations)
-      for (const check of checks) {
+    for (const { realServer, forwarding, tunnel, port } of destinations)
+      for (const written of checks) {
+        const check = port !== undefined && written.isServicePort && "port" in written ? { ...written, port } : written;
         const takesPath = check.type === "vip-path" && !realServer.isDirector;
         const way = forwarding === "tun" ? tunnel : undefined;
-        const paths = takesPath ? vips.map((vip) => ({ vip: vip.address, tunnel: way })) : [undefined];
-        for (const path of paths) {
-          const by = path === undefined ? "" : ` ${wayWords(path.tunnel)} ${formatIpv4(path.vip)}`;
+        const isToldVip = check.type === "exec";
+        for (const vip of takesPath || isToldVip ? vips.map(({ address }) => address) : [undefined]) {
+          const path = takesPath && vip !== undefined ? { vip, tunnel: way } : undefined;
+          const told = isToldVip && vip !== undefined ? { vip } : undefined;
+          const how = path === undefined ? "" : ` ${wayWords(path.tunnel)}`;
+          const by = vip === undefined ? "" : `${how} ${formatIpv4(vip)}`;
           const { what, when } = askedBy(check);
           // The address, too: what a name's old address answers says nothing of its new one.
           const question = `${realServer.name} ${formatIpv4(realServer.rip)}${by} ${what}`;
@@ -73,7 +85,7 @@ export function shareChecks<C extends CheckView>(services: readonly CheckedServi
           const { rise, fall, slowStartMs } = check;
           const user = { service: name, realServer: realServer.name, rise, fall, slowStartMs };
           const known = shared.get(key);
-          if (known === undefined) shared.set(key, { key, question, check, realServer, path, users: [user] });
+          if (known === undefined) shared.set(key, { key, question, check, realServer, path, told, users: [user] });
           else known.users.push(user);
         }
       }
