@@ -220,7 +220,7 @@ test("exec: a command that never ran is told from one that failed", async (t) =>
           resolve(event);
         },
       });
-      sockets.perform(1, { kind: "run", command, user });
+      sockets.perform(1, { kind: "run", command, user, environment: {} });
     });
   assert.deepEqual(await first(["/no/such/thing"], user), { kind: "failed", error: "ENOENT", notBegun: true });
   assert.deepEqual(await first(["/etc/passwd"], user), { kind: "failed", error: "EACCES", notBegun: true });
