@@ -66,6 +66,7 @@ class Bench {
   /** Of connection sync: those that run, each time that they were others. */
   readonly daemons: string[] = [];
   backupOnly = false;
+  expiresQuiescent = false;
   connections = 0;
   readonly #answers: (() => void)[] = [];
   readonly director: Director;
@@ -86,9 +87,13 @@ class Bench {
     this.cluster = cluster;
     this.refusing = refusing;
     const isBackupOnly = (): boolean => this.backupOnly;
+    const isExpiring = (): boolean => this.expiresQuiescent;
     const engine: TableEngine = {
       get backupOnly() {
         return isBackupOnly();
+      },
+      get expiresQuiescent() {
+        return isExpiring();
       },
       read: () => ({
         services: this.table,
@@ -450,6 +455,32 @@ test("a failed server that comes back while it drains keeps its place, and the n
   bench.dead.add("web1");
   bench.run(4000);
   assert.equal(bench.weights(), "1:0 2:1 3:1 4:1");
+});
+
+test("a failed server of a persistent service goes at once where its clients would still be sent to it", () => {
+  const of = (service: string): Cluster => clusterOf({ onFailure: "drain", service });
+  const persistent = of(", persistence: 300");
+  const told = (bench: Bench) => bench.events.filter((e) => e.code === "table/leaving-at-once");
+  const afterFailure = (bench: Bench): string => {
+    bench.connections = 3;
+    bench.dead.add("web2");
+    return bench.run(3000).weights();
+  };
+  const plain = new Bench(of("")).run(1500);
+  assert.equal(afterFailure(plain), "1:1 2:0 3:1 4:1", "the twin: nobody has a template");
+  assert.equal(told(plain).length, 0);
+  const bench = new Bench(persistent).run(1500);
+  assert.ok(bench.load(persistent).ok);
+  assert.equal(afterFailure(bench), "1:1 3:1 4:1");
+  assert.equal(told(bench).length, 1, "once");
+  bench.dead.clear();
+  bench.run(3000);
+  bench.director.drain("web1", undefined, 60_000, "test", bench.nowMs);
+  assert.equal(bench.weights(), "1:0 3:1 4:1 2:1", "who is drained by a person is well, and keeps the clients it has");
+  bench.director.undrain("web1", undefined, bench.nowMs);
+  bench.expiresQuiescent = true;
+  assert.ok(bench.load(persistent).ok);
+  assert.equal(afterFailure(bench), "1:1 3:1 4:1 2:0");
 });
 
 test("what was drained before a restart never has a weight after it, also where nothing is checked", () => {

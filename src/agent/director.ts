@@ -20,6 +20,7 @@ import { settleMs } from "./failover.ts";
 import { gateOf } from "./gate.ts";
 import { Health } from "./health.ts";
 import { Kept } from "./kept.ts";
+import { leavingAtOnce } from "./persistentFailures.ts";
 import { type Loop, scheduledTwice } from "./scheduledTwice.ts";
 import { SilenceWatch } from "./silenceWatch.ts";
 import { type ServiceStatus, serviceStatuses } from "./status.ts";
@@ -109,6 +110,7 @@ export class Director {
   #syncAtMs = Number.POSITIVE_INFINITY;
   #guardAtMs = Number.POSITIVE_INFINITY;
   #loop: Loop | undefined;
+  #leavesAtOnce = false;
   #drainAtMs = Number.POSITIVE_INFINITY;
   #daemonsAtMs = Number.POSITIVE_INFINITY;
   readonly #linkUp = new Map<string, boolean>();
@@ -185,14 +187,13 @@ export class Director {
    * cannot be read, and what `prepare` throws, before anything changed.
    */
   load(cluster: Cluster, host: DirectorHost, { force, prepare }: LoadOptions, nowMs: number): LoadResult {
-    const services = cluster.services;
     const isFirst = this.#cluster === undefined;
     const refused = this.#refusal(cluster, force);
     if (refused !== undefined) return { ok: false, ...refused };
     prepare?.();
-    this.#cluster = cluster;
+    this.#cluster = this.#servable(cluster);
     this.#host = host;
-    this.health.load(services, nowMs);
+    this.health.load(this.#cluster.services, nowMs);
     // Before the table is made: a drained server without a check would come in for a moment.
     for (const { service, server } of this.#drained ?? [])
       this.health.drain(server, service, undefined, "asked for before the restart", nowMs);
@@ -206,6 +207,20 @@ export class Director {
     this.#tellLoop();
     this.#settle(nowMs);
     return { ok: true, ...done };
+  }
+
+  /** The file, as this host's settings let it be. */
+  #servable(file: Cluster): Cluster {
+    const { cluster, names } = this.#ports.engine.expiresQuiescent ? { cluster: file, names: [] } : leavingAtOnce(file);
+    if (names.length > 0 && !this.#leavesAtOnce) {
+      const more = names.length > 3 ? ` and ${names.length - 3} more` : "";
+      const text = `failed servers of ${names.slice(0, 3).join(", ")}${more} do not drain, but go at once: with weight 0 their persistent clients would still be sent to them`;
+      const remedy =
+        "sysctl -w net.ipv4.vs.expire_quiescent_template=1, then reload; or `onFailure: remove` in the file";
+      this.#report({ level: "info", code: "table/leaving-at-once", subject: "ipvs", text, remedy });
+    }
+    this.#leavesAtOnce = names.length > 0;
+    return cluster;
   }
 
   // The table

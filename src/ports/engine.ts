@@ -114,6 +114,8 @@ export interface TableEngine {
   tellConnections(way: HandOverWay | undefined, onFault: (why: string) => void): void;
   /** The host's setting: a director that receives connection sync forwards nothing meanwhile. */
   readonly backupOnly: boolean;
+  /** The host's setting: with weight 0 a server gets nothing new from persistent clients either. */
+  readonly expiresQuiescent: boolean;
   /** Exactly these daemons of connection sync run, of the roles named; gives what was refused. */
   synchronise(daemons: readonly SyncDaemonWish[]): string[];
   close(): void;

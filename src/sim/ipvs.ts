@@ -126,6 +126,7 @@ export class Ipvs implements LocalInput, TableEngine {
   #gate: GateWish = noGate;
   readonly #relays = new Map<Ipv4, { readonly to: Ipv4; readonly untilUs: number }>();
   readonly backupOnly = false;
+  readonly expiresQuiescent = false;
   /** Packets for a service that could not be sent on. */
   refused = 0;
 

@@ -166,6 +166,8 @@ function readSetting(name: string): string | undefined {
 
 /** `namespace`: the calling thread's own when absent. Errors: ipvs/absent when the kernel has none. */
 export function ipvsEngine(namespace?: Namespace): Engine & TableEngine {
+  const setting = (name: string): string | undefined =>
+    namespace === undefined ? readSetting(name) : namespace.run(() => readSetting(name));
   const ipvs = openIpvs(namespace);
   let standing: readonly EngineService[] = [];
   let teller: ConnectionTeller | undefined;
@@ -213,7 +215,10 @@ export function ipvsEngine(namespace?: Namespace): Engine & TableEngine {
       teller = way === undefined ? undefined : tellConnections(way, onFault);
     },
     get backupOnly() {
-      return readSetting("backup_only") === "1";
+      return setting("backup_only") === "1";
+    },
+    get expiresQuiescent() {
+      return setting("expire_quiescent_template") === "1";
     },
     synchronise: synchroniser(ipvs, (link) =>
       namespace === undefined ? interfaceIndex(link) : namespace.run(() => interfaceIndex(link)),

@@ -10,7 +10,7 @@ import { type DesiredTable, desiredTable } from "../../machine/desired.ts";
 import { difference } from "../../machine/difference.ts";
 import { type ProbeEffect, startProbe, stepProbe } from "../../machine/health/probe.ts";
 import { vipPathCheck } from "../../machine/health/vipPath.ts";
-import { keyOf, type TableService } from "../../machine/table.ts";
+import { keyOf, type TableRealServer, type TableService } from "../../machine/table.ts";
 import type { Engine, ServerTraffic, TableEngine } from "../../ports/engine.ts";
 import type { ProbeAction } from "../../ports/probes.ts";
 import { type Line, LineThread } from "../../testing/lineThreads.ts";
@@ -327,6 +327,33 @@ testsInVm(import.meta.url, "traffic of every kind of service", () => {
     const far = await answers(80, 2, "10.50.1.200");
     assert.deepEqual(new Set([...near, ...far]), new Set(webs), `${far}`);
     await connectionsOf(service, near[0] === "web1" ? [6, 2] : [2, 6]);
+  });
+
+  test("persistence: weight 0 alone keeps clients on a dead server, out of the table or with the sysctl they go elsewhere", async () => {
+    const setting = "net.ipv4.vs.expire_quiescent_template";
+    const text = "[web1, web2], port: 80, persistence: 300";
+    const afterFailure = async (change: (dead: TableRealServer) => TableRealServer[]): Promise<boolean> => {
+      const [service] = serve(text);
+      const [first] = await answers(80, 1);
+      assert.ok(service !== undefined && (first === "web1" || first === "web2"));
+      const dead = ipv4(hosts[first].rip);
+      const realServers = service.realServers.flatMap((r) => (r.rip === dead ? change(r) : [r]));
+      const options = { owned: new Set<string>(), maximumDeleteSharePercent: 100, force: true };
+      const found = difference([{ ...service, realServers }], engine.read().services, options);
+      assert.ok(found.ok);
+      assert.deepEqual(engine.apply(found.changes), []);
+      const said = new Set(await answers(80, 2));
+      assert.equal(said.size, 1);
+      return said.has(first);
+    };
+    const quiet = (r: TableRealServer): TableRealServer[] => [{ ...r, weight: 0 }];
+    assert.equal(engine.expiresQuiescent, false);
+    assert.equal(await afterFailure(quiet), true, "what leavingAtOnce is for");
+    assert.equal(await afterFailure(() => []), false);
+    run("lb", `sysctl -q -w ${setting}=1`);
+    assert.equal(engine.expiresQuiescent, true);
+    assert.equal(await afterFailure(quiet), false);
+    run("lb", `sysctl -q -w ${setting}=0`);
   });
 
   test("thresholds: full at the upper one, taken in again below the lower", async () => {
