@@ -8,7 +8,7 @@ export const exitCodes = {
   other: { code: 2, meaning: "the third answer: nobody owns the VIP; changes are pending" },
   usage: { code: 64, meaning: "the command line cannot be understood" },
   badData: { code: 65, meaning: "a file that was given has errors: each is printed with line, column and remedy" },
-  noInput: { code: 66, meaning: "a file, interface or namespace that was named does not exist" },
+  noInput: { code: 66, meaning: "a file, interface or namespace that was named does not exist, or is of another kind" },
   unavailable: {
     code: 69,
     meaning: "something needed is missing: Linux, a kernel module, a program, a package, a service that a lab can try",

@@ -28,8 +28,7 @@ export interface CheckOptions {
 /** `vipward check`. Exit status 0 clean, 1 findings at or above `--fail-on`, 65 a file has errors. */
 export async function runCheck(options: CheckOptions, io: Io): Promise<number> {
   sayIfUnclear(options);
-  const read = options.facts === undefined ? await ownFacts(options.netns) : await factsFromFile(options.facts, io);
-  if (read === undefined) return exitCode("badData");
+  const read = options.facts === undefined ? await ownFacts(options.netns) : await factsFromFile(options.facts);
   const facts = withSwitches(read, options.switch ?? []);
   const wish = await wishOf(facts, options, io);
   if (wish === undefined) return exitCode("badData");

@@ -4,9 +4,10 @@ import type { Finding, Severity } from "../../doctor/finding.ts";
 import { severities } from "../../doctor/finding.ts";
 import { list } from "../../doctor/text.ts";
 import { type Paint, paint } from "../colour.ts";
-import { wrap } from "./wrap.ts";
+import { forReader, wrap } from "./wrap.ts";
 
 interface Screen {
+  readonly isTerminal: boolean;
   readonly colour: boolean;
   readonly columns: number;
 }
@@ -21,9 +22,10 @@ export function reportText(report: CheckReport, reason: string, screen: Screen, 
   const who = report.roles.some((r) => reason.startsWith(r)) ? reason : `${role}, ${reason}`;
   let out = `${c.bold(host)}${where}  ${printable(who)}; Linux ${printable(report.kernel.release)} (rules of ${report.kernel.generation})\n`;
   for (const vip of report.vips) out += vipText(vip, c);
-  for (const finding of report.findings) out += findingText(finding, c, screen.columns);
+  out = forReader(screen, out);
+  for (const finding of report.findings) out += findingText(finding, c, screen);
   if (report.notes.length > 0) out += "\n";
-  for (const note of report.notes) out += `${c.dim("note")}  ${printable(note)}\n`;
+  for (const note of report.notes) out += forReader(screen, `${c.dim("note")}  ${printable(note)}\n`);
   if (netns !== undefined && report.findings.length > 0)
     out += `${report.notes.length > 0 ? "" : "\n"}${c.dim("note")}  the remedies are for that namespace: ip netns exec ${netns} COMMAND\n`;
   return `${out}\n${summary(report, c)}\n`;
@@ -61,18 +63,21 @@ function saidText(said: Said, c: Paint): string {
   return `  ${mark} ${said.wrong ? c.red(what) : what} ${c.dim(`${said.rule} ${printable(said.because)}${said.uncertain ? " (uncertain)" : ""}`)}\n`;
 }
 
-function findingText(finding: Finding, c: Paint, columns: number): string {
+function findingText(finding: Finding, c: Paint, screen: Screen): string {
+  const { columns } = screen;
   const colour = tint(finding.severity, c);
-  let out = `\n${colour(c.bold(finding.severity.toUpperCase()))}  ${c.bold(finding.id)}: ${finding.title}\n`;
+  const head = `\n${colour(c.bold(finding.severity.toUpperCase()))}  ${c.bold(finding.id)}: ${finding.title}\n`;
+  let out = forReader(screen, head);
   out += wrap(printable(finding.wrong), "  ", columns);
   out += c.dim(wrap(`users notice: ${finding.notice}`, "  ", columns).trimEnd());
   out += `\n  ${c.cyan("remedy")}\n`;
+  // Commands are not broken: what is copied from the terminal must run.
   for (const line of finding.remedy.shell) out += `    ${line.startsWith("#") ? c.dim(line) : line}\n`;
   if (finding.remedy.vipward !== undefined)
     out += `    ${c.dim("or, with proof and undo:")} ${finding.remedy.vipward}\n`;
   const facts = finding.evidence
     .slice(0, 8)
     .map((e) => `${e.path} ${e.value === undefined ? "not set" : `= ${e.value}`}`);
-  if (facts.length > 0) out += `  ${c.cyan("facts")}  ${c.dim(printable(facts.join("; ")))}\n`;
-  return `${out}  ${c.cyan("why")}  ${c.dim(`${finding.rules.join(", ")}; vipward explain ${finding.id}`)}\n`;
+  if (facts.length > 0) out += forReader(screen, `  ${c.cyan("facts")}  ${c.dim(printable(facts.join("; ")))}\n`);
+  return `${out}${forReader(screen, `  ${c.cyan("why")}  ${c.dim(`${finding.rules.join(", ")}; vipward explain ${finding.id}`)}\n`)}`;
 }

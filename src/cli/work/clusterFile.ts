@@ -3,12 +3,13 @@ import type { Cluster } from "../../cluster/cluster.ts";
 import { formatProblem, type ParseOptions, parseCluster, refuseSize } from "../../cluster/index.ts";
 import { HostError } from "../../host/errors.ts";
 import type { Io } from "../io.ts";
+import { unreadable } from "./inputFile.ts";
 
 /** Prints what is wrong with the text; undefined when it has errors. Warnings are printed and let pass. */
 export function clusterFromText(
   text: string,
   fileName: string,
-  io: Io,
+  io: Pick<Io, "err">,
   options: Omit<ParseOptions, "fileName"> = {},
 ): Cluster | undefined {
   const read = parseCluster(text, { ...options, fileName });
@@ -16,15 +17,15 @@ export function clusterFromText(
   return read.ok ? read.cluster : undefined;
 }
 
-/** Undefined after saying that it is too large. Errors: cluster-file/no-input when it cannot be read at all. */
-export function readClusterText(path: string, io: Io): string | undefined {
-  const unreadable = (why: string): HostError =>
-    new HostError("cluster-file/no-input", `cannot read ${path}: ${why}`, {
-      remedy: "check the path and its permissions",
-    });
+/** Undefined after saying that it is too large. Errors: those of unreadable. */
+export function readClusterText(path: string, io: Pick<Io, "err">): string | undefined {
   try {
     const stat = statSync(path);
-    if (!stat.isFile()) throw unreadable("it is not a file");
+    // A pipe would keep an agent waiting that reads its file again, and a device may have no end.
+    if (!stat.isFile() && !stat.isDirectory())
+      throw new HostError("file/no-input", `cannot read ${path}: it is a device or a pipe`, {
+        remedy: "name a regular file",
+      });
     const refused = refuseSize(stat.size);
     if (refused !== undefined) {
       io.err(`${formatProblem(refused, path, "")}\n`);
@@ -33,15 +34,14 @@ export function readClusterText(path: string, io: Io): string | undefined {
     return readFileSync(path, "utf8");
   } catch (error) {
     if (error instanceof HostError) throw error;
-    const code = (error as NodeJS.ErrnoException).code ?? String(error);
-    throw unreadable({ ENOENT: "there is no such file", EACCES: "access denied" }[code] ?? code);
+    throw unreadable(path, error);
   }
 }
 
 /** Errors: those of readClusterText. */
 export function clusterFromFile(
   path: string,
-  io: Io,
+  io: Pick<Io, "err">,
   options: Omit<ParseOptions, "fileName"> = {},
 ): Cluster | undefined {
   const text = readClusterText(path, io);

@@ -4,14 +4,16 @@ import { registry } from "../../doctor/registry.ts";
 import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
-import { wrap } from "./wrap.ts";
+import { forReader, wrap } from "./wrap.ts";
 
 /** `vipward explain [ID]`. */
 export function runExplain(id: string | undefined, flags: { readonly json?: boolean }, io: Io): number {
   const c = paint(io.colour);
   if (id === undefined) {
     if (flags.json === true) io.out(`${JSON.stringify(explainable(), null, 2)}\n`);
-    else for (const e of registry) io.out(`${c.bold(e.id.padEnd(36))} ${e.severity.padEnd(9)} ${e.title}\n`);
+    else
+      for (const e of registry)
+        io.out(forReader(io, `${c.bold(e.id.padEnd(36))} ${e.severity.padEnd(9)} ${e.title}\n`));
     return exitCode("ok");
   }
   const found = explain(id);
@@ -26,7 +28,7 @@ export function runExplain(id: string | undefined, flags: { readonly json?: bool
     io.out(`${JSON.stringify(found.value, null, 2)}\n`);
     return exitCode("ok");
   }
-  io.out(`${c.bold(found.value.id)}: ${found.value.title}\n`);
+  io.out(forReader(io, `${c.bold(found.value.id)}: ${found.value.title}\n`));
   for (const part of found.value.parts) {
     io.out(`\n${c.cyan(part.heading)}\n`);
     for (const line of part.lines) io.out(wrap(line, "  ", io.columns));

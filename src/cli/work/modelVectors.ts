@@ -3,14 +3,14 @@ import { HostError } from "../../host/errors.ts";
 import { runVectors, type VectorCase } from "../../model/vectors.ts";
 import { exitCode } from "../exitCodes.ts";
 import type { Io } from "../io.ts";
+import { unreadable } from "./inputFile.ts";
 
 function readJson(file: string): unknown {
   let text: string;
   try {
     text = readFileSync(file, "utf8");
   } catch (error) {
-    const why = (error as NodeJS.ErrnoException).code ?? String(error);
-    throw new HostError("vectors/no-input", `cannot read ${file}: ${why}`, { remedy: "check the path", cause: error });
+    throw unreadable(file, error);
   }
   try {
     return JSON.parse(text);

@@ -1,6 +1,5 @@
 /** The work behind plan, apply, undo, status, policies, hide, reveal, render and confirm. */
 
-import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { heldBy } from "../../agent/failoverConfig.ts";
@@ -35,6 +34,7 @@ import type { Io } from "../io.ts";
 import { plural } from "../plural.ts";
 import { askWire, wireText } from "./askWire.ts";
 import { type Keeping, keepingOf, keepText } from "./keeping.ts";
+import { forReader } from "./wrap.ts";
 
 export interface SilenceOptions {
   readonly vip?: readonly string[];
@@ -62,26 +62,11 @@ export interface SilenceOptions {
 }
 
 const usage = (message: string, remedy: string): HostError => new HostError("silence/usage", message, { remedy });
-const badData = (message: string, remedy: string): HostError => new HostError("silence/bad-data", message, { remedy });
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? "unknown";
-    throw new HostError(`file/${code}`, `cannot read ${path}: ${code}`, { remedy: "check the name", cause: error });
-  }
-}
 
 async function factsOf({ facts: path }: SilenceOptions): Promise<HostFacts> {
   if (path === undefined) return readFacts();
-  const { parseFacts } = await import("../../model/factsSchema.ts");
-  const result = parseFacts(readText(path));
-  if (!result.ok) {
-    const lines = result.problems.slice(0, 10).map((p) => `  ${p.path}: ${p.message}`);
-    throw badData(`${path} is no facts file:\n${lines.join("\n")}`, "make it with `vipward facts`");
-  }
-  return result.value;
+  const { factsFromFile } = await import("./factsFile.ts");
+  return factsFromFile(path);
 }
 
 /** "tcp/80", "tcp/8000-8100", "udp". */
@@ -116,11 +101,15 @@ function wishOfOptions(o: SilenceOptions): Wish {
 const clusterTools = () => import("../../cluster/index.ts");
 
 async function clusterOf(path: string): Promise<Cluster> {
-  const { parseCluster } = await clusterTools();
-  const result = parseCluster(readText(path), { fileName: path });
-  if (result.ok) return result.cluster;
-  const lines = result.problems.slice(0, 20).map((p) => `${path}:${p.line}:${p.column}: ${p.message}; ${p.remedy}`);
-  throw badData(lines.join("\n"), "mend the file: each line above says where and how");
+  const { clusterFromFile } = await import("./clusterFile.ts");
+  let said = "";
+  const cluster = clusterFromFile(path, {
+    err: (text) => {
+      said += text;
+    },
+  });
+  if (cluster !== undefined) return cluster;
+  throw new HostError("silence/bad-data", said.trimEnd(), { remedy: "mend the file: each error above says where" });
 }
 
 /** What the cluster file wants of this host, by its addresses or --as. */
@@ -228,7 +217,10 @@ function planText(policy: string, plan: Plan, notes: readonly string[], diff: bo
     });
     if (plan.steps.length > SHOWN) lines.push(`  and ${plan.steps.length - SHOWN} more`);
   }
-  if (plan.leftAlone.length > 0) lines.push(`${plan.leftAlone.length} more are so already and are left alone`);
+  if (plan.leftAlone.length > 0) {
+    const be = plan.leftAlone.length === 1 ? "is" : "are";
+    lines.push(`${plan.leftAlone.length} more ${be} so already and ${be} left alone`);
+  }
   for (const c of plan.conflicts) lines.push(`stands against it: ${c}`);
   for (const c of plan.changedByOthers) lines.push(`changed by others: ${c}`);
   const { alike } = plan.proof;
@@ -292,10 +284,10 @@ export async function runPlan(o: SilenceOptions, io: Io): Promise<number> {
   const { policy, plan, notes, considered } = choice;
   if (o.json) json(io, { policy, plan, notes, considered, kept: keptOf(kept) });
   else {
-    io.out(planText(policy, plan, notes, o.diff === true));
-    if (kept !== undefined && o.facts === undefined) io.out(`${keepText(kept)}\n`);
+    io.out(forReader(io, planText(policy, plan, notes, o.diff === true)));
+    if (kept !== undefined && o.facts === undefined) io.out(forReader(io, `${keepText(kept)}\n`));
     if (asked.policy === "auto")
-      io.out(`why ${policy}:\n${considered.map((c) => `  ${c.policy}: ${c.why}\n`).join("")}`);
+      io.out(forReader(io, `why ${policy}:\n${considered.map((c) => `  ${c.policy}: ${c.why}\n`).join("")}`));
   }
   if (plan.conflicts.length > 0 || !plan.proof.holds) return exitCode("no");
   return exitCode(plan.steps.length === 0 ? "ok" : "other");
@@ -317,11 +309,11 @@ function outcomeStatus(o: Outcome, io: Io, asJson: boolean, policy: string, note
         io.out("nothing to do\n");
         break;
       case "refused":
-        io.out(planText(policy, o.plan, notes, false));
+        io.out(forReader(io, planText(policy, o.plan, notes, false)));
         io.err(`refused, nothing was changed:\n${o.why.map((w) => `  ${w}\n`).join("")}`);
         break;
       case "done":
-        io.out(planText(policy, o.plan, notes, false));
+        io.out(forReader(io, planText(policy, o.plan, notes, false)));
         io.out(`done and verified (run ${o.run})${o.confirmed ? ", confirmed" : ""}\n`);
         for (const l of o.left) io.err(`left: ${l}\n`);
         break;
@@ -393,7 +385,7 @@ export async function runApply(o: SilenceOptions, io: Io): Promise<number> {
   const status = outcomeStatus(told, io, o.json === true, policy, notes);
   if (o.json === true) return status;
   if (wire !== undefined) io.out(wireText(wire));
-  if (outcome.kind === "done" && kept !== undefined) io.out(`${keepText(kept)}\n`);
+  if (outcome.kind === "done" && kept !== undefined) io.out(forReader(io, `${keepText(kept)}\n`));
   return status;
 }
 
@@ -424,10 +416,12 @@ export async function runStatus(o: SilenceOptions, io: Io): Promise<number> {
   const pending = choice !== undefined && "plan" in choice ? choice.plan : undefined;
   if (o.json) json(io, { owned, drifted, ...(choice === undefined ? {} : { choice }), open: state?.open ?? null });
   else {
-    io.out(`${owned.length} things here were made by vipward, ${drifted.length} of them are not as it left them\n`);
+    const made = plural(owned.length, "thing here was", "things here were");
+    const off = plural(drifted.length, "of them is", "of them are");
+    io.out(`${made} made by vipward, ${off} not as it left them\n`);
     for (const c of drifted)
       io.out(`  drifted (${standing(c, host) === "before" ? "undone" : "changed"} by others): ${describe(c)}\n`);
-    if (pending !== undefined) io.out(planText(choice?.policy ?? "none", pending, [], false));
+    if (pending !== undefined) io.out(forReader(io, planText(choice?.policy ?? "none", pending, [], false)));
   }
   const healthy = drifted.length === 0 && (pending === undefined || pending.proof.holds);
   if (!healthy) return exitCode("no");
@@ -443,9 +437,10 @@ export async function runPolicies(o: SilenceOptions, io: Io): Promise<number> {
   if (o.json) json(io, considered);
   else
     for (const c of considered) {
-      io.out(`${c.suits ? "yes" : "no "}  ${c.policy.padEnd(14)} ${c.summary}\n`);
-      io.out(`     ${" ".repeat(14)} ${c.suits ? `cost ${c.cost}` : c.why}\n`);
-      for (const n of c.notes) io.out(`     ${" ".repeat(14)} note: ${n}\n`);
+      const below = `     ${" ".repeat(14)} `;
+      const more = [c.suits ? `cost ${c.cost}` : c.why, ...c.notes.map((n) => `note: ${n}`)];
+      const head = `${c.suits ? "yes" : "no "}  ${c.policy.padEnd(14)} ${c.summary}`;
+      io.out(forReader(io, `${[head, ...more.map((m) => below + m)].join("\n")}\n`));
     }
   return exitCode(considered.some((c) => c.suits) ? "ok" : "no");
 }

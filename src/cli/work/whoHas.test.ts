@@ -108,7 +108,7 @@ test("bad input ends with its own status, the reason and a remedy", async () => 
       [["10.0.0.1"], { netns: "../../proc/1/ns/net" }, 64, /cannot name/],
       [["10.0.0.1"], { interface: "nope0" }, 66, /no interface nope0/],
       [[], { from: join(folder, "absent") }, 66, /no such file/],
-      [[], { from: folder }, 66, /EISDIR/],
+      [[], { from: folder }, 66, /it is a folder/],
       [[], { from: file("empty", "# nothing\n") }, 65, /holds no VIP/],
       [[], { from: file("broken", "10.0.0.1\nx\ny\n") }, 65, /broken:2: .*\n.*broken:3: /],
       [[], { from: file("huge", "10.0.0.1\n".repeat(600_000)) }, 65, /larger than 4 MiB/],

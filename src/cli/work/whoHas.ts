@@ -11,9 +11,11 @@ import { paint } from "../colour.ts";
 import { exitCode } from "../exitCodes.ts";
 import { reportFailure } from "../failure.ts";
 import type { Io } from "../io.ts";
+import { unreadable } from "./inputFile.ts";
 import { ethersBook, joinBooks, type NameBook } from "./names.ts";
 import { expandVips, LARGEST_FILE_OCTETS, MOST_VIPS, readVipList } from "./vipList.ts";
 import { countVerdicts, eventJson, eventText, reportJson, reportText, type Telling } from "./whoHasText.ts";
+import { forReader } from "./wrap.ts";
 
 /** As commander gives them: texts, or true for flags. */
 export interface WhoHasFlags {
@@ -51,10 +53,7 @@ function readBounded(path: string): string {
   try {
     fd = path === "-" ? 0 : openSync(path, "r");
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? "";
-    if (code === "EACCES")
-      throw new HostError("who-has/EACCES", `${path}: access denied`, { remedy: "make the file readable" });
-    throw refuse(`${path}: ${code === "ENOENT" ? "there is no such file" : code}`, "check the file's name", "no-input");
+    throw unreadable(path, error);
   }
   try {
     const buffer = new Uint8Array(LARGEST_FILE_OCTETS + 1);
@@ -73,11 +72,7 @@ function readBounded(path: string): string {
     return new TextDecoder().decode(buffer.subarray(0, length));
   } catch (error) {
     if (error instanceof HostError) throw error;
-    throw refuse(
-      `${path}: ${(error as NodeJS.ErrnoException).code ?? error}`,
-      "give a file with a VIP a line",
-      "no-input",
-    );
+    throw unreadable(path === "-" ? "standard input" : path, error);
   } finally {
     if (fd !== 0) closeSync(fd);
   }
@@ -247,7 +242,7 @@ export async function runWhoHas(
     const status = report.interrupted ? exitCode("interrupted") : statusOf(report);
     if (flags.json === true)
       io.out(`${JSON.stringify(reportJson(report, status, tell), null, flags.watch === true ? 0 : 2)}\n`);
-    else io.out(reportText(report, tell));
+    else io.out(forReader(io, reportText(report, tell)));
     return status;
   } catch (error) {
     return reportFailure(error, io);
