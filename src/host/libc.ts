@@ -58,6 +58,7 @@ const raw = {
   finit_module: lib.func("long syscall(long, int, const char *, int)"),
   if_nametoindex: lib.func("uint32_t if_nametoindex(const char *)"),
   prctl: lib.func("int prctl(int, uint64_t, uint64_t, uint64_t, uint64_t)"),
+  sched_setscheduler: lib.func("int sched_setscheduler(int, int, const void *)"),
   clock_gettime: lib.func("int clock_gettime(int, void *)"),
 } as const;
 
@@ -277,6 +278,13 @@ export function withoutAmbientCapabilities<T>(body: () => T): T {
     for (const capability of had)
       checked("prctl", raw.prctl(PR_CAP_AMBIENT, ambient.raise, capability, 0, 0), "ambient capabilities");
   }
+}
+
+const SCHED_RR = 2;
+/** This thread runs before all that is not realtime, from now on (sched(7)). */
+export function setRealtime(priority: number): void {
+  const call = "sched_setscheduler";
+  checked(call, raw.sched_setscheduler(0, SCHED_RR, new Int32Array([priority])), `realtime priority ${priority}`);
 }
 
 export function realtimeUs(): number {

@@ -9,6 +9,7 @@ import { decodeIpv4, PROTOCOL } from "../../wire/ipv4.ts";
 import { SystemCallError } from "../errors.ts";
 import { inetAddress } from "../inetSocket.ts";
 import * as libc from "../libc.ts";
+import { asOrdinary } from "./ordinary.ts";
 import { ProbeConnections } from "./probeConnections.ts";
 
 export interface ProbeSocketsOptions {
@@ -30,6 +31,7 @@ interface Opened {
 /** What of a command's output is kept; more is read and thrown away, up to a measure that no check needs. */
 const outputLimitOctets = 4096;
 const outputPatienceOctets = 1_048_576;
+const lastWordsMs = 200;
 const RAW = 255; // IPPROTO_RAW: the packet brings its own header
 
 const codeOf = (error: unknown): string =>
@@ -185,7 +187,7 @@ export class ProbeSockets implements ProbePorts {
     // The file may not say root; an account of another name can have its number.
     if (account.uid === 0) throw new Error(`${user} is root, and checks do not run as root`);
     const isSame = process.getuid?.() === account.uid;
-    const child: ChildProcess = libc.withoutAmbientCapabilities(() =>
+    const child: ChildProcess = asOrdinary(() =>
       spawn(file, args, {
         stdio: ["ignore", "pipe", "pipe"],
         detached: true, // a group of its own, so that what it starts ends with it
@@ -207,16 +209,23 @@ export class ProbeSockets implements ProbePorts {
       const notBegun = child.pid === undefined && { notBegun: true as const };
       this.#tell(attempt, { kind: "failed", error: codeOf(error), ...notBegun });
     });
-    // "exit", not "close": a grandchild that keeps the pipe open must not hide that the command has ended.
-    child.on("exit", (status, signal) =>
-      this.#tell(attempt, {
-        kind: "exited",
-        status: status ?? undefined,
-        output,
-        ...(signal !== null && { signal }),
-      }),
-    );
-    this.#open.set(attempt, { close: () => endGroup(child) });
+    const opened = { close: () => endGroup(child) };
+    this.#open.set(attempt, opened);
+    child.on("exit", (status, signal) => {
+      const tell = (): void => {
+        clearTimeout(timer);
+        if (this.#open.get(attempt) !== opened) return;
+        this.#tell(attempt, {
+          kind: "exited",
+          status: status ?? undefined,
+          output,
+          ...(signal !== null && { signal }),
+        });
+      };
+      // Its last words may come after its end; a grandchild that keeps the pipe open must not hide that it has ended.
+      const timer = setTimeout(tell, lastWordsMs);
+      child.once("close", tell);
+    });
   }
 
   close(): void {

@@ -39,7 +39,7 @@ export const tools: readonly Tool[] = [
   ...may("coreutils", "seq", "tr", "cut", "dd", "uniq", "echo", "true", "false"),
   ...may("grep", "grep"),
   ...may("sed", "sed"),
-  ...may("util-linux", "nsenter", "unshare", "dmesg", "setpriv"),
+  ...may("util-linux", "nsenter", "unshare", "dmesg", "setpriv", "prlimit"),
   ...may("iproute2", "bridge", "tc", "ss"),
   ...may("procps", "sysctl", "ps"),
   ...may("nftables", "nft"),
