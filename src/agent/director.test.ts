@@ -231,8 +231,10 @@ test("a broken checker empties nothing: the share goes, the rest stays, the alar
 
 test("a restart finds its table and touches nothing while nothing is known yet", () => {
   const first = new Bench(clusterOf()).run(1500);
-  const second = new Bench(clusterOf(), { table: first.table, owned: first.table.map(keyOf) }).run(1500);
-  assert.deepEqual(second.batches, []);
+  const second = new Bench(clusterOf(), { table: first.table, owned: first.table.map(keyOf) });
+  for (const { weight, wantedWeight } of second.director.services(0).services.flatMap((s) => s.servers))
+    assert.deepEqual([weight, wantedWeight], [1, 1], "and status calls nothing wrong");
+  assert.deepEqual(second.run(1500).batches, []);
 });
 
 test("a restart while the sorry server serves leaves it in until it is known whether it is needed; none is put there", () => {
@@ -285,6 +287,35 @@ test("a reload that would delete too much is refused as a whole, unless forced",
   assert.equal(bench.table.length, 4, "the old file stays in force");
   assert.ok(bench.load(clusterOf({ services: ["80"] }), true).ok);
   assert.equal(bench.table.length, 1);
+});
+
+test("the same file at a start, after a crash: the agent runs, what would go stays and is an alarm until it is forced", () => {
+  const first = new Bench(clusterOf({ services: ["80", "81", "82", "83"] })).run(1500);
+  const few = clusterOf({ services: ["80"] });
+  const bench = new Bench(few, { table: first.table, owned: first.table.map(keyOf) });
+  bench.run(35_000);
+  assert.deepEqual(bench.table, first.table);
+  assert.equal(bench.codes().filter((c) => c === "table/spared").length, 1);
+  const problems = () => bench.director.problems().map((p) => p.text);
+  assert.match(problems().join(), /^3 of 4 services would be removed/);
+  assert.equal(bench.load(few).ok, false, "a reload does not take them unasked either");
+  assert.equal(problems().length, 1);
+  assert.ok(bench.load(few, true).ok);
+  assert.equal(bench.table.length, 1);
+  assert.deepEqual(problems(), []);
+});
+
+test("what the kernel refuses beside the table, and is an alarm, is a problem as long as it stands", () => {
+  const bench = new Bench(clusterOf({ services: ["8000-8010"] }), { refusing: "no nft" });
+  assert.match(
+    bench.director
+      .problems()
+      .map((p) => p.text)
+      .join(),
+    /cannot be marked.*no nft/,
+  );
+  bench.refusing = undefined;
+  assert.deepEqual(bench.run(31_000).director.problems(), []);
 });
 
 test("what else a file asks for is made ready once, not for one that is refused, and before anything of it is in force", () => {

@@ -6,7 +6,7 @@ import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import type { Cluster, Director as DirectorHost } from "../cluster/cluster.ts";
 import { type DesiredTable, desiredKeys, desiredTable } from "../machine/desired.ts";
-import { applyChanges, difference, removals, type TableChange } from "../machine/difference.ts";
+import { applyChanges, difference, type Removals, removals, type TableChange } from "../machine/difference.ts";
 import type { HttpTools } from "../machine/health/http.ts";
 import type { ProbeEvent } from "../machine/health/probe.ts";
 import { keyOf, type MarkRule, serverKeyOf, type TableService } from "../machine/table.ts";
@@ -47,6 +47,10 @@ function gateRefused(why: string, { closed }: GateWish): AgentEvent {
 function changeName(change: TableChange): string {
   const of = "server" in change ? ` of ${serverKeyOf(change.server)}` : "";
   return `${"what" in change ? change.what.join(", ") : change.kind}${of} in ${keyOf(change.service)}`;
+}
+function sparing({ why, remedy }: LoadRefusal): AgentEvent {
+  const text = `${why}: they stay in the table as they are`;
+  return { level: "alarm", code: "table/spared", subject: "ipvs", text, remedy };
 }
 function rulesLost(what: OwnRules): AgentEvent {
   const text = `somebody else had changed the nft table vipward_${what}: made again`;
@@ -106,6 +110,8 @@ export class Director {
   #actual: readonly TableService[] | undefined;
   #desired: DesiredTable = { services: [], marks: [] };
   #foreign: readonly string[] = [];
+  /** Ours, no longer in the file, and too many to be taken away at a start: they stay until a reload is forced. */
+  #spared: { readonly keys: ReadonlySet<string>; readonly alarm: AgentEvent } | undefined;
   readonly #marks: Kept<readonly MarkRule[]>;
   #syncAtMs = Number.POSITIVE_INFINITY;
   #guardAtMs = Number.POSITIVE_INFINITY;
@@ -136,16 +142,15 @@ export class Director {
       (rules) => whyNot(engine.mark(rules)),
       (why) => {
         const text = `packets for services of port ranges cannot be marked, and are not forwarded: ${why}`;
-        report({ level: "alarm", code: "marks/refused", subject: "ipvs", text });
+        return { level: "alarm", code: "marks/refused", subject: "ipvs", text };
       },
+      report,
     );
-    this.#gate = new Kept(
-      (wish) => whyNot(engine.gate(wish)),
-      (why, wish) => report(gateRefused(why, wish)),
-    );
+    this.#gate = new Kept((wish) => whyNot(engine.gate(wish)), gateRefused, report);
     this.#daemons = new Kept(
       (daemons) => engine.synchronise(daemons),
-      (why) => report({ level: "warning", code: "sync/refused", subject: "ipvs", text: why }),
+      (why) => ({ level: "warning", code: "sync/refused", subject: "ipvs", text: why }),
+      report,
     );
     const dipFor = (rip: Ipv4): Ipv4 => this.#dipFor(rip);
     this.health = new Health({
@@ -174,23 +179,25 @@ export class Director {
     return dip;
   }
 
-  /** Why `load` refuses this file: too many services would go. */
-  #refusal(cluster: Cluster, force: boolean): LoadRefusal | undefined {
+  #removals(cluster: Cluster, force: boolean): Removals {
     const wanted = new Set([...desiredKeys(cluster.services).values()].flat().map(keyOf));
     this.#actual ??= this.#ports.engine.read().services;
     const { maximumDeleteSharePercent } = cluster.reload;
-    return removals(wanted, this.#actual, { owned: this.#owned, maximumDeleteSharePercent, force }).refused;
+    return removals(wanted, this.#actual, { owned: this.#owned, maximumDeleteSharePercent, force });
   }
 
   /**
-   * Takes a cluster file, the first or the next. Refused: then nothing changed at all. Throws HostError when the table
-   * cannot be read, and what `prepare` throws, before anything changed.
+   * Takes a cluster file, the first or the next. Refused, which the first never is: then nothing changed at all. Throws
+   * HostError when the table cannot be read, and what `prepare` throws, before anything changed.
    */
   load(cluster: Cluster, host: DirectorHost, { force, prepare }: LoadOptions, nowMs: number): LoadResult {
     const isFirst = this.#cluster === undefined;
-    const refused = this.#refusal(cluster, force);
-    if (refused !== undefined) return { ok: false, ...refused };
+    const { refused, removed } = this.#removals(cluster, force);
+    if (refused !== undefined && !isFirst) return { ok: false, ...refused };
     prepare?.();
+    // At a start no file is in force that could stay: this one is, but for what it would delete.
+    this.#spared = refused && { keys: new Set(removed.map(keyOf)), alarm: sparing(refused) };
+    if (this.#spared !== undefined) this.#report(this.#spared.alarm);
     this.#cluster = this.#servable(cluster);
     this.#host = host;
     this.health.load(this.#cluster.services, nowMs);
@@ -296,7 +303,9 @@ export class Director {
   }
   /** From this to what is wished for; and the keys of what is not ours. */
   #differing(actual: readonly TableService[]): { changes: readonly TableChange[]; foreign: readonly string[] } {
-    const options = { owned: this.#owned, maximumDeleteSharePercent: 100, force: true };
+    const spared = this.#spared?.keys;
+    const owned = spared === undefined ? this.#owned : new Set([...this.#owned].filter((key) => !spared.has(key)));
+    const options = { owned, maximumDeleteSharePercent: 100, force: true };
     const found = difference(this.#desired.services, actual, options);
     if (!found.ok) throw new Error(found.why);
     return { changes: found.changes, foreign: found.foreign.map(keyOf) };
@@ -562,6 +571,11 @@ export class Director {
       services: serviceStatuses(this.#cluster, this.#desired, this.health.view(nowMs), reading),
       foreign: this.#foreign,
     };
+  }
+  /** Alarms that were told once, and whose cause stands still. */
+  problems(): AgentEvent[] {
+    const spared = this.#spared === undefined ? [] : [this.#spared.alarm];
+    return [...spared, ...this.#marks.refusals, ...this.#gate.refusals].filter((e) => e.level === "alarm");
   }
   guilty(): {
     readonly who: string;

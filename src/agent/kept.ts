@@ -1,14 +1,23 @@
+import type { AgentEvent } from "./event.ts";
+
 /** What is made as a whole, beside the table: when the wish for it changes, and again when it is found to be gone. */
 export class Kept<T> {
   readonly #make: (wish: T) => readonly string[];
-  readonly #tell: (why: string, wish: T) => void;
+  readonly #eventOf: (why: string, wish: T) => AgentEvent;
+  readonly #report: (event: AgentEvent) => void;
   #asked: string | undefined;
+  #refusals: readonly AgentEvent[] = [];
   #refused: readonly string[] = [];
 
   /** `make` gives what was refused; each is told once as long as the wish is the same. */
-  constructor(make: (wish: T) => readonly string[], tell: (why: string, wish: T) => void) {
+  constructor(
+    make: (wish: T) => readonly string[],
+    eventOf: (why: string, wish: T) => AgentEvent,
+    report: (event: AgentEvent) => void,
+  ) {
     this.#make = make;
-    this.#tell = tell;
+    this.#eventOf = eventOf;
+    this.#report = report;
   }
 
   /** Whether anything was ever asked for, also if it was refused. */
@@ -18,6 +27,10 @@ export class Kept<T> {
   get isRefused(): boolean {
     return this.#refused.length > 0;
   }
+  /** What stands refused now. */
+  get refusals(): readonly AgentEvent[] {
+    return this.#refusals;
+  }
   /** `again`: also when it was asked for before. */
   bring(wish: T, { again = false } = {}): void {
     const text = JSON.stringify(wish);
@@ -26,6 +39,10 @@ export class Kept<T> {
     this.#asked = text;
     const known = isSame ? this.#refused : [];
     this.#refused = this.#make(wish);
-    for (const why of this.#refused) if (!known.includes(why)) this.#tell(why, wish);
+    this.#refusals = this.#refused.map((why) => this.#eventOf(why, wish));
+    this.#refused.forEach((why, n) => {
+      const event = this.#refusals[n];
+      if (event !== undefined && !known.includes(why)) this.#report(event);
+    });
   }
 }

@@ -55,10 +55,12 @@ const status: AgentStatus = {
     },
   ],
   foreign: [],
-  guilty: [{ who: "web2", vip: "10.0.0.100", how: "answers", seen: 2 }],
+  guilty: ["eth0", "eth1"].map((link) => ({ who: "web2", vip: "10.0.0.100", how: "answers", seen: 2, link })),
+  problems: [],
   silence: undefined,
   configuration: { loadedAt: "", error: undefined },
-  counters: { checks: 2 },
+  gauges: { checks: 2 },
+  counters: { attempts: 2 },
   events: [],
 };
 

@@ -65,8 +65,8 @@ export const metrics: readonly Metric[] = [
   {
     name: "vipward_silence_broken",
     type: "gauge",
-    help: "1 for each machine that answers ARP for a VIP, or names one in its own.",
-    samples: (s) => s.guilty.map((g): Sample => [{ who: g.who, vip: g.vip, how: g.how }, 1]),
+    help: "1 for each machine that answers ARP for a VIP, or names one in its own, by the link on which it is heard.",
+    samples: (s) => s.guilty.map((g): Sample => [{ who: g.who, vip: g.vip, how: g.how, link: g.link }, 1]),
   },
   {
     name: "vipward_service_quorum",
@@ -123,9 +123,15 @@ export const metrics: readonly Metric[] = [
     samples: perServer((s) => s.traffic?.octets),
   },
   {
-    name: "vipward_agent_count",
+    name: "vipward_agent_now",
     type: "gauge",
-    help: "Counters of the agent itself, by name.",
+    help: "What the agent itself has or has at most had, by name.",
+    samples: (s) => Object.entries(s.gauges).map(([name, n]): Sample => [{ name }, n]),
+  },
+  {
+    name: "vipward_agent_total",
+    type: "counter",
+    help: "What the agent itself has counted since it started, by name.",
     samples: (s) => Object.entries(s.counters).map(([name, n]): Sample => [{ name }, n]),
   },
 ];

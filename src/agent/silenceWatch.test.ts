@@ -17,11 +17,11 @@ class Watched {
   });
   nowMs = 0;
 
-  load(): this {
+  load(more = ""): this {
     const read = parseCluster(`version: 1
 name: test
 networks: { one: { prefix: 10.0.0.0/24 }, two: { prefix: 10.1.0.0/24 } }
-directors: { lb1: { dip: 10.0.0.2, interface: eth0, addresses: [{ address: 10.1.0.2, interface: eth0 }] } }
+directors: { lb1: { dip: 10.0.0.2, interface: eth0, addresses: [{ address: 10.1.0.2, interface: eth0 }${more}] } }
 realServers: { web1: 10.0.0.11, web2: 10.1.0.12 }
 vips: { a: 10.0.0.100, b: 10.1.0.100 }
 services: [{ vip: [a, b], port: 80 }]
@@ -55,6 +55,13 @@ test("who answers for a VIP before it is known by its own address is named, and 
   assert.deepEqual([...one.watch.guilty().keys()], ["web1"]);
   assert.equal(one.watch.changed, true);
   assert.deepEqual(one.codes, ["silence/broken 02:00:00:00:00:11", "silence/broken web1"]);
+});
+
+test("two own addresses of one network on one link: a guilty machine is told of once", () => {
+  const second = ", { address: 10.0.0.3, interface: eth0 }";
+  const one = new Watched().load(second).hear(web1, "10.0.0.100");
+  assert.equal(one.events.length, 1);
+  assert.equal(one.watch.view().length, 1);
 });
 
 test("two networks on one link: after a reload who was guilty is so still, and is not told of again", () => {

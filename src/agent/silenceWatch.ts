@@ -1,7 +1,7 @@
 /** Asks who answers for the VIPs, link by link, and learns which MAC is whose. */
 import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
 import { type Mac, parseMac, ZERO_MAC } from "../base/mac.ts";
-import type { Cluster, Director } from "../cluster/cluster.ts";
+import type { Cluster, Director, HostAddress } from "../cluster/cluster.ts";
 import {
   guiltyNames,
   initialSilence,
@@ -55,10 +55,13 @@ export class SilenceWatch {
       ({ id }) => parseMac(`00:00:5e:00:01:${id.toString(16).padStart(2, "0")}`) ?? [],
     );
     const before = new Map(this.#wires.map((w) => [w.own, w])); // a link may have several
+    // Several own addresses of one network hear the same answers: one asks.
+    const isFirstThere = (own: HostAddress): boolean =>
+      own === director.addresses.find((a) => a.interface === own.interface && a.network.name === own.network.name);
     this.#wires = director.addresses.flatMap((own): Wire[] => {
       const mac = this.#options.macOf(own.interface);
       const vips = cluster.vips.filter((v) => v.network.name === own.network.name).map((v) => v.address);
-      if (mac === undefined || vips.length === 0) return [];
+      if (mac === undefined || vips.length === 0 || !isFirstThere(own)) return [];
       const hosts = new Map<Ipv4, { name: string; isDirector: boolean }>();
       for (const host of [...cluster.realServers, ...cluster.directors])
         for (const a of host.addresses)

@@ -2,7 +2,7 @@
 import { formatIpv4 } from "../base/ipv4.ts";
 import type { Cluster, Service } from "../cluster/cluster.ts";
 import { type DesiredTable, desiredKeys } from "../machine/desired.ts";
-import { keyOf, serverKeyOf } from "../machine/table.ts";
+import { keyOf, serverKeyOf, type TableRealServer } from "../machine/table.ts";
 import type { ServerTraffic, TableReading } from "../ports/engine.ts";
 import type { AgentEvent } from "./event.ts";
 import type { InstanceStatus } from "./failoverStatus.ts";
@@ -79,10 +79,14 @@ export interface AgentStatus {
     readonly vip: string;
     readonly how: string;
     readonly seen: number;
+    readonly link: string;
   }[];
+  /** Alarms of this director whose cause stands still. */
+  readonly problems: readonly Pick<AgentEvent, "subject" | "text" | "remedy">[];
   /** Of a real server: what its last look at itself said. */
   readonly silence: { readonly state: string; readonly text: string } | undefined;
   readonly configuration: { readonly loadedAt: string; readonly error: string | undefined };
+  readonly gauges: Readonly<Record<string, number>>;
   readonly counters: Readonly<Record<string, number>>;
   readonly events: readonly StampedEvent[];
 }
@@ -127,6 +131,9 @@ export function serviceStatuses(
     const wish = wanted.get(key);
     const stands = actual.get(key);
     const standing = new Map(stands?.realServers.map((s) => [serverKeyOf(s), s]));
+    // What is not known yet keeps the weight that it has.
+    const weightOf = (wish: TableRealServer | undefined, at: string): number | undefined =>
+      (wish?.unsure === true ? standing.get(at)?.weight : undefined) ?? wish?.weight;
     const inFile = service.destinations.map((d): ServerStatus => {
       const seen = view?.servers.find((s) => s.name === d.realServer.name);
       const wishFor = wish?.realServers.find((s) => s.rip === d.realServer.rip);
@@ -136,7 +143,7 @@ export function serviceStatuses(
         name: d.realServer.name,
         address: serverKey,
         weight: standing.get(serverKey)?.weight,
-        wantedWeight: wishFor?.weight,
+        wantedWeight: weightOf(wishFor, serverKey),
         forwarding: d.forwarding,
         health: seen?.health ?? "unknown",
         why: seen?.why ?? "",
@@ -155,7 +162,7 @@ export function serviceStatuses(
           name: s.name,
           address,
           weight: standing.get(address)?.weight,
-          wantedWeight: s.weight,
+          wantedWeight: weightOf(s, address),
           forwarding: s.forwarding,
           health: "sorry",
           why: s.onlyIfThere === true ? "it served before the restart" : "the quorum is lost",

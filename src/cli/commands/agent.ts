@@ -28,7 +28,8 @@ Examples:
   vipward run --config cluster.yaml --as lb1     where they do not tell
   systemctl reload vipward                       the file again; an error in it keeps the old one in force
 
-Exit status: 0 stopped and handed over, 65 errors in the file, 69 no IPVS in the kernel or another agent runs, 77 rights missing.`,
+Exit status: 0 stopped and handed over, 65 errors in the file, 69 no IPVS in the kernel or another agent runs, 71 the system
+refused, 77 rights missing. A file that would delete too many services at the start is no error: those stay, and status says so.`,
     )
     .action((options) => {
       keepYoungHeapSmall();

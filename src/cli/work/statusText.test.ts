@@ -13,7 +13,13 @@ const server = (name: string, more: Partial<ServerStatus> = {}): ServerStatus =>
   ...{ forMs: 7_200_000, drain: "none", held: false, traffic },
   ...more,
 });
-const down = { health: "down", why: "vip-path: no answer within 1000 ms", forMs: 12_000, weight: 0 } as const;
+const down = {
+  health: "down",
+  why: "vip-path: no answer within 1000 ms",
+  forMs: 12_000,
+  weight: 0,
+  wantedWeight: 0,
+} as const;
 const service = (name: string, servers: readonly ServerStatus[], more: Partial<ServiceStatus> = {}): ServiceStatus => ({
   ...{ name, key: "tcp 10.10.0.100:80", scheduler: "wlc", quorum: "held", alarm: false, servers },
   ...more,
@@ -31,21 +37,22 @@ const event = (text: string, level: "info" | "alarm", beforeMs: number) => ({
 });
 const well: AgentStatus = {
   ...{ version: 1, cluster: "shop", host: "lb1", role: "director", forMs: 60_000, foreign: [], guilty: [] },
+  problems: [],
   instances: [instance],
   services: [service("http", [server("web1"), server("web2")])],
   silence: undefined,
   configuration: { loadedAt: "2026-05-04T02:00:00Z", error: undefined },
-  counters: {},
+  ...{ gauges: {}, counters: {} },
   events: [event("down", "alarm", 86_400_000), event("up: answered", "info", 5_000)],
 };
 const ill: AgentStatus = {
   ...well,
   services: [
-    service("http", [server("web1"), server("web2", { ...down, drain: "draining", wantedWeight: 0 })]),
-    service("dns", [server("ns1", { ...down, weight: undefined })], { quorum: "lost" }),
-    service("held", [server("web1", { ...down, held: true })], { alarm: true }),
+    service("http", [server("web1"), server("web2", { ...down, drain: "draining" })]),
+    service("dns", [server("ns1", { ...down, weight: undefined, wantedWeight: undefined })], { quorum: "lost" }),
+    service("held", [server("web1", { ...down, held: true, weight: 1, wantedWeight: 1 })], { alarm: true }),
   ],
-  guilty: [{ who: "web3 (02:00:00:00:00:13)", vip: "10.10.0.100", how: "answers", seen: 4 }],
+  guilty: [{ who: "web3 (02:00:00:00:00:13)", vip: "10.10.0.100", how: "answers", seen: 4, link: "eth0" }],
   configuration: { loadedAt: "2026-05-04T02:00:00Z", error: "cluster.yaml:10:35: error: `port` is bad\n more" },
 };
 const text = (s: AgentStatus, columns = 120, all = false): string =>
@@ -80,6 +87,28 @@ test("a server that is down is not an alarm while the quorum is held, but the fi
   const at = lines.findIndex((line) => line.includes("web2"));
   assert.ok(at < lines.findIndex((line) => line.startsWith("    web1")), "who is ill comes first");
   assert.match(lines[at + 1] ?? "", /no answer within 1000 ms/, "with its reason below");
+});
+
+test("a table that is not as it should be, servers never checked, and services that nobody serves are wrong, though no quorum is lost", () => {
+  const with2 = (more: Partial<ServerStatus>, quorum: ServiceStatus["quorum"] = "held"): AgentStatus => ({
+    ...well,
+    services: [service("http", [server("web1", more), server("web2", more)], { quorum })],
+  });
+  const unknown = { health: "unknown", weight: 0, wantedWeight: 0, why: "not checked yet" } as const;
+  for (const [status, says] of [
+    [with2({ weight: undefined, traffic: undefined }), /http: .*web1 and 1 more/],
+    [with2({ wantedWeight: 2 }), /http: .*not the weight/],
+    [with2({ wantedWeight: undefined }), /http: .*not the weight/],
+    [with2({ drain: "draining", weight: 0, wantedWeight: 0 }), /http: no server takes new connections/],
+    [with2({ ...unknown, forMs: 900_000 }, "unknown"), /http: .*not answered yet.*web1 and 1 more/],
+    [{ ...well, problems: [{ subject: "ipvs", text: "no nft", remedy: "install it" }] }, /ipvs: no nft\n.*install it/],
+  ] as const) {
+    assert.ok(!isHealthy(status));
+    assert.match(text(status), says);
+  }
+  const early = with2({ ...unknown, forMs: 3_000 }, "unknown");
+  assert.ok(isHealthy(early), "it has only begun");
+  assert.match(text(early), /^lb1.*: not everything is known yet;/);
 });
 
 test("it fits 80 and 120 columns, and leaves out rates before it breaks lines", () => {

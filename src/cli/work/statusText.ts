@@ -43,6 +43,35 @@ interface Wrong {
   readonly remedy?: string;
 }
 
+/** By then the first answers are there, but where the file asks very seldom. */
+const unknownForMs = 5 * 60_000;
+const namesOf = (servers: readonly ServerStatus[]): string =>
+  `${servers[0]?.name}${servers.length > 1 ? ` and ${servers.length - 1} more` : ""}`;
+
+/** What the quorum does not see: the table is not as it should be, or nobody serves though nobody fails. */
+function notServed({ name: subject, quorum, servers }: ServiceStatus): Wrong[] {
+  const found: Wrong[] = [];
+  const refused = servers.filter((x) => x.weight !== x.wantedWeight);
+  if (refused.length > 0) {
+    const text = `the kernel's table has not the weight that it should have for ${namesOf(refused)}`;
+    found.push({ subject, text, remedy: "vipward events names what the kernel refuses; vipward reload tries anew" });
+  }
+  const unasked = servers.filter((x) => x.health === "unknown" && x.drain === "none");
+  const stuck = unasked.filter((x) => x.forMs >= unknownForMs);
+  if (stuck.length > 0) {
+    const text = `checks have not answered yet, after ${duration(unknownForMs)} and more, of ${namesOf(stuck)}`;
+    found.push({ subject, text, remedy: "vipward events names what keeps a check from being made" });
+  }
+  const isIdle = refused.length === 0 && unasked.length === 0 && servers.every((x) => (x.weight ?? 0) === 0);
+  if (isIdle && quorum !== "lost" && servers.length > 0)
+    found.push({
+      subject,
+      text: "no server takes new connections: each is drained or has weight 0",
+      remedy: "vipward undrain takes a server back",
+    });
+  return found;
+}
+
 /** What keeps clients from being served, or soon may: any of it, and the exit status is 1. */
 export function wrongs(s: AgentStatus): Wrong[] {
   const found: Wrong[] = [];
@@ -65,6 +94,7 @@ export function wrongs(s: AgentStatus): Wrong[] {
   for (const service of s.services) {
     if (service.quorum === "lost")
       found.push({ subject: service.name, text: "the quorum is lost: too few servers are healthy" });
+    found.push(...notServed(service));
     if (service.alarm)
       found.push({
         subject: service.name,
@@ -72,6 +102,7 @@ export function wrongs(s: AgentStatus): Wrong[] {
         remedy: `checker or servers? vipward release ${service.name} lets the servers go`,
       });
   }
+  found.push(...s.problems);
   const { silence, configuration } = s;
   if (silence !== undefined && !["silent", "changed"].includes(silence.state))
     found.push({ subject: s.host, text: `silence ${silence.state}: ${silence.text}`, remedy: "vipward check" });
@@ -100,7 +131,9 @@ function headText(s: AgentStatus, p: Paint, now: Date): string[] {
       ? p.red(`${plural(bad, "thing")} wrong`)
       : ill > 0
         ? p.yellow(`served, ${plural(ill, "server")} down`)
-        : p.green("all well");
+        : s.services.some((x) => x.quorum === "unknown")
+          ? p.yellow("not everything is known yet")
+          : p.green("all well");
   const role = s.role === "realServer" ? "real server" : s.role === "both" ? "director and real server" : "director";
   return [`${p.bold(s.host)}, ${role} of ${s.cluster}: ${verdict}; up ${duration(s.forMs)}, ${clock(now, now)}`];
 }

@@ -222,7 +222,7 @@ export class Agent {
     const prepare = (): void => wires.load(cluster, host);
     // The table first: whoever takes the VIPs must be able to forward what comes with them.
     const loaded = director.load(cluster, host, { force: false, prepare }, performance.now());
-    if (!loaded.ok) throw new HostError("agent/refused", loaded.why, { remedy: loaded.remedy });
+    if (!loaded.ok) throw new Error(`a first file was refused: ${loaded.why}`);
     if (loaded.fault !== undefined) throw loaded.fault;
     this.#report({
       level: "info",
@@ -231,6 +231,7 @@ export class Agent {
       text: `${loaded.changes} changes to the table`,
     });
     this.#director = director;
+    this.#saveDrains(director); // whose server or service the file names no longer is not drained by it
     const config = failoverConfig(cluster, host, requiredMac);
     this.#failover = await FailoverWorker.start(config, {
       onEvent: (event) => this.#takeFailover(() => director.failover(event, performance.now())),
@@ -400,6 +401,7 @@ export class Agent {
         const prepare = (): void => this.#wires?.load(cluster, director);
         const loaded = this.#director.load(cluster, director, { force, prepare }, performance.now());
         if (!loaded.ok) return refused(loaded.why, loaded.remedy);
+        this.#saveDrains(this.#director); // a server that leaves the file takes its drain along
         this.#failover?.reload(config);
         // Names may be new in the thread: what is tracked is told again, after the reload.
         this.#director.tracking.load(cluster.failover.instances, performance.now());
@@ -484,13 +486,13 @@ export class Agent {
       services: director?.services ?? [],
       foreign: director?.foreign ?? [],
       guilty: this.#director?.guilty() ?? [],
+      problems: this.#director?.problems() ?? [],
       silence: this.#silence,
       configuration: { loadedAt: this.#loadedAt, error: this.#loadError },
+      gauges: { checks: this.#director?.health.checks ?? 0, latestAdvertMs: failover?.latestMs ?? 0 },
       counters: {
-        checks: this.#director?.health.checks ?? 0,
         attempts: this.#director?.health.attempts ?? 0,
         journalLost: this.#journal.lost,
-        latestAdvertMs: failover?.latestMs ?? 0,
         ...Object.fromEntries(Object.entries(failover?.strays ?? {}).map(([k, v]) => [`stray ${k}`, v])),
       },
       events: this.#events.slice(-eventsInStatus),

@@ -27,8 +27,9 @@ testsInVm(import.meta.url, "two vipward directors: election, health, drain, swit
       () => new Set(lab.attempts.map((a) => a.by).filter((b) => b !== undefined)).size === 2,
       20_000,
     );
+    const phaseOfLb2 = async () => (await lab.status("lb2").catch(() => undefined))?.instances[0]?.phase;
+    await lab.until("lb2 stands by", async () => (await phaseOfLb2()) === "backup", 60_000);
     const status = await lab.status("lb2");
-    assert.equal(status.instances[0]?.phase, "backup");
     assert.match(status.instances[0]?.owner ?? "", /lb1/);
     assert.equal(status.services[0]?.servers[0]?.health, "up");
     assert.ok(vip);
@@ -58,6 +59,13 @@ testsInVm(import.meta.url, "two vipward directors: election, health, drain, swit
     await lab.until("web1 is out", () => !table("lb1").includes("10.50.0.11"), 20_000);
     await lab.ask("lb1", "undrain", { server: "web1" });
     assert.match(table("lb1"), /10\.50\.0\.11:80 -g -w 1/);
+  });
+
+  test("a drain ends with its server's leaving the file, for the restart that follows too", async () => {
+    await lab.ask("lb1", "drain", { server: "web1", timeoutMs: 3000 });
+    await lab.reload("lb1", text().replace(/web1: [0-9.]+, /, ""));
+    await lab.reload("lb1", text());
+    await lab.until("web1 is back", () => table("lb1").includes("10.50.0.11:80 -g -w 1"), 20_000);
   });
 
   test("a director killed at once is followed by the other; restarted, it adopts its table and takes over again", async () => {

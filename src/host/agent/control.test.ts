@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -40,6 +40,16 @@ test("one agent on a socket: a living one is not pushed aside, a dead one's file
     askAgent(path, { command: "status" }),
     (e) => e instanceof HostError && e.code === "control/missing",
   );
+});
+
+test("a socket's path that is somebody's file is an error, and stays as it is", async () => {
+  const path = join(folder, "precious.txt");
+  writeFileSync(path, "keep me");
+  await assert.rejects(
+    listenControl(path, echo),
+    (e) => e instanceof HostError && e.code === "control/usage" && e.remedy.includes("--socket"),
+  );
+  assert.equal(readFileSync(path, "utf8"), "keep me");
 });
 
 test("what follows an answer is heard until the listener leaves", async () => {
@@ -137,6 +147,24 @@ test("the journal stays below its size, and gives back the last events after a r
     Array.from({ length: 20 }, (_, i) => 981 + i),
   );
   assert.ok(readFileSync(join(place, "events.jsonl"), "utf8").endsWith("\n"));
+});
+
+test("after a line that power or a full disk cut short the next event is a line of its own", () => {
+  const place = join(folder, "torn");
+  const before = new EventJournal(place, 20_000);
+  before.append(event(1));
+  before.close();
+  appendFileSync(join(place, "events.jsonl"), '{"at":"","sequence":2,"lev');
+  const journal = new EventJournal(place, 20_000);
+  journal.append(event(3));
+  journal.append(event(4));
+  journal.close();
+  assert.equal(journal.lost, 0);
+  assert.deepEqual(
+    journal.last(10).map((e) => e.sequence),
+    [1, 3, 4],
+  );
+  assert.doesNotMatch(readFileSync(join(place, "events.jsonl"), "utf8"), /\n\n/);
 });
 
 test("a disk that takes nothing loses events and nothing else", () => {

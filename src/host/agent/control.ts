@@ -3,12 +3,13 @@
  * request means is the agent's; here it is read, bounded and answered.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { chmodSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createServer as createHttp, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createHttps } from "node:https";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { dirname } from "node:path";
 import { HostError } from "../errors.ts";
+import { limitConnections } from "./connectionLimit.ts";
 
 export interface ControlRequest {
   readonly command: string;
@@ -26,6 +27,8 @@ export type ControlHandler = (request: ControlRequest) => Promise<ControlAnswer>
 const requestLimitOctets = 65_536;
 const connectionLimit = 64;
 const idleMs = 30_000;
+/** Of the doors: how often requests that take too long are looked for; how long a handshake may take. */
+const patience = { connectionsCheckingInterval: 1_000, handshakeTimeout: 5_000 } as const;
 /** A follower that does not read is let go, not remembered for ever. */
 const followerLimitOctets = 1_048_576;
 
@@ -100,7 +103,17 @@ const isAlive = (path: string): Promise<boolean> =>
     probe.on("error", () => resolve(false));
   });
 
-/** Errors: control/busy when another agent has the socket; control/EACCES and such. */
+/** Of an agent that is gone. Anything else at this path is somebody's: error control/usage. */
+function removeOldSocket(path: string): void {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found !== undefined && !found.isSocket())
+    throw new HostError("control/usage", `${path} is to be the agent's socket, and is a file of somebody else`, {
+      remedy: "move it away, or name another place with --socket or the cluster file's agent.socket",
+    });
+  rmSync(path, { force: true });
+}
+
+/** Errors: control/busy when another agent has the socket; control/usage when it is none; control/EACCES and such. */
 export async function listenControl(path: string, handle: ControlHandler): Promise<{ close(): void }> {
   if (await isAlive(path))
     throw new HostError("control/busy", `another vipward agent runs here: it answers on ${path}`, {
@@ -110,13 +123,14 @@ export async function listenControl(path: string, handle: ControlHandler): Promi
   server.maxConnections = connectionLimit;
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-    rmSync(path, { force: true });
+    removeOldSocket(path);
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
       server.listen(path, resolve);
     });
     chmodSync(path, 0o600);
   } catch (error) {
+    if (error instanceof HostError) throw error;
     const code = (error as NodeJS.ErrnoException).code ?? "unknown";
     throw new HostError(`control/${code}`, `cannot listen on ${path}: ${code}`, {
       remedy: "run as root, or name another place with --socket",
@@ -141,7 +155,7 @@ function addressOf(text: string): Address {
   return { host: text.slice(0, at), port: Number(text.slice(at + 1)) };
 }
 function listening(server: ReturnType<typeof createHttp>, text: string, what: string): Promise<{ close(): void }> {
-  server.maxConnections = connectionLimit;
+  limitConnections(server, { total: connectionLimit, ofOnePeer: connectionLimit / 4 });
   server.requestTimeout = 10_000;
   server.headersTimeout = 5_000;
   return new Promise((resolve, reject) => {
@@ -167,7 +181,8 @@ function listening(server: ReturnType<typeof createHttp>, text: string, what: st
 
 /** Prometheus' text at /metrics, nothing else. */
 export function listenMetrics(address: string, text: () => Promise<string>): Promise<{ close(): void }> {
-  const server = createHttp((request, response) => {
+  const server = createHttp(patience, (request, response) => {
+    response.setTimeout(idleMs, () => response.destroy());
     if (request.method !== "GET" || request.url?.split("?")[0] !== "/metrics") {
       response.writeHead(404).end("see /metrics\n");
       return;
@@ -220,7 +235,7 @@ function readToken(path: string): Buffer {
 export async function listenHttps(options: HttpsOptions, handle: ControlHandler): Promise<{ close(): void }> {
   const token = readToken(options.tokenFile);
   const server = createHttps(
-    { cert: readSecret(options.certificateFile), key: readSecret(options.keyFile), minVersion: "TLSv1.2" },
+    { cert: readSecret(options.certificateFile), key: readSecret(options.keyFile), minVersion: "TLSv1.2", ...patience },
     (request, response) => {
       const given = /^Bearer (.{1,512})$/.exec(request.headers.authorization ?? "")?.[1] ?? "";
       if (!timingSafeEqual(digest(given), token)) {

@@ -1,5 +1,5 @@
 /** Events on disk, a line of JSON each, in two files that together stay below a size. A full disk loses events, nothing else. */
-import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, readSync, renameSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { StampedEvent } from "../../agent/status.ts";
 
@@ -8,6 +8,8 @@ export class EventJournal {
   #maxOctets: number;
   #fd: number | undefined;
   #size = 0;
+  /** The last line has no end: power went, or the disk was full in the middle of it. */
+  #isTorn = false;
   /** Events that could not be written. */
   lost = 0;
 
@@ -24,21 +26,27 @@ export class EventJournal {
 
   #open(): number {
     mkdirSync(this.#folder, { recursive: true, mode: 0o755 });
-    const fd = openSync(this.#path("events.jsonl"), "a", 0o640);
+    const fd = openSync(this.#path("events.jsonl"), "a+", 0o640);
     this.#size = fstatSync(fd).size;
+    const end = Buffer.alloc(1);
+    this.#isTorn = this.#size > 0 && readSync(fd, end, 0, 1, this.#size - 1) === 1 && end.toString() !== "\n";
     return fd;
   }
   append(event: StampedEvent): void {
     try {
-      const line = Buffer.from(`${JSON.stringify(event)}\n`);
+      const text = `${JSON.stringify(event)}\n`;
       this.#fd ??= this.#open();
-      if (this.#size > 0 && this.#size + line.length > this.#maxOctets / 2) {
+      if (this.#size > 0 && this.#size + Buffer.byteLength(text) > this.#maxOctets / 2) {
         closeSync(this.#fd);
         this.#fd = undefined;
         renameSync(this.#path("events.jsonl"), this.#path("events.1.jsonl"));
         this.#fd = this.#open();
       }
-      this.#size += writeSync(this.#fd, line);
+      const line = Buffer.from(this.#isTorn ? `\n${text}` : text);
+      const written = writeSync(this.#fd, line);
+      this.#size += written;
+      if (written < line.length) this.lost++;
+      if (written > 0) this.#isTorn = written < line.length;
     } catch {
       this.lost++;
     }

@@ -1,15 +1,16 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { get as plainGet } from "node:http";
+import { type IncomingMessage, get as plainGet } from "node:http";
 import { type RequestOptions, request } from "node:https";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { connect as tlsConnect } from "node:tls";
 import { selfSigned } from "../../testing/certificate.ts";
 import { HostError } from "../errors.ts";
-import { type ControlAnswer, type ControlRequest, listenHttps } from "./control.ts";
+import { type ControlAnswer, type ControlRequest, listenHttps, listenMetrics } from "./control.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "vipward-https-"));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -138,6 +139,49 @@ test("events are a stream, which ends for the agent when the listener leaves", a
   assert.equal(lines[0], '{"ok":true,"value":[]}');
   assert.equal(lines[1], '{"code":"tick"}');
   while (followers > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+});
+
+/** As many as any of the two limits takes and more, from eight addresses, that open a connection and say nothing. */
+async function amongStrangers(to: number, body: () => Promise<void>): Promise<void> {
+  const strangers = Array.from({ length: 160 }, (_, i) =>
+    connect({ port: to, host: "127.0.0.1", localAddress: `127.0.0.${2 + (i % 8)}` }).on("error", () => {}),
+  );
+  try {
+    await Promise.all(strangers.map((s) => once(s, "connect").catch(() => {})));
+    await body();
+  } finally {
+    for (const s of strangers) s.destroy();
+  }
+}
+
+test("who opens connections and says nothing closes the door to nobody, and ends no stream", async () => {
+  const asking = request({ host: "127.0.0.1", port, ca: cert, servername: "localhost", path: "/v1/events", ...right });
+  asking.end();
+  const [stream] = (await once(asking, "response")) as [IncomingMessage];
+  await amongStrangers(port, async () => {
+    for (let i = 0; i < 3; i++) assert.equal((await ask({ path: "/v1/status", ...right })).status, 200);
+    await once(stream, "data");
+    await once(stream, "data");
+  });
+  const crowd = Array.from({ length: 64 }, () => connect(port, "127.0.0.1").on("error", () => {}));
+  await Promise.all(crowd.map((s) => once(s, "connect").catch(() => {})));
+  assert.equal((await ask({ path: "/v1/status", ...right })).status, 200, "from the same address as all of them");
+  assert.equal(stream.destroyed, false);
+  for (const s of crowd) s.destroy();
+  stream.on("error", () => {}).destroy();
+  while (followers > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+});
+
+test("nor does it close /metrics", async () => {
+  const free = await freePort();
+  const metrics = await listenMetrics(`127.0.0.1:${free}`, () => Promise.resolve("a 1\n"));
+  try {
+    await amongStrangers(free, async () => {
+      assert.equal(await (await fetch(`http://127.0.0.1:${free}/metrics`)).text(), "a 1\n");
+    });
+  } finally {
+    metrics.close();
+  }
 });
 
 test("TLS alone, 1.2 or later: plain HTTP is not answered", async () => {
