@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -89,6 +90,28 @@ test("the twin: a file that was refused stays so, and its change, noticed later,
     reload("file");
     assert.equal((await status()).configuration.error, "not a cluster file");
     assert.equal(told.filter((code) => code === "agent/reload-refused").length, 1);
+  }));
+
+test("a reload opens and closes /metrics as the file asks, and one that cannot be opened refuses the file", () =>
+  withAgent(async ({ file, ask, told, status }) => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+    const { port } = taken.address() as AddressInfo;
+    const page = (): Promise<string> =>
+      fetch(`http://127.0.0.1:${port}/metrics`, { headers: { connection: "close" } }).then(
+        (r) => r.text(),
+        () => "closed",
+      );
+    file.now = { ok: true, value: `${text}agent: { metrics: "127.0.0.1:${port}", socket: /another }\n` };
+    await assert.rejects(ask({ command: "reload" }));
+    assert.match((await status()).configuration.error ?? "", /EADDRINUSE/);
+    await new Promise((resolve) => taken.close(resolve));
+    assert.match(JSON.stringify(await ask({ command: "reload" })), /nothing to change/);
+    assert.match(await page(), /^vipward_up_seconds/m);
+    file.now = { ok: true, value: text };
+    await ask({ command: "reload" });
+    assert.equal(await page(), "closed");
+    assert.deepEqual(told.slice(-3), ["agent/reload-refused", "agent/reloaded", "agent/reloaded"]);
   }));
 
 test("as many of the past events as were asked for, none too", () =>

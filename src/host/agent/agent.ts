@@ -15,8 +15,9 @@ import { HostError } from "../errors.ts";
 import { loadModule } from "../modules.ts";
 import { openRtnetlink } from "../rtnetlink.ts";
 import { bodyTools } from "./bodyTools.ts";
-import { type ControlAnswer, type ControlRequest, listenControl, listenHttps, listenMetrics } from "./control.ts";
+import { type ControlAnswer, type ControlRequest, listenControl } from "./control.ts";
 import { DirectorWires } from "./directorWires.ts";
+import { Doors, type ReadyDoors } from "./doors.ts";
 import { EventJournal } from "./eventJournal.ts";
 import type { FailoverStatus } from "./failoverMessages.ts";
 import { FailoverWorker } from "./failoverWorker.ts";
@@ -84,6 +85,11 @@ export class Agent {
   readonly #events: StampedEvent[] = [];
   readonly #followers = new Set<(value: unknown) => boolean>();
   readonly #closers: (() => void)[] = [];
+  readonly #doors = new Doors(
+    async () => metricsText(await this.#status()),
+    (request) => this.#handle(request),
+  );
+  #socket = "";
   readonly #notify = notifier();
   #sequence = 0;
   #cluster!: Cluster;
@@ -141,13 +147,14 @@ export class Agent {
     this.#events.push(...before);
     this.#sequence = before.at(-1)?.sequence ?? 0;
     this.#report({ level: "info", code: "agent/start", subject: this.#hostName(), text: this.#role.reason });
-    const socket = this.#options.socket ?? cluster.agent.socket;
-    const control = await listenControl(socket, (request) => this.#handle(request));
+    this.#socket = this.#options.socket ?? cluster.agent.socket;
+    const control = await listenControl(this.#socket, (request) => this.#handle(request));
     this.#closers.push(() => control.close());
     // A real server that is also a director is silent before it can be anything else.
     if (this.#role.realServer !== undefined) await this.#guard();
     if (this.#role.director !== undefined) await this.#direct(this.#role.director);
-    await this.#openDoors();
+    (await this.#doors.prepare(cluster.agent)).keep();
+    this.#closers.push(() => this.#doors.close());
     this.#closers.push(this.#options.onReloadWish((cause) => void this.#reload(false, cause)));
     if (this.#role.realServer !== undefined) {
       const timer = setInterval(() => void this.#guard(), this.#options.silenceEveryMs);
@@ -163,18 +170,6 @@ export class Agent {
     this.#judged = file.ok ? file.value : undefined;
     if (!file.ok) return file;
     return file.value === this.#text ? { ok: true, value: this.#cluster } : this.#options.clusterOf(file.value);
-  }
-
-  async #openDoors(): Promise<void> {
-    const { metrics, https } = this.#cluster.agent;
-    if (metrics !== undefined) {
-      const server = await listenMetrics(metrics, async () => metricsText(await this.#status()));
-      this.#closers.push(() => server.close());
-    }
-    if (https !== undefined) {
-      const server = await listenHttps(https, (request) => this.#handle(request));
-      this.#closers.push(() => server.close());
-    }
   }
 
   async #direct(host: DirectorHost): Promise<void> {
@@ -372,14 +367,22 @@ export class Agent {
 
   // Configuration
 
-  async #reload(force: boolean, cause: ReloadCause = "asked"): Promise<ControlAnswer> {
+  #reloading: Promise<unknown> = Promise.resolve();
+  /** One after the other: each judges what the one before has left. */
+  #reload(force: boolean, cause: ReloadCause = "asked"): Promise<ControlAnswer> {
+    const answer = this.#reloading.then(() => this.#reloadNow(force, cause));
+    this.#reloading = answer.catch(() => {});
+    return answer;
+  }
+  async #reloadNow(force: boolean, cause: ReloadCause): Promise<ControlAnswer> {
+    let doors: ReadyDoors | undefined;
     const refused = (why: string, remedy: string): ControlAnswer => {
       this.#loadError = why;
       this.#report({ level: "alarm", code: "agent/reload-refused", subject: this.#hostName(), text: why, remedy });
       return { ok: false, error: { message: why, remedy } };
     };
     // What a new file names must not take VIPs from which this host is about to go.
-    if (this.#life !== "running") return no("the agent is being stopped", "start it again: it reads the file anew");
+    if (this.#life !== "running") return stopping;
     const keep = "the old configuration stays in force; mend the file and reload";
     const file = this.#options.readFile();
     // Who edits the file and asks for a reload has it loaded when its change is noticed.
@@ -394,6 +397,8 @@ export class Agent {
         (role.director === undefined) === (this.#role.director === undefined) &&
         (role.realServer === undefined) === (this.#role.realServer === undefined);
       if (!sameRole) return refused("this host's role changes with the new file", "restart the agent for that");
+      doors = await this.#doors.prepare(cluster.agent);
+      if (this.#life !== "running") return stopping;
       let text = "nothing to change on a real server but its silence";
       if (role.director !== undefined && this.#director !== undefined) {
         const config = failoverConfig(cluster, role.director, requiredMac);
@@ -412,6 +417,9 @@ export class Agent {
         }
         this.#arm();
       }
+      doors.keep();
+      if ((this.#options.socket ?? cluster.agent.socket) !== this.#socket)
+        text = `${text}; it goes on to answer on ${this.#socket}, as another agent.socket needs a restart`;
       if (this.#judged === this.#text) text = `${unchanged}; ${text}`;
       this.#cluster = cluster;
       this.#text = this.#judged;
@@ -426,6 +434,7 @@ export class Agent {
       if (error instanceof HostError) return refused(error.message, error.remedy);
       throw error;
     } finally {
+      doors?.drop();
       this.#notify.say("READY=1");
     }
   }
@@ -555,6 +564,7 @@ export class Agent {
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const unchanged = "the file is as it was when it was loaded";
 const no = (message: string, remedy: string): ControlAnswer => ({ ok: false, error: { message, remedy } });
+const stopping = no("the agent is being stopped", "start it again: it reads the file anew");
 const notDirector = no("this host is no director", "run it on a director");
 const countOf = (value: unknown, most: number): number =>
   typeof value === "number" && Number.isInteger(value) && value >= 0 ? Math.min(value, most) : most;

@@ -8,6 +8,7 @@ import { createServer as createHttp, type IncomingMessage, type ServerResponse }
 import { createServer as createHttps } from "node:https";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { dirname } from "node:path";
+import { createSecureContext } from "node:tls";
 import { HostError } from "../errors.ts";
 import { limitConnections } from "./connectionLimit.ts";
 
@@ -146,6 +147,9 @@ export async function listenControl(path: string, handle: ControlHandler): Promi
   };
 }
 
+export interface Door {
+  readonly close: () => void;
+}
 interface Address {
   readonly host: string;
   readonly port: number;
@@ -154,7 +158,7 @@ function addressOf(text: string): Address {
   const at = text.lastIndexOf(":");
   return { host: text.slice(0, at), port: Number(text.slice(at + 1)) };
 }
-function listening(server: ReturnType<typeof createHttp>, text: string, what: string): Promise<{ close(): void }> {
+function listening(server: ReturnType<typeof createHttp>, text: string, what: string): Promise<Door> {
   limitConnections(server, { total: connectionLimit, ofOnePeer: connectionLimit / 4 });
   server.requestTimeout = 10_000;
   server.headersTimeout = 5_000;
@@ -180,7 +184,7 @@ function listening(server: ReturnType<typeof createHttp>, text: string, what: st
 }
 
 /** Prometheus' text at /metrics, nothing else. */
-export function listenMetrics(address: string, text: () => Promise<string>): Promise<{ close(): void }> {
+export function listenMetrics(address: string, text: () => Promise<string>): Promise<Door> {
   const server = createHttp(patience, (request, response) => {
     response.setTimeout(idleMs, () => response.destroy());
     if (request.method !== "GET" || request.url?.split("?")[0] !== "/metrics") {
@@ -231,21 +235,46 @@ function readToken(path: string): Buffer {
   return digest(token);
 }
 
+interface Secrets {
+  readonly token: Buffer;
+  readonly pair: { readonly cert: Buffer; readonly key: Buffer };
+}
+/** Errors: those of the token; control/certificate; control/ENOENT and such. */
+export function readSecrets({ tokenFile, certificateFile, keyFile }: HttpsOptions): Secrets {
+  const token = readToken(tokenFile);
+  const pair = { cert: readSecret(certificateFile), key: readSecret(keyFile) };
+  try {
+    createSecureContext(pair);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new HostError("control/certificate", `no TLS with ${certificateFile} and ${keyFile}: ${why}`, {
+      remedy: "both are PEM, and the key is that of the first certificate",
+    });
+  }
+  return { token, pair };
+}
+
 /** The same requests as POST /v1 with a JSON body, GET /v1/status and GET /v1/events; "Authorization: Bearer TOKEN". */
-export async function listenHttps(options: HttpsOptions, handle: ControlHandler): Promise<{ close(): void }> {
-  const token = readToken(options.tokenFile);
-  const server = createHttps(
-    { cert: readSecret(options.certificateFile), key: readSecret(options.keyFile), minVersion: "TLSv1.2", ...patience },
-    (request, response) => {
-      const given = /^Bearer (.{1,512})$/.exec(request.headers.authorization ?? "")?.[1] ?? "";
-      if (!timingSafeEqual(digest(given), token)) {
-        response.writeHead(401, { "www-authenticate": "Bearer" }).end();
-        return;
-      }
-      void respond(request, response, handle);
-    },
-  );
-  return listening(server as unknown as ReturnType<typeof createHttp>, options.listen, "https");
+export async function listenHttps(
+  options: HttpsOptions,
+  handle: ControlHandler,
+  { token, pair }: Secrets = readSecrets(options),
+): Promise<Door & { readonly take: (secrets: Secrets) => void }> {
+  let taken = token;
+  const server = createHttps({ ...pair, minVersion: "TLSv1.2", ...patience }, (request, response) => {
+    const given = /^Bearer (.{1,512})$/.exec(request.headers.authorization ?? "")?.[1] ?? "";
+    if (!timingSafeEqual(digest(given), taken)) {
+      response.writeHead(401, { "www-authenticate": "Bearer" }).end();
+      return;
+    }
+    void respond(request, response, handle);
+  });
+  const door = await listening(server as unknown as ReturnType<typeof createHttp>, options.listen, "https");
+  const take = (fresh: Secrets): void => {
+    taken = fresh.token;
+    server.setSecureContext({ ...fresh.pair, minVersion: "TLSv1.2" });
+  };
+  return { ...door, take };
 }
 
 async function bodyOf(request: IncomingMessage): Promise<string | undefined> {
