@@ -1,4 +1,5 @@
 import type { TestContext } from "node:test";
+import { leftoverNamespaces, removeNamespace } from "../host/namespace.ts";
 
 /** Skips a test that needs root, saying so. */
 export function needsRoot(t: TestContext): boolean {
@@ -7,5 +8,16 @@ export function needsRoot(t: TestContext): boolean {
   return false;
 }
 
+/** What test runs that were killed have left behind. */
+let isSwept = false;
+function sweep(): void {
+  if (isSwept || process.getuid?.() !== 0) return;
+  isSwept = true;
+  for (const name of leftoverNamespaces({ kept: false, prefix: "vw-t" })) removeNamespace(name);
+}
+
 /** A prefix for namespace names that no other test file uses at the same time. */
-export const testPrefix = (label: string): string => `vw-t${process.pid}-${label}-`;
+export function testPrefix(label: string): string {
+  sweep();
+  return `vw-t${process.pid}-${label}-`;
+}

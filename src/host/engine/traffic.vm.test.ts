@@ -304,13 +304,18 @@ testsInVm(import.meta.url, "traffic of every kind of service", () => {
       const before = webs.map(packedPackets);
       const [service] = serve(`[web1, web2], port: 80, forwarding: tun, tunnel: ${tunnel}`);
       assert.deepEqual(each(await answers(80, 6)), [3, 3]);
-      const counts = await counted(service, (all) => all.every((one) => one.connections === 3 && one.packets >= 12));
-      for (const [i, web] of webs.entries()) {
-        const now = packedPackets(web);
-        const grown = Object.keys(now).filter((name) => now[name] !== before[i]?.[name]);
-        assert.deepEqual(grown, [kind], `${web} got ${JSON.stringify(now)}`);
-        assert.equal((now[kind] ?? 0) - (before[i]?.[kind] ?? 0), counts[i]?.packets, "each counted on both sides");
-      }
+      // The kernel's own counts are up to 2 s behind; the last packets of a connection may be under way.
+      const packed = (): Record<string, number>[] =>
+        webs.map((web, i) => {
+          const grown = Object.entries(packedPackets(web)).map(
+            ([name, n]) => [name, n - (before[i]?.[name] ?? 0)] as const,
+          );
+          return Object.fromEntries(grown.filter(([, n]) => n > 0));
+        });
+      const isAll = (all: readonly ServerTraffic[]): boolean =>
+        all.every((one, i) => one.connections === 3 && one.packets >= 12 && one.packets === packed()[i]?.[kind]);
+      await counted(service, isAll);
+      for (const seen of packed()) assert.deepEqual(Object.keys(seen), [kind]);
       const service1 = `[web1], port: 80, forwarding: tun, tunnel: ${tunnel}`;
       assert.equal(await vipPath(service1), "up");
       const [away, back] = devices[kind];
