@@ -7,6 +7,13 @@ export const defaultSocket = "/run/vipward/control.sock";
 const socketOption = (): Option =>
   new Option("--socket <path>", "where the agent of this host answers").default(defaultSocket);
 
+/** Of a command that asks the agent. */
+const examples = (...lines: readonly string[]): string => `
+${lines.length === 1 ? "Example" : "Examples"}:
+${lines.map((line) => `  ${line}`).join("\n")}
+
+Exit status: 0 done, 1 the agent refuses (says why), 69 no agent answers.`;
+
 type Finish = (status: Promise<number>) => void;
 
 function run(program: Command, io: Io, finish: Finish): void {
@@ -45,6 +52,7 @@ function drains(program: Command, io: Io, finish: Finish): void {
     .option("--service <name>", "only in this service")
     .option("--timeout <seconds>", "out after this time, whatever is still open")
     .addOption(socketOption())
+    .addHelpText("after", examples("vipward drain web1", "vipward drain web1 --service shop --timeout 300"))
     .action((server, options) => finish(import("../work/agentControl.ts").then((w) => w.drain(server, options, io))));
   program
     .command("undrain")
@@ -52,12 +60,14 @@ function drains(program: Command, io: Io, finish: Finish): void {
     .argument("<real-server>")
     .option("--service <name>", "only in this service")
     .addOption(socketOption())
+    .addHelpText("after", examples("vipward undrain web1"))
     .action((server, options) => finish(import("../work/agentControl.ts").then((w) => w.undrain(server, options, io))));
   program
     .command("release")
     .description("believe that a service's servers really fail, when the kill-switch keeps them in")
     .argument("<service>")
     .addOption(socketOption())
+    .addHelpText("after", examples("vipward release shop"))
     .action((service, options) =>
       finish(import("../work/agentControl.ts").then((w) => w.release(service, options, io))),
     );
@@ -70,6 +80,7 @@ function rest(program: Command, io: Io, finish: Finish): void {
     .argument("[instance]", "VRRP instance (with its sync group); all when left out")
     .option("--release", "let the file's priority count again")
     .addOption(socketOption())
+    .addHelpText("after", examples("vipward switchover", "vipward switchover web", "vipward switchover --release"))
     .action((instance, options) =>
       finish(import("../work/agentControl.ts").then((w) => w.switchover(instance, options, io))),
     );
@@ -78,6 +89,7 @@ function rest(program: Command, io: Io, finish: Finish): void {
     .description("read the cluster file again; an error in it, or too many deletions, keep the old one in force")
     .option("--force", "delete services even if they are many")
     .addOption(socketOption())
+    .addHelpText("after", examples("vipward reload", "vipward reload --force"))
     .action((options) => finish(import("../work/agentControl.ts").then((w) => w.reload(options, io))));
   program
     .command("events")
@@ -86,6 +98,7 @@ function rest(program: Command, io: Io, finish: Finish): void {
     .option("--no-follow", "end after those")
     .option("--json", "a line of JSON for each")
     .addOption(socketOption())
+    .addHelpText("after", examples("vipward events", "vipward events --last 100 --no-follow --json"))
     .action((options) => finish(import("../work/agentControl.ts").then((w) => w.events(options, io))));
 }
 

@@ -13,6 +13,10 @@ export const guard: CommandModule = {
       .addHelpText(
         "after",
         `
+Examples:
+  vipward guard
+  vipward guard --heal --cluster cluster.yaml
+
 Guards what \`vipward apply\` made; --cluster or --vip name the VIPs where other tools hold them.
 Ends with Ctrl-C or SIGTERM. Exit status: 0 all as it should be at the end, 1 something is not.`,
       )

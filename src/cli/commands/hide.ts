@@ -10,6 +10,14 @@ export const hide: CommandModule = {
       const command = program.command(name).description(text).argument("<interface>");
       commonOptions(command)
         .option("--force", "go on although a law would be broken (says which)")
+        .addHelpText(
+          "after",
+          `
+Example:
+  vipward ${name} eth1
+
+Exit status: 0 done, or nothing to do; 1 refused, or failed and taken back; 66 there is no such interface.`,
+        )
         .action((link: string, options) =>
           finish(import("../work/silence.ts").then(({ runHide }) => runHide(link, options, io, name === "reveal"))),
         );

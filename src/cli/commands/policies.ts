@@ -7,7 +7,15 @@ export const policies: CommandModule = {
       .command("policies")
       .description("every way to keep this real server silent: does it suit here, and if not, why");
     commonOptions(factsOption(wishOptions(command)))
-      .addHelpText("after", "\nExit status: 0 at least one suits, 1 none does.")
+      .addHelpText(
+        "after",
+        `
+Examples:
+  vipward policies --vip 10.0.0.100
+  vipward policies --cluster cluster.yaml --facts web1.json
+
+Exit status: 0 at least one suits, 1 none does.`,
+      )
       .action((options) => finish(import("../work/silence.ts").then(({ runPolicies }) => runPolicies(options, io))));
   },
 };

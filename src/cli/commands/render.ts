@@ -25,7 +25,16 @@ export const render: CommandModule = {
           ])
           .makeOptionMandatory(),
       )
-      .addHelpText("after", "\nWhat a system has no words for is named on standard error.")
+      .addHelpText(
+        "after",
+        `
+Examples:
+  vipward render --to sysctl --vip 10.0.0.100
+  vipward render --to ansible --cluster cluster.yaml --facts web1.json > web1.yaml
+
+What a system has no words for is named on standard error.
+Exit status: 0 printed, 69 no policy suits this host.`,
+      )
       .action((options) => finish(import("../work/silence.ts").then(({ runRender }) => runRender(options, io))));
   },
 };

@@ -29,7 +29,7 @@ export const keepOption = (command: Command): Command =>
   );
 
 export const factsOption = (command: Command): Command =>
-  command.option("--facts <file>", "plan for the host of this facts file instead of this one");
+  command.option("--facts <file>", "of the host of this facts file instead of this one");
 
 export const commonOptions = (command: Command): Command =>
   command

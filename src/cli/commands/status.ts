@@ -17,7 +17,13 @@ export const status: CommandModule = {
     commonOptions(factsOption(wishOptions(command)))
       .addHelpText(
         "after",
-        "\nExit status: 0 as it should be, 1 something drifted or failed or a law is broken, 2 changes are pending.",
+        `
+Examples:
+  vipward status                             the cluster where an agent runs, else this host's silence
+  vipward status --watch
+  vipward status --vip 10.0.0.100            is this host silent for it?
+
+Exit status: 0 as it should be, 1 something drifted or failed or a law is broken, 2 changes are pending.`,
       )
       .action((options) => {
         const ofSilence = options.vip !== undefined || options.cluster !== undefined || options.facts !== undefined;
