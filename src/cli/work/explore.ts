@@ -78,7 +78,11 @@ export async function runExplore(file: string, flags: ExploreFlags, io: Io): Pro
       if (flags.json === true) reports.push(report);
       else io.out(`${method}: ${exploreText(file, report, paint(io.colour), (text) => forReader(io, text))}`);
       if (!io.signal.aborted) continue;
-      io.err(`interrupted after ${report.runs} of ${plural(runs, "schedule")}\n`);
+      io.err(
+        report.runs < runs
+          ? `interrupted after ${report.runs} of ${plural(runs, "schedule")}\n`
+          : "interrupted while stories were cut down: they may hold more faults than they need\n",
+      );
       break;
     }
   } finally {
