@@ -28,7 +28,7 @@ export const httpQuestion = (check: HttpCheck, address: Ipv4): HttpQuestion => (
 
 /** Checkers keep their own states apart; whoever drives them need not know which is which. */
 export function checkerOf(
-  { check, realServer, path, told }: SharedCheck<Check>,
+  { check, realServer, path, toldVip }: SharedCheck<Check>,
   tools: CheckerTools,
 ): Checker<unknown> {
   const address = realServer.rip;
@@ -55,7 +55,7 @@ export function checkerOf(
           environment: {
             VIPWARD_NAME: realServer.name,
             VIPWARD_RIP: formatIpv4(address),
-            ...(told && { VIPWARD_VIP: formatIpv4(told.vip) }),
+            ...(toldVip !== undefined && { VIPWARD_VIP: formatIpv4(toldVip) }),
             ...(check.port !== undefined && { VIPWARD_PORT: `${check.port}` }),
           },
         }),

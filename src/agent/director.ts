@@ -2,6 +2,8 @@
  * A director: health makes the desired table, the engine is brought to it by difference; what is tracked is told to
  * failover. Failover itself runs in another thread (failover.ts) and does not wait for any of this.
  */
+import { few } from "../base/few.ts";
+import { groupBy } from "../base/groupBy.ts";
 import { formatIpv4, type Ipv4 } from "../base/ipv4.ts";
 import type { Mac } from "../base/mac.ts";
 import type { Cluster, Director as DirectorHost } from "../cluster/cluster.ts";
@@ -220,8 +222,7 @@ export class Director {
   #servable(file: Cluster): Cluster {
     const { cluster, names } = this.#ports.engine.expiresQuiescent ? { cluster: file, names: [] } : leavingAtOnce(file);
     if (names.length > 0 && !this.#leavesAtOnce) {
-      const more = names.length > 3 ? ` and ${names.length - 3} more` : "";
-      const text = `failed servers of ${names.slice(0, 3).join(", ")}${more} do not drain, but go at once: with weight 0 their persistent clients would still be sent to them`;
+      const text = `failed servers of ${few(names, 3)} do not drain, but go at once: with weight 0 their persistent clients would still be sent to them`;
       const remedy =
         "sysctl -w net.ipv4.vs.expire_quiescent_template=1, then reload; or `onFailure: remove` in the file";
       this.#report({ level: "info", code: "table/leaving-at-once", subject: "ipvs", text, remedy });
@@ -271,13 +272,7 @@ export class Director {
     return changes;
   }
   #tellRefused(failures: readonly TableFailure[]): void {
-    const byService = new Map<string, TableFailure[]>();
-    for (const failure of failures) {
-      const key = keyOf(failure.change.service);
-      const before = byService.get(key);
-      if (before === undefined) byService.set(key, [failure]);
-      else before.push(failure);
-    }
+    const byService = groupBy(failures, ({ change }) => keyOf(change.service));
     for (const [subject, [first, ...others]] of byService) {
       if (first === undefined || this.#refused.has(subject)) continue;
       // The others follow from the first where that is the service itself.
@@ -328,7 +323,7 @@ export class Director {
     const fresh = foreign.filter((key) => !this.#foreign.includes(key));
     this.#foreign = foreign;
     if (fresh.length === 0) return;
-    const text = `not in the cluster file, and left alone: ${fresh.slice(0, 10).join(", ")}${fresh.length > 10 ? ` and ${fresh.length - 10} more` : ""}`;
+    const text = `not in the cluster file, and left alone: ${few(fresh, 10)}`;
     this.#report({ level: "info", code: "table/foreign", subject: "ipvs", text });
   }
 

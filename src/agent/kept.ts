@@ -6,8 +6,7 @@ export class Kept<T> {
   readonly #eventOf: (why: string, wish: T) => AgentEvent;
   readonly #report: (event: AgentEvent) => void;
   #asked: string | undefined;
-  #refusals: readonly AgentEvent[] = [];
-  #refused: readonly string[] = [];
+  #refused: readonly { readonly why: string; readonly event: AgentEvent }[] = [];
 
   /** `make` gives what was refused; each is told once as long as the wish is the same. */
   constructor(
@@ -29,7 +28,7 @@ export class Kept<T> {
   }
   /** What stands refused now. */
   get refusals(): readonly AgentEvent[] {
-    return this.#refusals;
+    return this.#refused.map(({ event }) => event);
   }
   /** `again`: also when it was asked for before. */
   bring(wish: T, { again = false } = {}): void {
@@ -37,12 +36,8 @@ export class Kept<T> {
     const isSame = text === this.#asked;
     if (isSame && !again) return;
     this.#asked = text;
-    const known = isSame ? this.#refused : [];
-    this.#refused = this.#make(wish);
-    this.#refusals = this.#refused.map((why) => this.#eventOf(why, wish));
-    this.#refused.forEach((why, n) => {
-      const event = this.#refusals[n];
-      if (event !== undefined && !known.includes(why)) this.#report(event);
-    });
+    const known = isSame ? this.#refused.map(({ why }) => why) : [];
+    this.#refused = this.#make(wish).map((why) => ({ why, event: this.#eventOf(why, wish) }));
+    for (const { why, event } of this.#refused) if (!known.includes(why)) this.#report(event);
   }
 }

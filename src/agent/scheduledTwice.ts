@@ -1,4 +1,5 @@
 /** The loop of a director that is a real server too: while it stands by, its own table takes what the master sends it. */
+import { few } from "../base/few.ts";
 import type { Cluster, Director } from "../cluster/cluster.ts";
 
 export interface Loop {
@@ -19,13 +20,12 @@ export function scheduledTwice(cluster: Cluster, host: Director, backupOnly: boo
     .filter((s) => s.destinations.some((d) => d.forwarding !== "nat" && own.has(d.realServer.rip)))
     .map((s) => s.name);
   if (names.length === 0) return undefined;
-  const more = names.length > 3 ? ` and ${names.length - 3} more` : "";
   const asked = [
     ...(backupOnly ? [] : ["sysctl -w net.ipv4.vs.backup_only=1"]),
     ...(connectionSync.enabled ? [] : ["in the cluster file: failover: {connectionSync: {enabled: true}}"]),
   ];
   return {
-    text: `this director is a real server of ${names.slice(0, 3).join(", ")}${more}: while it stands by, what the master sends it is scheduled once more, and may go round`,
+    text: `this director is a real server of ${few(names, 3)}: while it stands by, what the master sends it is scheduled once more, and may go round`,
     remedy: `on every director: ${asked.join("; ")}`,
   };
 }

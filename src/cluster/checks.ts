@@ -1,4 +1,5 @@
-import { type Check, type CheckTiming, isAnyPort, type Match } from "./cluster.ts";
+import { isAnyPort } from "../base/anyPort.ts";
+import type { Check, CheckTiming, Match } from "./cluster.ts";
 import type { Context } from "./context.ts";
 import { defaults } from "./defaults.ts";
 import type { Path } from "./problem.ts";

@@ -95,9 +95,6 @@ export interface PortRange {
   readonly last: number;
 }
 
-export const anyPort: PortRange = { first: 1, last: 65535 };
-export const isAnyPort = ({ first, last }: PortRange): boolean => first <= anyPort.first && last >= anyPort.last;
-
 export type Match =
   | { readonly kind: "ports"; readonly protocol: Protocol; readonly ports: readonly PortRange[] }
   /** `protocol` is what its checks speak; IPVS does not look at it. */

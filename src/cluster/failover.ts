@@ -1,3 +1,4 @@
+import { few } from "../base/few.ts";
 import { type Ipv4, ipv4, isMulticast, parseIpv4 } from "../base/ipv4.ts";
 import { unicast } from "./addresses.ts";
 import { readUser } from "./checks.ts";
@@ -202,12 +203,11 @@ function sayInstanceFaults(
   }
   const without = hosts.vips.filter((vip) => !owners.has(vip));
   if (without.length === 0) return;
-  const some = without
-    .slice(0, 3)
-    .map((vip) => vip.name)
-    .join(", ");
-  const rest = without.length > 3 ? ` and ${without.length - 3} more` : "";
-  context.add("vip-without-instance", ["failover", "instances"], `no instance has ${some}${rest}`, undefined, "key");
+  const some = few(
+    without.map((vip) => vip.name),
+    3,
+  );
+  context.add("vip-without-instance", ["failover", "instances"], `no instance has ${some}`, undefined, "key");
 }
 
 function readSync(context: Context, input: NonNullable<FailoverInput["connectionSync"]>, path: Path): ConnectionSync {

@@ -1,18 +1,9 @@
+import { anyPort } from "../base/anyPort.ts";
 import { formatIpv4, parseIpv4 } from "../base/ipv4.ts";
 import { maskOf } from "../base/prefix.ts";
 import { type AddressBook, type Networks, unicast } from "./addresses.ts";
 import { readChecks } from "./checks.ts";
-import {
-  anyPort,
-  type Destination,
-  type Match,
-  type PortRange,
-  type RealServer,
-  type Service,
-  type SorryServer,
-  type Tunnel,
-  type Vip,
-} from "./cluster.ts";
+import type { Destination, Match, PortRange, RealServer, Service, SorryServer, Tunnel, Vip } from "./cluster.ts";
 import type { Context } from "./context.ts";
 import { defaults } from "./defaults.ts";
 import type { Hosts } from "./hosts.ts";

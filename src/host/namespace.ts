@@ -224,3 +224,7 @@ export function leftoverNamespaces(options: { readonly kept: boolean; readonly p
   }
   return found;
 }
+
+/** Inside a namespace, or in the calling thread's own where none is named. */
+export const runIn = <T>(namespace: Namespace | undefined, body: () => T): T =>
+  namespace === undefined ? body() : namespace.run(body);

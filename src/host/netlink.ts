@@ -10,7 +10,7 @@ import { decodeControl, MessageBuilder, type NetlinkMessage, NLM_F, splitMessage
 import { writeHost16, writeHost32 } from "../wire/octets.ts";
 import { HostError, NetlinkError, type NetlinkTask, SystemCallError } from "./errors.ts";
 import * as libc from "./libc.ts";
-import type { Namespace } from "./namespace.ts";
+import { type Namespace, runIn } from "./namespace.ts";
 
 export { type NetlinkMessage, NLM_F };
 
@@ -323,7 +323,7 @@ export class NetlinkDescriptor implements NetlinkTransport {
     const { protocol, namespace } = options;
     const open = (): number =>
       libc.socket(libc.AF_NETLINK, libc.SOCK_RAW | libc.SOCK_NONBLOCK, protocol, `netlink protocol ${protocol}`);
-    this.fd = namespace === undefined ? open() : namespace.run(open);
+    this.fd = runIn(namespace, open);
     try {
       const { fd } = this;
       libc.bind(fd, kernelAddress, "netlink socket"); // port 0: the kernel chooses a free one

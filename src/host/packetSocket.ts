@@ -12,7 +12,7 @@ import { LITTLE_ENDIAN_HOST as LE, writeU16 } from "../wire/octets.ts";
 import { encodeFilter, type Instruction } from "../wire/packetFilter.ts";
 import { SystemCallError } from "./errors.ts";
 import * as libc from "./libc.ts";
-import type { Namespace } from "./namespace.ts";
+import { type Namespace, runIn } from "./namespace.ts";
 
 const SOL_PACKET = 263;
 const PACKET = {
@@ -460,7 +460,7 @@ function openHere(options: PacketSocketOptions): PacketSocket {
 
 /** Opens a socket; needs CAP_NET_RAW. It stays in its namespace wherever the thread goes afterwards. */
 export function openPacketSocket(options: PacketSocketOptions = {}): PacketSocket {
-  return options.namespace === undefined ? openHere(options) : options.namespace.run(() => openHere(options));
+  return runIn(options.namespace, () => openHere(options));
 }
 
 /** A copy of a frame that outlives the visitor. */

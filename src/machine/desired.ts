@@ -1,9 +1,12 @@
 /** What should stand in the director's table now: the cluster file, seen through health, quorum and drains. */
+
+import { isAnyPort } from "../base/anyPort.ts";
 import type { Ipv4 } from "../base/ipv4.ts";
 import type { Drain } from "./health/drain.ts";
 import type { QuorumState } from "./health/quorum.ts";
 import type { Standing } from "./health/rise.ts";
 import type { ForwardingMethod, MarkRule, TableKey, TableRealServer, TableService, TableTunnel } from "./table.ts";
+import type { TunnelView } from "./tunnelView.ts";
 
 /** What this needs of a service of the cluster file, which is above this folder; desired.test.ts holds the two together. */
 export interface ServiceView {
@@ -41,11 +44,6 @@ export interface DestinationView {
   readonly upperThreshold: number;
   readonly lowerThreshold: number;
   readonly tunnel: TunnelView;
-}
-interface TunnelView {
-  readonly type: "ipip" | "gue" | "gre";
-  readonly port: number | undefined;
-  readonly checksum: "none" | "checksum" | "remote";
 }
 
 /** How the host sees a service's server; the kill-switch has spoken already, so a held one is "up". */
@@ -113,7 +111,7 @@ function keysOf(service: ServiceView, marks: Marks): TableKey[] {
   return vips.flatMap(({ address: vip }) =>
     match.ports.map(({ first, last }): TableKey => {
       if (first === last) return { vip, protocol, port: first };
-      if (first === 1 && last === 65_535 && service.persistence !== undefined) return { vip, protocol, port: 0 };
+      if (isAnyPort({ first, last }) && service.persistence !== undefined) return { vip, protocol, port: 0 };
       return { fwmark: marks.give(vip, protocol, first, last) };
     }),
   );

@@ -1,3 +1,4 @@
+import { groupBy } from "../base/groupBy.ts";
 import type { Ipv4 } from "../base/ipv4.ts";
 import { parseMac } from "../base/mac.ts";
 import { maskOf } from "../base/prefix.ts";
@@ -165,14 +166,4 @@ function compilePublished(facts: HostFacts, byName: ReadonlyMap<string, Link>): 
       deviceName: n.link,
       mac: n.mac === undefined ? undefined : parseMac(n.mac),
     }));
-}
-
-function groupBy<T>(items: readonly T[], key: (item: T) => number): Map<number, T[]> {
-  const groups = new Map<number, T[]>();
-  for (const item of items) {
-    const group = groups.get(key(item));
-    if (group) group.push(item);
-    else groups.set(key(item), [item]);
-  }
-  return groups;
 }

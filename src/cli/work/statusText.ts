@@ -1,6 +1,7 @@
 /** `vipward status` for somebody who was woken up: what is wrong first, then who owns what, who serves, what happened. */
 
 import type { AgentStatus, InstanceReport, ServerStatus, ServiceStatus, StampedEvent } from "../../agent/status.ts";
+import { few } from "../../base/few.ts";
 import type { Paint } from "../colour.ts";
 import { plural } from "../plural.ts";
 import { wrap } from "./wrap.ts";
@@ -148,7 +149,7 @@ function wrongText(s: AgentStatus, p: Paint, columns: number): string[] {
 function instanceText(i: InstanceReport, p: Paint, columns: number): string[] {
   const good = i.phase === "master" || i.phase === "sole";
   const phase = good ? p.green(i.phase) : i.phase === "backup" ? i.phase : p.red(i.phase);
-  const vips = `${i.vips.slice(0, 4).join(", ")}${i.vips.length > 4 ? ` and ${i.vips.length - 4} more` : ""}`;
+  const vips = few(i.vips, 4);
   if (i.phase === "sole") return [`  ${p.bold(vips)} on ${i.link}: ${phase}, the only director`];
   const since = i.forMs === undefined ? "" : ` for ${duration(i.forMs)}`;
   const lowered = i.effectivePriority === i.priority ? "" : ` (${i.priority} in the file)`;
@@ -295,11 +296,7 @@ export function statusLines(s: AgentStatus, p: Paint, layout: StatusLayout, now:
     ),
     ...section("Services", servicesText(s, p, layout), p),
     ...(s.foreign.length > 0
-      ? indented(
-          `in the kernel's table, not in the file, left alone: ${s.foreign.slice(0, 10).join(", ")}${s.foreign.length > 10 ? ` and ${s.foreign.length - 10} more` : ""}`,
-          2,
-          columns,
-        ).map(p.dim)
+      ? indented(`in the kernel's table, not in the file, left alone: ${few(s.foreign, 10)}`, 2, columns).map(p.dim)
       : []),
     ...section(
       "Last events, newest first",

@@ -1,5 +1,5 @@
 /** The other side of failoverWorker.ts: a thread that nothing else delays. Started as a worker, never imported. */
-import { readFileSync } from "node:fs";
+
 import { parentPort, workerData } from "node:worker_threads";
 import { Failover, rehearse } from "../../agent/failover.ts";
 import type { FailoverConfig } from "../../agent/failoverConfig.ts";
@@ -13,6 +13,7 @@ import type { Link as NetlinkLink } from "../../wire/rtnetlinkValues.ts";
 import { gateTable, relaySet } from "../engine/gate.ts";
 import { HostError, NetlinkError } from "../errors.ts";
 import { setRealtime } from "../libc.ts";
+import { softLimit } from "../limits.ts";
 import type { NetlinkRequest } from "../netlink.ts";
 import { type Monitor, watchChanges } from "../netlinkMonitor.ts";
 import { NftSets } from "../nftSet.ts";
@@ -348,7 +349,7 @@ function resync(): void {
 
 /** Adverts wait for nobody, where the unit's LimitRTPRIO lets them: this thread alone, not checks nor what they start. */
 function takePriority(): void {
-  const limit = Number(/^Max realtime priority\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1] ?? 0);
+  const limit = softLimit("Max realtime priority") ?? 0;
   if (limit > 0) attempt(() => setRealtime(Math.min(limit, 10)));
 }
 

@@ -1,4 +1,5 @@
 /** The sockets of health checks. What goes wrong on one is that attempt's `failed`, never an exception. */
+
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { type TLSSocket, connect as tlsConnect } from "node:tls";
@@ -9,6 +10,7 @@ import { decodeIpv4, PROTOCOL } from "../../wire/ipv4.ts";
 import { SystemCallError } from "../errors.ts";
 import { inetAddress } from "../inetSocket.ts";
 import * as libc from "../libc.ts";
+import { softLimit } from "../limits.ts";
 import { asOrdinary } from "./ordinary.ts";
 import { ProbeConnections } from "./probeConnections.ts";
 
@@ -63,9 +65,8 @@ const reservedDescriptors = 256;
 /** An exec check has the most: two pipes and what spawn itself opens for a moment. */
 const descriptorsEach = 4;
 /** How many attempts may be under way, by what this process may open. Node has made the soft limit the hard one. */
-export function attemptsLimitOf(limits = readFileSync("/proc/self/limits", "utf8")): number {
-  const soft = /^Max open files\s+(\d+|unlimited)/m.exec(limits)?.[1];
-  const most = soft === undefined || soft === "unlimited" ? Number.POSITIVE_INFINITY : Number(soft);
+export function attemptsLimitOf(limits?: string): number {
+  const most = softLimit("Max open files", limits) ?? Number.POSITIVE_INFINITY;
   return Math.max(16, Math.min(4_000, Math.floor((most - reservedDescriptors) / descriptorsEach)));
 }
 

@@ -25,7 +25,7 @@ import {
   type ServiceWithDestinations,
 } from "../ipvs.ts";
 import { interfaceIndex } from "../libc.ts";
-import type { Namespace } from "../namespace.ts";
+import { type Namespace, runIn } from "../namespace.ts";
 import type { NetlinkRequest } from "../netlink.ts";
 import { type ConnectionTeller, tellConnections } from "./connections.ts";
 import { ownRules } from "./ownRules.ts";
@@ -166,8 +166,7 @@ function readSetting(name: string): string | undefined {
 
 /** `namespace`: the calling thread's own when absent. Errors: ipvs/absent when the kernel has none. */
 export function ipvsEngine(namespace?: Namespace): Engine & TableEngine {
-  const setting = (name: string): string | undefined =>
-    namespace === undefined ? readSetting(name) : namespace.run(() => readSetting(name));
+  const setting = (name: string): string | undefined => runIn(namespace, () => readSetting(name));
   const ipvs = openIpvs(namespace);
   let standing: readonly EngineService[] = [];
   let teller: ConnectionTeller | undefined;
@@ -220,9 +219,7 @@ export function ipvsEngine(namespace?: Namespace): Engine & TableEngine {
     get expiresQuiescent() {
       return setting("expire_quiescent_template") === "1";
     },
-    synchronise: synchroniser(ipvs, (link) =>
-      namespace === undefined ? interfaceIndex(link) : namespace.run(() => interfaceIndex(link)),
-    ),
+    synchronise: synchroniser(ipvs, (link) => runIn(namespace, () => interfaceIndex(link))),
     close: () => {
       teller?.end();
       ipvs.close();

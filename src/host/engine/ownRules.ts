@@ -1,7 +1,7 @@
 /** The nft tables that are ours beside IPVS: made, and looked after. */
 import type { OwnRules, TableEngine } from "../../ports/engine.ts";
 import { HostError } from "../errors.ts";
-import type { Namespace } from "../namespace.ts";
+import { type Namespace, runIn } from "../namespace.ts";
 import { gateTable, setGate } from "./gate.ts";
 import { markPackets, marksTable } from "./marks.ts";
 import { tableAsItStands } from "./ownTable.ts";
@@ -12,8 +12,7 @@ const names: Readonly<Record<OwnRules, string>> = { marks: marksTable, gate: gat
 export function ownRules(namespace: Namespace | undefined): Pick<TableEngine, "mark" | "gate" | "lost"> {
   /** As they stood when they were made; those that are not wanted are not here. */
   const made = new Map<OwnRules, string | undefined>();
-  const nowOf = (what: OwnRules): string | undefined =>
-    namespace === undefined ? tableAsItStands(names[what]) : namespace.run(() => tableAsItStands(names[what]));
+  const nowOf = (what: OwnRules): string | undefined => runIn(namespace, () => tableAsItStands(names[what]));
   const make = (what: OwnRules, isWanted: boolean, action: () => void): string | undefined => {
     made.delete(what);
     try {

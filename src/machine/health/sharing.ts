@@ -1,7 +1,7 @@
 /** One attempt serves everybody: services that ask the same question of the same real server share its verdicts. */
 import { formatIpv4, type Ipv4 } from "../../base/ipv4.ts";
+import type { TunnelView } from "../tunnelView.ts";
 import type { RiseConfig } from "./rise.ts";
-import type { VipPathTunnel } from "./vipPath.ts";
 
 /** What this needs of a check of the cluster file; all the rest of it is the question. */
 export interface CheckView extends RiseConfig {
@@ -20,7 +20,7 @@ export interface CheckedService<C extends CheckView> {
   readonly destinations: readonly {
     readonly realServer: { readonly name: string; readonly rip: Ipv4; readonly isDirector: boolean };
     readonly forwarding: "dr" | "tun" | "nat";
-    readonly tunnel: VipPathTunnel;
+    readonly tunnel: TunnelView;
     /** nat with another port on the real server. */
     readonly port: number | undefined;
   }[];
@@ -41,14 +41,14 @@ export interface SharedCheck<C extends CheckView> {
    * IPVS takes a handshake for the VIP and may send it to another server; and if it is this very host, no packet for
    * the VIP can be sent past that IPVS (its LOCAL_IN and LOCAL_OUT hooks). What is left is to ask RIP and port.
    */
-  readonly path: { readonly vip: Ipv4; readonly tunnel: VipPathTunnel | undefined } | undefined;
+  readonly path: { readonly vip: Ipv4; readonly tunnel: TunnelView | undefined } | undefined;
   /** For exec alone: one of the service's VIPs, which the program is told. */
-  readonly told: { readonly vip: Ipv4 } | undefined;
+  readonly toldVip: Ipv4 | undefined;
   /** Who counts its verdicts; rise, fall and slow start are each user's own. */
   readonly users: CheckUser[];
 }
 
-const wayWords = (tunnel: VipPathTunnel | undefined): string =>
+const wayWords = (tunnel: TunnelView | undefined): string =>
   tunnel === undefined ? "dr" : `${tunnel.type} ${tunnel.port ?? ""} ${tunnel.checksum}`;
 
 /** By key; the same services in any order have the same keys. */
@@ -72,10 +72,10 @@ export function shareChecks<C extends CheckView>(services: readonly CheckedServi
         const check = port !== undefined && written.isServicePort && "port" in written ? { ...written, port } : written;
         const takesPath = check.type === "vip-path" && !realServer.isDirector;
         const way = forwarding === "tun" ? tunnel : undefined;
-        const isToldVip = check.type === "exec";
-        for (const vip of takesPath || isToldVip ? vips.map(({ address }) => address) : [undefined]) {
+        const isTold = check.type === "exec";
+        for (const vip of takesPath || isTold ? vips.map(({ address }) => address) : [undefined]) {
           const path = takesPath && vip !== undefined ? { vip, tunnel: way } : undefined;
-          const told = isToldVip && vip !== undefined ? { vip } : undefined;
+          const toldVip = isTold ? vip : undefined;
           const how = path === undefined ? "" : ` ${wayWords(path.tunnel)}`;
           const by = vip === undefined ? "" : `${how} ${formatIpv4(vip)}`;
           const { what, when } = askedBy(check);
@@ -85,7 +85,7 @@ export function shareChecks<C extends CheckView>(services: readonly CheckedServi
           const { rise, fall, slowStartMs } = check;
           const user = { service: name, realServer: realServer.name, rise, fall, slowStartMs };
           const known = shared.get(key);
-          if (known === undefined) shared.set(key, { key, question, check, realServer, path, told, users: [user] });
+          if (known === undefined) shared.set(key, { key, question, check, realServer, path, toldVip, users: [user] });
           else known.users.push(user);
         }
       }

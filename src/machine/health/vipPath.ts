@@ -12,6 +12,7 @@ import { dissectIpv4, type Inside, tcpPacket, tcpSynPacket } from "../../wire/fr
 import { decodeIpv4, type Ipv4Packet, PROTOCOL } from "../../wire/ipv4.ts";
 import { TCP_FLAG } from "../../wire/tcp.ts";
 import { encodeTunnel } from "../../wire/tunnel.ts";
+import type { TunnelView } from "../tunnelView.ts";
 import { type Checker, down, type ProbeEffect, type Turn, up } from "./probe.ts";
 
 export interface VipPathQuestion {
@@ -21,16 +22,7 @@ export interface VipPathQuestion {
   readonly dip: Ipv4;
   readonly rip: Ipv4;
   /** For DR the real server's MAC as the neighbour cache has it. */
-  readonly way: { readonly kind: "dr"; readonly mac: Mac } | { readonly kind: "tun"; readonly tunnel: VipPathTunnel };
-}
-/**
- * As the cluster file has it. Remote checksums are left to the director's IPVS: a real server that takes them takes packets
- * without them, too.
- */
-export interface VipPathTunnel {
-  readonly type: "ipip" | "gre" | "gue";
-  readonly port: number | undefined;
-  readonly checksum: "none" | "checksum" | "remote";
+  readonly way: { readonly kind: "dr"; readonly mac: Mac } | { readonly kind: "tun"; readonly tunnel: TunnelView };
 }
 export interface VipPathState {
   readonly sourcePort: number;
@@ -68,6 +60,7 @@ export function vipPathCheck(q: VipPathQuestion): Checker<VipPathState> {
   const { way } = q;
   const packed = (inner: Uint8Array, nonce: number): Uint8Array => {
     if (way.kind === "dr") return inner;
+    // Remote checksums are left to the director's IPVS: who takes those takes packets without them, too.
     const { type, port = 0, checksum } = way.tunnel;
     const outer = { source: q.dip, destination: q.rip, id: idOf(nonce >>> 8) };
     const sourcePort = 0xc000 + (nonce & 0x3fff);
